@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers of the VFIO ioctls and the one call which makes them."""
+
+import ctypes
+import fcntl
+from typing import Final
+
+_TYPE: Final = ord(";")
+_BASE: Final = 100
+
+
+def _io(number: int) -> int:
+    """Return ``_IO(VFIO_TYPE, VFIO_BASE + number)``: VFIO encodes neither size nor direction."""
+    return _TYPE << 8 | (_BASE + number)
+
+
+# on /dev/vfio/vfio
+VFIO_GET_API_VERSION: Final = _io(0)
+VFIO_CHECK_EXTENSION: Final = _io(1)
+VFIO_SET_IOMMU: Final = _io(2)
+VFIO_IOMMU_GET_INFO: Final = _io(12)
+VFIO_IOMMU_MAP_DMA: Final = _io(13)
+VFIO_IOMMU_UNMAP_DMA: Final = _io(14)
+# on /dev/vfio/GROUP
+VFIO_GROUP_GET_STATUS: Final = _io(3)
+VFIO_GROUP_SET_CONTAINER: Final = _io(4)
+VFIO_GROUP_UNSET_CONTAINER: Final = _io(5)
+VFIO_GROUP_GET_DEVICE_FD: Final = _io(6)
+# on a device
+VFIO_DEVICE_GET_INFO: Final = _io(7)
+VFIO_DEVICE_GET_REGION_INFO: Final = _io(8)
+VFIO_DEVICE_GET_IRQ_INFO: Final = _io(9)
+VFIO_DEVICE_SET_IRQS: Final = _io(10)
+VFIO_DEVICE_RESET: Final = _io(11)
+
+
+def ioctl(fd: int, request: int, arg: int | ctypes.Structure | ctypes.Array[ctypes.c_char]) -> int:
+    """Make one ioctl and return its result.
+
+    ``arg`` is an integer passed by value, or a struct or buffer which the kernel reads and
+    changes in place. Errors are raised as :class:`OSError` with the kernel's errno.
+    """
+    if isinstance(arg, int):
+        return fcntl.ioctl(fd, request, arg)
+    return fcntl.ioctl(fd, request, arg, True)

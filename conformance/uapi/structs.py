@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Structs of ``linux/vfio.h`` under the kernel's names, with the natural layout.
+
+No struct is packed: the kernel keeps every 64-bit field 8-byte aligned on all architectures
+(``__aligned_u64``), which is what ctypes does on 64-bit hosts. Flexible array members have
+length zero here; the code which reads them takes the rest of the buffer.
+"""
+
+import ctypes
+from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
+
+
+class vfio_info_cap_header(ctypes.Structure):
+    """Head of each capability in the chain of an INFO ioctl; ``next`` counts from the buffer."""
+
+    _fields_ = [("id", c_uint16), ("version", c_uint16), ("next", c_uint32)]
+
+
+class vfio_group_status(ctypes.Structure):
+    """Argument of VFIO_GROUP_GET_STATUS."""
+
+    _fields_ = [("argsz", c_uint32), ("flags", c_uint32)]
+
+
+class vfio_device_info(ctypes.Structure):
+    """Argument of VFIO_DEVICE_GET_INFO; ``num_regions`` is the highest index plus one."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("num_regions", c_uint32),
+        ("num_irqs", c_uint32),
+        ("cap_offset", c_uint32),
+        ("pad", c_uint32),
+    ]
+
+
+class vfio_region_info(ctypes.Structure):
+    """Argument of VFIO_DEVICE_GET_REGION_INFO, followed by its capabilities."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("index", c_uint32),
+        ("cap_offset", c_uint32),
+        ("size", c_uint64),
+        ("offset", c_uint64),
+    ]
+
+
+class vfio_region_sparse_mmap_area(ctypes.Structure):
+    """One area, bytes from the start of its region."""
+
+    _fields_ = [("offset", c_uint64), ("size", c_uint64)]
+
+
+class vfio_region_info_cap_sparse_mmap(ctypes.Structure):
+    """Run-time layout (id 1) and saving layout (id 6); ``nr_areas`` areas follow."""
+
+    _fields_ = [
+        ("header", vfio_info_cap_header),
+        ("nr_areas", c_uint32),
+        ("reserved", c_uint32),
+        ("areas", vfio_region_sparse_mmap_area * 0),
+    ]
+
+
+class vfio_region_info_cap_type(ctypes.Structure):
+    """Type of a device specific region (id 2)."""
+
+    _fields_ = [("header", vfio_info_cap_header), ("type", c_uint32), ("subtype", c_uint32)]
+
+
+class vfio_device_migration_info(ctypes.Structure):
+    """Registers at the start of the migration region, protocol version 1."""
+
+    _fields_ = [
+        ("device_state", c_uint32),
+        ("reserved", c_uint32),
+        ("pending_bytes", c_uint64),
+        ("data_offset", c_uint64),
+        ("data_size", c_uint64),
+    ]
+
+
+class vfio_irq_info(ctypes.Structure):
+    """Argument of VFIO_DEVICE_GET_IRQ_INFO."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("index", c_uint32),
+        ("count", c_uint32),
+    ]
+
+
+class vfio_irq_set(ctypes.Structure):
+    """Argument of VFIO_DEVICE_SET_IRQS, followed by its data."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("index", c_uint32),
+        ("start", c_uint32),
+        ("count", c_uint32),
+        ("data", c_uint8 * 0),
+    ]
+
+
+class vfio_iommu_type1_info(ctypes.Structure):
+    """Argument of VFIO_IOMMU_GET_INFO."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("iova_pgsizes", c_uint64),
+        ("cap_offset", c_uint32),
+        ("pad", c_uint32),
+    ]
+
+
+class vfio_iommu_type1_dma_map(ctypes.Structure):
+    """Argument of VFIO_IOMMU_MAP_DMA, addresses and size in bytes."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("vaddr", c_uint64),
+        ("iova", c_uint64),
+        ("size", c_uint64),
+    ]
+
+
+class vfio_iommu_type1_dma_unmap(ctypes.Structure):
+    """Argument of VFIO_IOMMU_UNMAP_DMA; the kernel writes back how much it unmapped."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("iova", c_uint64),
+        ("size", c_uint64),
+        ("data", c_uint8 * 0),
+    ]

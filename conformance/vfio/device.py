@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An open device: what it says of itself, its regions, its reset."""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Final, Self
+
+from conformance.uapi import constants as c
+from conformance.uapi import ioctls
+from conformance.uapi.ioctls import ioctl
+from conformance.uapi.structs import vfio_device_info, vfio_irq_info, vfio_region_info
+from conformance.vfio import sysfs, trace
+from conformance.vfio.capabilities import parse_chain
+from conformance.vfio.container import Container
+from conformance.vfio.errors import InfoError
+from conformance.vfio.group import Group
+from conformance.vfio.region import Region, RegionInfo
+
+#: Size of ``struct vfio_region_info``, the least argsz the kernel takes.
+REGION_INFO_SIZE: Final = ctypes.sizeof(vfio_region_info)
+
+
+@dataclass(frozen=True)
+class IrqInfo:
+    """The answer to VFIO_DEVICE_GET_IRQ_INFO: ``count`` vectors of one kind."""
+
+    index: int
+    flags: int
+    count: int
+
+
+class Device:
+    """A function opened through its group.
+
+    ``prefix`` comes before region names in the trace, to tell two devices apart. Raises
+    :class:`OSError` with the kernel's errno.
+    """
+
+    def __init__(self, group: Group, bdf: str, *, prefix: str = "") -> None:
+        self.group = group
+        self.bdf = bdf
+        self.prefix = prefix
+        self.fd = group.device_fd(bdf)
+
+    @classmethod
+    def open(cls, bdf: str, container: Container, *, prefix: str = "") -> "Device":
+        """Open a function by its PCI address, its group first.
+
+        Raises :class:`~conformance.vfio.errors.SysfsError` if there is no such function or group.
+        """
+        group = Group(sysfs.iommu_group(bdf), container)
+        try:
+            return cls(group, bdf, prefix=prefix)
+        except BaseException:
+            group.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor, not the group. Does nothing the second time.
+
+        The kernel closes the device when no descriptor and no mapping holds it any more.
+        """
+        if self.fd >= 0:
+            note = f"{self.prefix}close"
+            with trace.call(note):
+                os.close(self.fd)
+            self.fd = -1
+
+    def reopen(self) -> None:
+        """Close and open again: the function is reset, the state is _RUNNING again.
+
+        Regions made before stay valid. The device is truly closed only if no other descriptor,
+        mapping or process holds it.
+        """
+        self.close()
+        self.fd = self.group.device_fd(self.bdf)
+        self._forget()
+
+    def open_again(self) -> "Device":
+        """Open a second descriptor of the same device, which shares its state."""
+        return Device(self.group, self.bdf, prefix=f"{self.prefix}second descriptor: ")
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET."""
+        with trace.call(f"{self.prefix}VFIO_DEVICE_RESET"):
+            ioctl(self.fd, ioctls.VFIO_DEVICE_RESET, 0)
+
+    @cached_property
+    def info(self) -> vfio_device_info:
+        """Flags and the number of regions and interrupt indexes."""
+        arg = vfio_device_info(argsz=ctypes.sizeof(vfio_device_info))
+        ioctl(self.fd, ioctls.VFIO_DEVICE_GET_INFO, arg)
+        return arg
+
+    @property
+    def num_regions(self) -> int:
+        """Highest region index plus one."""
+        return int(self.info.num_regions)
+
+    def region_info_raw(self, index: int, argsz: int, *, room: int | None = None) -> bytes:
+        """Call GET_REGION_INFO with this ``argsz`` and return the buffer as the kernel left it.
+
+        The buffer has ``room`` bytes (``argsz`` by default, never less than the struct), of
+        which those past the struct are 0xa5 before the call: what is still 0xa5 was not written.
+        """
+        size = max(argsz if room is None else room, REGION_INFO_SIZE)
+        buffer = ctypes.create_string_buffer(b"\xa5" * size, size)
+        head = vfio_region_info(argsz=argsz, index=index)
+        ctypes.memmove(buffer, ctypes.byref(head), REGION_INFO_SIZE)
+        with trace.call(f"{self.prefix}GET_REGION_INFO index {index} argsz {argsz}") as done:
+            ioctl(self.fd, ioctls.VFIO_DEVICE_GET_REGION_INFO, buffer)
+            answer = vfio_region_info.from_buffer_copy(buffer.raw)
+            done.result = f"argsz {answer.argsz} flags {answer.flags:#x}"
+        return buffer.raw
+
+    def region_info(self, index: int) -> RegionInfo:
+        """Return a region's description with all its capabilities.
+
+        Raises :class:`~conformance.vfio.errors.InfoError` if the answer contradicts itself.
+        """
+        argsz = REGION_INFO_SIZE
+        for _ in range(3):
+            buffer = self.region_info_raw(index, argsz)
+            head = vfio_region_info.from_buffer_copy(buffer)
+            if head.argsz <= argsz:
+                return decode_region_info(buffer, argsz)
+            argsz = head.argsz
+        raise InfoError(f"GET_REGION_INFO of index {index} asks for a larger buffer each time")
+
+    def region(self, index: int) -> Region:
+        """Return the region with this index, asked anew."""
+        return Region(self, self.region_info(index))
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """All regions which exist, asked once per open. An index the driver refuses is left out."""
+        found = []
+        for index in range(self.num_regions):
+            try:
+                region = self.region(index)
+            except OSError:
+                continue  # VGA on a function without it is EINVAL
+            if region.size:
+                found.append(region)
+        return tuple(found)
+
+    def irq_info(self, index: int) -> IrqInfo:
+        """Return the description of an interrupt index."""
+        arg = vfio_irq_info(argsz=ctypes.sizeof(vfio_irq_info), index=index)
+        ioctl(self.fd, ioctls.VFIO_DEVICE_GET_IRQ_INFO, arg)
+        return IrqInfo(index, arg.flags, arg.count)
+
+    def find_regions(self, kind: int, subtype: int) -> tuple[Region, ...]:
+        """Return the regions whose type capability is (``kind``, ``subtype``)."""
+        wanted = (kind, subtype)
+        return tuple(r for r in self.regions if r.type and (r.type.type, r.type.subtype) == wanted)
+
+    def _forget(self) -> None:
+        for name in ("info", "regions"):
+            self.__dict__.pop(name, None)
+
+
+def decode_region_info(buffer: bytes, given: int) -> RegionInfo:
+    """Decode the answer of GET_REGION_INFO for a buffer of ``given`` bytes.
+
+    Raises :class:`~conformance.vfio.errors.ChainError` for a broken chain of capabilities.
+    """
+    head = vfio_region_info.from_buffer_copy(buffer)
+    caps = ()
+    if head.flags & c.VFIO_REGION_INFO_FLAG_CAPS and head.argsz <= given and head.cap_offset:
+        caps = parse_chain(buffer[: head.argsz], head.cap_offset, REGION_INFO_SIZE)
+    return RegionInfo(
+        given, head.argsz, head.flags, head.index, head.cap_offset, head.size, head.offset, caps
+    )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Errors of the handles.
+
+    OSError                  the kernel refused a call; errno tells why
+    VfioError                everything else
+    +-- ShortTransfer        read() or write() moved fewer bytes than an exact access needs
+    +-- InfoError            an INFO ioctl answered with something that cannot be
+    |   +-- ChainError       a broken chain of capabilities
+    +-- SysfsError           no such function, driver or group, or a bind that did not take
+    +-- ModuleLoadError      a kernel module could not be loaded or unloaded
+    +-- ChildError           a child process misbehaved
+        +-- ChildDied        it ended although it should have answered
+        +-- ChildTimeout     it did not answer in time
+"""
+
+
+class VfioError(Exception):
+    """Base of all errors of this package that are not an errno of the kernel."""
+
+
+class ShortTransfer(VfioError):
+    """An access that must move all its bytes moved fewer: ``moved`` of ``wanted``."""
+
+    def __init__(self, what: str, *, wanted: int, moved: int) -> None:
+        super().__init__(f"{what} moved {moved} of {wanted} bytes without an error")
+        self.wanted = wanted
+        self.moved = moved
+
+
+class InfoError(VfioError):
+    """An INFO ioctl succeeded with an answer which contradicts itself."""
+
+
+class ChainError(InfoError):
+    """A capability chain leaves its buffer, loops, or holds a capability too small for its id."""
+
+
+class SysfsError(VfioError):
+    """A PCI function, its driver or its IOMMU group is not what was asked for."""
+
+
+class ModuleLoadError(VfioError):
+    """A kernel module could not be loaded or unloaded; ``klog`` holds the kernel's own words."""
+
+    def __init__(self, message: str, klog: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((message, *klog)))
+        self.klog = klog
+
+
+class ChildError(VfioError):
+    """A helper process did not do what it was told."""
+
+
+class ChildDied(ChildError):
+    """The process ended although it should have answered."""
+
+
+class ChildTimeout(ChildError):
+    """The process did not answer in time; it has been killed."""

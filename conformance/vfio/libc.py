@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The memory calls of libc, through ctypes: Python's own mmap hides addresses and pieces.
+
+Each raises :class:`OSError` with the kernel's errno. Addresses are plain integers.
+"""
+
+import ctypes
+import os
+from ctypes import c_int, c_long, c_size_t, c_ssize_t, c_ulong, c_void_p
+from typing import Any, Final
+
+_MAP_FAILED: Final = c_void_p(-1).value
+
+
+def _bind(name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(_LIBC, name)
+    function.restype = result
+    function.argtypes = arguments
+    return function
+
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_mmap: Final = _bind("mmap", c_void_p, c_void_p, c_size_t, c_int, c_int, c_int, c_long)
+_munmap: Final = _bind("munmap", c_int, c_void_p, c_size_t)
+_mprotect: Final = _bind("mprotect", c_int, c_void_p, c_size_t, c_int)
+_mremap: Final = _bind("mremap", c_void_p, c_void_p, c_size_t, c_size_t, c_int, c_void_p)
+_madvise: Final = _bind("madvise", c_int, c_void_p, c_size_t, c_int)
+_mlock: Final = _bind("mlock", c_int, c_void_p, c_size_t)
+_munlock: Final = _bind("munlock", c_int, c_void_p, c_size_t)
+_pread: Final = _bind("pread", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
+_pwrite: Final = _bind("pwrite", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
+_prctl: Final = _bind("prctl", c_int, c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def _check(status: int) -> int:
+    if status < 0:
+        raise _error()
+    return status
+
+
+def _address(result: int | None) -> int:
+    if result == _MAP_FAILED:
+        raise _error()
+    return result or 0
+
+
+def mmap(address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    """Map and return the address; ``address`` 0 lets the kernel choose."""
+    return _address(_mmap(address or None, size, prot, flags, fd, offset))
+
+
+def munmap(address: int, size: int) -> None:
+    """Unmap whole pages; ranges which are not mapped are no error, as the kernel has it."""
+    _check(_munmap(address, size))
+
+
+def mprotect(address: int, size: int, prot: int) -> None:
+    """Change the protection of whole pages, which may split a vma."""
+    _check(_mprotect(address, size, prot))
+
+
+def mremap(address: int, old: int, new: int, flags: int, target: int = 0) -> int:
+    """Move or resize and return the new address; ``target`` counts with MREMAP_FIXED."""
+    return _address(_mremap(address, old, new, flags, target or None))
+
+
+def madvise(address: int, size: int, advice: int) -> None:
+    """Give advice for whole pages, which may split a vma."""
+    _check(_madvise(address, size, advice))
+
+
+def mlock(address: int, size: int) -> None:
+    """Lock whole pages, which may split a vma."""
+    _check(_mlock(address, size))
+
+
+def munlock(address: int, size: int) -> None:
+    """Unlock whole pages."""
+    _check(_munlock(address, size))
+
+
+def pread_to(fd: int, address: int, size: int, offset: int) -> int:
+    """Read into raw memory, which may be unmapped (EFAULT), and return the byte count."""
+    return _check(_pread(fd, address or None, size, offset))
+
+
+def pwrite_from(fd: int, address: int, size: int, offset: int) -> int:
+    """Write from raw memory, which may be unmapped (EFAULT), and return the byte count."""
+    return _check(_pwrite(fd, address or None, size, offset))
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl with one argument."""
+    _check(_prctl(option, value, 0, 0, 0))

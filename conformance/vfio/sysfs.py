@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""PCI functions in sysfs: identity, driver, IOMMU group, binding with restore."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from conformance.vfio.errors import SysfsError
+
+#: Where sysfs is mounted; another path serves unit tests.
+SYSFS: Final = Path("/sys")
+
+
+@dataclass(frozen=True)
+class Function:
+    """Who a PCI function is: ids as numbers, ``driver`` None if it has none."""
+
+    bdf: str
+    vendor: int
+    device: int
+    driver: str | None
+
+
+def _directory(bdf: str, sysfs: Path) -> Path:
+    path = sysfs / "bus/pci/devices" / bdf
+    if not path.is_dir():
+        known = sorted(entry.name for entry in (sysfs / "bus/pci/devices").glob("*"))
+        raise SysfsError(f"there is no PCI function {bdf}; there are: {', '.join(known) or 'none'}")
+    return path
+
+
+def function(bdf: str, *, sysfs: Path = SYSFS) -> Function:
+    """Return a function's identity. Raises :class:`SysfsError` if there is no such function."""
+    path = _directory(bdf, sysfs)
+    vendor, device = (int((path / key).read_text(), 16) for key in ("vendor", "device"))
+    return Function(bdf, vendor, device, driver(bdf, sysfs=sysfs))
+
+
+def driver(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
+    """Return the name of the driver a function is bound to, or None."""
+    link = _directory(bdf, sysfs) / "driver"
+    return link.resolve().name if link.exists() else None
+
+
+def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
+    """Return the number of a function's IOMMU group, for example ``"12"``."""
+    link = _directory(bdf, sysfs) / "iommu_group"
+    if not link.exists():
+        raise SysfsError(
+            f"{bdf} has no IOMMU group; start the kernel with its IOMMU on (intel_iommu=on)"
+        )
+    return link.resolve().name
+
+
+def unbind(bdf: str, *, sysfs: Path = SYSFS) -> None:
+    """Take a function from its driver, if it has one."""
+    if driver(bdf, sysfs=sysfs) is not None:
+        (_directory(bdf, sysfs) / "driver/unbind").write_text(bdf)
+
+
+def override(bdf: str, name: str | None, *, sysfs: Path = SYSFS) -> None:
+    """Set driver_override, or clear it with None."""
+    (_directory(bdf, sysfs) / "driver_override").write_text(name or "\n")
+
+
+def bind(bdf: str, name: str, *, sysfs: Path = SYSFS) -> None:
+    """Bind a function to the named driver, whatever it was bound to.
+
+    Raises :class:`SysfsError` if the driver is not there or did not take the function.
+    """
+    if driver(bdf, sysfs=sysfs) == name:
+        return
+    unbind(bdf, sysfs=sysfs)
+    override(bdf, name, sysfs=sysfs)
+    (sysfs / "bus/pci/drivers_probe").write_text(bdf)
+    now = driver(bdf, sysfs=sysfs)
+    if now != name:
+        raise SysfsError(
+            f"{bdf} was offered to {name} and is bound to {now or 'no driver'}; is the driver's "
+            "module loaded, and does the kernel log tell why its probe failed?"
+        )
+
+
+@contextmanager
+def bound(bdf: str, name: str, *, sysfs: Path = SYSFS) -> Iterator[None]:
+    """Bind a function to a driver for a block; give it back to the former driver after it."""
+    before = driver(bdf, sysfs=sysfs)
+    try:
+        bind(bdf, name, sysfs=sysfs)
+        yield
+    finally:
+        if before is None:
+            unbind(bdf, sysfs=sysfs)
+            override(bdf, None, sysfs=sysfs)
+        else:
+            bind(bdf, before, sysfs=sysfs)
