@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""JUnit XML: a suite for each group of rules, a case for each test.
+
+A failed requirement is a `failure`, everything else that went wrong an `error`, so
+that a server which shows the file does not blame the driver for the lab.
+"""
+# mypy: allow-untyped-calls
+# (junitparser ships py.typed, but only some of its methods have annotations)
+
+import io
+from collections.abc import Mapping
+
+from junitparser import (
+    Error,
+    Failure,
+    JUnitXml,
+    Properties,
+    Property,
+    Skipped,
+    TestCase,
+    TestSuite,
+)
+
+from conformance.report.results import Results, TestOutcome, TestRecord
+from conformance.report.text import printable
+from conformance.report.verdict import Conclusion, Verdict
+
+_JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
+
+
+def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> str:
+    """Return the run as JUnit XML."""
+    xml = JUnitXml("vfio-migration-conformance")
+    for name, tests in results.tests_by_group().items():
+        suite = TestSuite(name)
+        for key, value in versions.items():
+            suite.add_property(key, printable(value))
+        suite.add_testcases([_case(test, verdict) for test in tests])
+        xml.add_testsuite(suite)
+    if verdict.conclusion not in _JUDGED:
+        xml.add_testsuite(_ending(verdict))
+    xml.update_statistics()
+    buffer = io.BytesIO()
+    xml.write(buffer, pretty=True)
+    return buffer.getvalue().decode()
+
+
+def _case(test: TestRecord, verdict: Verdict) -> TestCase:
+    duration = test.result.duration if test.result else 0.0
+    case = TestCase(printable(test.id), f"conformance.{test.group}", duration)
+    _properties(case, test)
+    result = _result(test, verdict)
+    if result is not None:
+        case.append(result)
+    if test.result and test.result.calls:
+        case.system_out = printable("\n".join(test.result.calls))
+    if test.result and test.result.klog:
+        case.system_err = printable("\n".join(test.result.klog))
+    return case
+
+
+def _properties(case: TestCase, test: TestRecord) -> None:
+    properties = Properties()
+    for rule in test.rules:
+        properties.add_property(Property("rule", rule))
+    for rule, outcome in (test.result.observed if test.result else {}).items():
+        properties.add_property(Property(f"observed.{rule}", printable(outcome)))
+    if list(properties):
+        case.append(properties)
+
+
+def _result(test: TestRecord, verdict: Verdict) -> Failure | Error | Skipped | None:
+    match test.outcome:
+        case TestOutcome.PASSED:
+            return None
+        case TestOutcome.SKIPPED:
+            reason = (test.result and test.result.skip) or "no reason given"
+            return Skipped(printable(reason))
+        case TestOutcome.NOT_RUN:
+            return Skipped(f"not run: {verdict.conclusion.word}", "not-run")
+        case TestOutcome.RUNNING:
+            reason = f"was running when the run ended: {verdict.reason}"
+            return Error(printable(reason), verdict.conclusion.word)
+        case TestOutcome.FAILED:
+            return _explained(Failure("", "requirement"), test)
+        case TestOutcome.ERROR:
+            return _explained(Error("", "error"), test)
+
+
+def _explained(kind: Failure | Error, test: TestRecord) -> Failure | Error:
+    failure = test.result.failure if test.result else None
+    if failure is None:
+        kind.message = "no details"
+        return kind
+    kind.message = printable(failure.message or f"expected {failure.expected}").replace("\n", " ")
+    labels = ("rule", "did", "expected", "actual", "message", "where")
+    kind.text = printable("\n".join(f"{x}: {getattr(failure, x)}" for x in labels))
+    return kind
+
+
+def _ending(verdict: Verdict) -> TestSuite:
+    """Return a suite of its own for a run which did not come to its end."""
+    suite = TestSuite("run")
+    case = TestCase("run", "conformance.run", 0.0)
+    error = Error(printable(verdict.reason), verdict.conclusion.word)
+    error.text = printable("\n".join(verdict.console))
+    case.append(error)
+    suite.add_testcase(case)
+    return suite

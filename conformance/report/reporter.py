@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Takes the events of a run and leaves its report, whatever happens in between."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from conformance.report import events, jsonfile, junit, ktap, summary
+from conformance.report.errors import EventError, ReportError, ResultsFolderError
+from conformance.report.files import write_whole
+from conformance.report.results import Results
+from conformance.report.settle import settle
+from conformance.report.terminal import Progress
+from conformance.report.text import Style
+from conformance.report.verdict import Conclusion, Verdict
+from conformance.requirements import Requirement
+
+EVENTS_FILE = "events.jsonl"
+JSON_FILE = "results.json"
+JUNIT_FILE = "junit.xml"
+KTAP_FILE = "report.ktap"
+
+
+class Reporter:
+    """Shows a run while it goes on and writes its files when it ends.
+
+    Args:
+        results_dir: where the files go; made if it is missing.
+        out: where progress and summary go.
+        requirements: the catalogue, by rule id.
+        versions: what the run was made of, for the files: kernel, QEMU, image, module.
+            Those of the guest (kernel, python, pytest) come with its session.
+        colour: use colours; by default if `out` is a terminal.
+        clock: monotonic seconds.
+
+    Raises:
+        ResultsFolderError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        results_dir: Path,
+        out: TextIO,
+        *,
+        requirements: Mapping[str, Requirement],
+        versions: Mapping[str, str],
+        colour: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.results = Results(requirements)
+        self._dir = results_dir
+        self._out = out
+        self._versions = dict(versions)
+        self._style = Style(out.isatty() if colour is None else colour)
+        self._clock = clock
+        self._begun = clock()
+        self._timings: dict[str, float] = {}
+        self._problem = ""
+        self._number = 0
+        self._exit_code: int | None = None
+        self._progress = Progress(out, self.results, self._style, clock=clock)
+        try:
+            results_dir.mkdir(parents=True, exist_ok=True)
+            self._events = (results_dir / EVENTS_FILE).open("w", encoding="utf-8")
+        except OSError as error:
+            raise ResultsFolderError(results_dir / EVENTS_FILE, error) from error
+
+    def feed(self, event: Mapping[str, Any]) -> None:
+        """Take in one event of the guest.
+
+        Raises:
+            EventError: the event is damaged or out of order. The run can no longer
+                conform; `finish` still writes all files.
+        """
+        self._number += 1
+        self._events.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+        self._events.flush()
+        try:
+            parsed = events.parse(event, self._number)
+            self.results.add(parsed)
+        except EventError as error:
+            self.problem(error)
+            raise
+        if isinstance(parsed, events.Agent):
+            self.timing(f"guest {parsed.phase}", self._clock() - self._begun)
+        self._progress.show(parsed)
+
+    def problem(self, error: ReportError) -> None:
+        """Note that the stream of events is damaged: the run proves nothing any more."""
+        self._problem = self._problem or str(error)
+
+    def note(self, line: str) -> None:
+        """Print a line about the host's own work, without disturbing the progress."""
+        self._progress.line(line)
+
+    def timing(self, name: str, seconds: float) -> None:
+        """Note how long a part of the run took, for results.json."""
+        self._timings[name] = seconds
+
+    def version(self, name: str, value: str) -> None:
+        """Note a version which was not known when the run began."""
+        self._versions[name] = value
+
+    def finish(self, verdict: Verdict) -> int:
+        """Print the summary, write the files, and return the exit code of the run.
+
+        The second call does nothing and returns the same.
+
+        Args:
+            verdict: what the host saw. `Verdict.completed()` lets the results decide.
+
+        Raises:
+            ResultsFolderError: a file cannot be written. The summary is printed before.
+        """
+        if self._exit_code is not None:
+            return self._exit_code
+        final = settle(verdict, self.results, self._problem)
+        self._exit_code = final.exit_code
+        self._progress.clear()
+        self._events.close()
+        self.timing("total", self._clock() - self._begun)
+        if self.results.session is not None:
+            self._versions = {**self.results.session.versions, **self._versions}
+        width = shutil.get_terminal_size((100, 24)).columns
+        self._out.write(summary.render(self.results, final, self._style, width))
+        self._out.write(f"results: {self._dir}\n")
+        self._out.flush()
+        self._write(final)
+        return self._exit_code
+
+    def _write(self, final: Verdict) -> None:
+        document = jsonfile.render(self.results, final, self._versions, self._timings)
+        write_whole(self._dir / JSON_FILE, document)
+        write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
+        write_whole(self._dir / KTAP_FILE, ktap.render(self.results, final))
+
+
+def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> int:
+    """Report a run from the events it left in a file, as `--vfio-events` writes them.
+
+    For runs without a lab: pytest on the machine which has the device, the report
+    anywhere else.
+
+    Args:
+        path: the events, one JSON object a line.
+        reporter: reports; its folder must not be the one `path` is in.
+        verdict: what is known of the end; by default that the run was completed.
+
+    Returns:
+        The exit code. A file which is cut or damaged gives that of a failed lab.
+
+    Raises:
+        OSError: `path` cannot be read.
+    """
+    decoder = events.EventDecoder()
+    try:
+        for event in decoder.feed(path.read_bytes()):
+            reporter.feed(event)
+        decoder.close()
+    except EventError as error:
+        reporter.problem(error)
+    return reporter.finish(verdict or Verdict.completed())
+
+
+def lab_failure(error: Exception) -> Verdict:
+    """Return the verdict for an error with an `exit_code`, such as all of ours have."""
+    if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
+        return Verdict.bad_usage(str(error))
+    return Verdict.lab_failed(str(error))

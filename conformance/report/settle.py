@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what the host saw and what the guest said to one verdict.
+
+A run conforms only if it is whole: everything that was collected ran, pytest's own
+status agrees with the results, and at least one rule was judged.
+"""
+
+from pytest import ExitCode
+
+from conformance.report.results import Results, RuleVerdict, TestOutcome
+from conformance.report.text import plural
+from conformance.report.verdict import Conclusion, Verdict
+
+_JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
+
+
+def settle(verdict: Verdict, results: Results, problem: str = "") -> Verdict:
+    """Return the verdict of the run.
+
+    Args:
+        verdict: what the host saw; kept unless it says that the run was completed.
+        results: what the guest said.
+        problem: what was wrong with the stream of events, if anything.
+    """
+    if verdict.conclusion not in _JUDGED:
+        return verdict
+    return _incomplete(results, problem) or _judge(results)
+
+
+def _incomplete(results: Results, problem: str) -> Verdict | None:
+    """Why the results prove nothing, or None if they are whole."""
+    if problem:
+        return Verdict.lab_failed(problem)
+    if (error := results.agent_error) is not None:
+        return Verdict.lab_failed(f"the guest's agent gave up ({error.phase}): {error.message}")
+    if results.finish is not None:
+        return _unsound(results, results.finish.status)
+    said = "never ended" if results.session else "never began"
+    return Verdict.lab_failed(f"the suite {said} although the guest came to its end")
+
+
+def _unsound(results: Results, status: int) -> Verdict | None:
+    """Why a suite that ended with pytest's `status` is not to be believed, or None."""
+    missing = results.count(TestOutcome.NOT_RUN)
+    running = results.running
+    match status:
+        case ExitCode.USAGE_ERROR:
+            hint = "the console log has its words"
+            return Verdict.bad_usage("pytest refused its arguments", hint)
+        case ExitCode.NO_TESTS_COLLECTED:
+            return Verdict.bad_usage("no test was selected", "check the expressions of -k and -m")
+        case ExitCode.OK | ExitCode.TESTS_FAILED if running is not None:
+            return Verdict.lab_failed(f"pytest ended and left {running.id} without a result")
+        case ExitCode.OK if missing:
+            return Verdict.lab_failed(f"pytest reports success, but {missing} tests did not run")
+        case ExitCode.OK | ExitCode.TESTS_FAILED:
+            return None
+    return Verdict.lab_failed(f"pytest ended with status {status}: an error of its own")
+
+
+def _judge(results: Results) -> Verdict:
+    failed = [rule for rule in results.rules() if rule.verdict is RuleVerdict.FAILED]
+    if failed:
+        levels = [rule.requirement.level for rule in failed]
+        counts = {level: levels.count(level) for level in sorted(set(levels))}
+        said = " and ".join(plural(count, f"{level} rule") for level, count in counts.items())
+        return Verdict(Conclusion.REQUIREMENT_FAILED, f"{said} failed")
+    broken = results.count(TestOutcome.FAILED) + results.count(TestOutcome.ERROR)
+    if broken:
+        return Verdict.lab_failed(f"{plural(broken, 'test')} of the kit itself failed")
+    if results.finish is not None and results.finish.status != ExitCode.OK:
+        return Verdict.lab_failed("pytest reports a failure, but no test failed")
+    if not any(rule.verdict is RuleVerdict.PASSED for rule in results.rules()):
+        return Verdict.lab_failed("no rule was judged, all tests were skipped")
+    return Verdict.completed()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Text for terminals and files: harmless, wrapped, coloured where that is wanted."""
+
+import textwrap
+import unicodedata
+from dataclasses import dataclass
+
+_LABEL = 11  # width of the left column of a block
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with control characters spelled out; newlines stay.
+
+    What a guest prints is not trusted with the reader's terminal, nor may it hold what
+    XML cannot.
+
+    >>> printable("a\x1b[31m\tb")
+    'a\\x1b[31m b'
+    """
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character)[0] != "C"
+        else " "
+        if character == "\t"
+        else _spelled(character)
+        for character in text
+    )
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def block(label: str, text: str, width: int) -> list[str]:
+    """Lay out `text` right of `label`, wrapped at `width`; nothing for an empty text."""
+    if not text:
+        return []
+    lead = f"  {label:<{_LABEL}}"
+    lines: list[str] = []
+    for paragraph in printable(text).splitlines():
+        lines += textwrap.wrap(
+            paragraph,
+            max(width, 40),
+            initial_indent=lead if not lines else " " * len(lead),
+            subsequent_indent=" " * len(lead),
+            break_on_hyphens=False,
+        ) or [""]
+    return lines
+
+
+def listing(label: str, entries: tuple[str, ...], limit: int) -> list[str]:
+    """Lay out `entries` one a line under `label`, the last `limit` of a long list."""
+    if not entries:
+        return []
+    note = f" (last {limit} of {len(entries)})" if len(entries) > limit else ""
+    return [f"  {label}{note}:", *(f"    {line}" for e in entries[-limit:] for line in _lines(e))]
+
+
+def _lines(entry: str) -> list[str]:
+    return printable(entry).splitlines() or [""]
+
+
+def plural(count: int, noun: str) -> str:
+    """Count a regular noun.
+
+    >>> plural(1, "rule"), plural(2, "rule")
+    ('1 rule', '2 rules')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+@dataclass(frozen=True)
+class Style:
+    """Paints words, or does not."""
+
+    colour: bool
+
+    def red(self, text: str) -> str:
+        """For what failed."""
+        return self._paint("31;1", text)
+
+    def green(self, text: str) -> str:
+        """For what passed."""
+        return self._paint("32", text)
+
+    def yellow(self, text: str) -> str:
+        """For what nobody may overlook."""
+        return self._paint("33;1", text)
+
+    def bold(self, text: str) -> str:
+        """For headings."""
+        return self._paint("1", text)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
