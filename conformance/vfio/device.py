@@ -2,6 +2,7 @@
 """An open device: what it says of itself, its regions, its reset."""
 
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,8 +76,7 @@ class Device:
         The kernel closes the device when no descriptor and no mapping holds it any more.
         """
         if self.fd >= 0:
-            note = f"{self.prefix}close"
-            with trace.call(note):
+            with trace.call(f"{self.prefix}close"):
                 os.close(self.fd)
             self.fd = -1
 
@@ -147,13 +147,18 @@ class Device:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """All regions which exist, asked once per open. An index the driver refuses is left out."""
+        """All regions which exist, asked once per open.
+
+        An index below ``num_regions`` which the driver answers with EINVAL is left out.
+        """
         found = []
         for index in range(self.num_regions):
             try:
                 region = self.region(index)
-            except OSError:
-                continue  # VGA on a function without it is EINVAL
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                continue  # VGA on a function without it
             if region.size:
                 found.append(region)
         return tuple(found)
