@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What stays open over a session: container, devices, seed; and how they become known again."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from conformance.checks import RequirementFailed, fail
+from conformance.migration.errors import NoMigrationRegion
+from conformance.migration.region import MigrationRegion
+from conformance.migration.states import RUNNING, words
+from conformance.vfio import children, trace
+from conformance.vfio.container import Container
+from conformance.vfio.device import Device
+from conformance.vfio.errors import ShortTransfer, VfioError
+from conformance.vfio.maps import close_leaked, unmap_leaked
+from conformance.vfio.region import Region
+
+
+@dataclass(frozen=True)
+class ScratchPlace:
+    """An operator's word that some bits of a 4-byte register may be written freely."""
+
+    bar: int
+    offset: int
+    mask: int
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Such a register of an open device."""
+
+    region: Region
+    offset: int
+    mask: int
+
+    def read(self) -> int:
+        """Return the free bits of the register, the others as 0."""
+        return self.region.read_int(self.offset) & self.mask
+
+    def write(self, value: int) -> None:
+        """Write the free bits; the others keep their values."""
+        kept = self.region.read_int(self.offset) & ~self.mask
+        self.region.write_int(self.offset, kept | (value & self.mask))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator said on the command line."""
+
+    device: str
+    peer: str | None = None
+    scratch: tuple[ScratchPlace, ...] = ()
+    seed: int = 0
+
+
+@dataclass
+class _Slot:
+    """One of the devices, and whether its state is still known."""
+
+    device: Device
+    dirty: bool = True
+    migration: MigrationRegion | None = None
+
+
+@dataclass
+class Bench:
+    """The devices of a session. Opened when first asked for, closed at the end.
+
+    ``outcomes`` tells for a FREE rule which outcomes the catalogue lists.
+    """
+
+    settings: Settings
+    outcomes: Callable[[str], tuple[str, ...]]
+    open_container: Callable[[], Container] = Container
+    open_device: Callable[..., Device] = Device.open
+    unusable: str = ""
+    _container: Container | None = None
+    _slots: dict[str, _Slot] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random."""
+        return self.settings.seed
+
+    @property
+    def has_peer(self) -> bool:
+        """Whether there is a second function."""
+        return self.settings.peer is not None
+
+    @property
+    def container(self) -> Container:
+        """The container, opened on first use."""
+        if self._container is None:
+            self._container = self.open_container()
+        return self._container
+
+    def ready(self, role: str) -> Device:
+        """Return the ``device`` or the ``peer``, open and in _RUNNING.
+
+        A reset is tried first, then a new open. If neither gives _RUNNING the test fails for
+        ``state.default``, and later ones are skipped with that reason.
+        """
+        if self.unusable:
+            pytest.skip(self.unusable)
+        try:
+            return self._ready(role)
+        except RequirementFailed as failure:
+            self.unusable = f"the {role} cannot be brought to _RUNNING: {failure.actual}"
+            raise
+        except (OSError, VfioError) as error:
+            self.unusable = f"the {role} cannot be opened: {error}"
+            raise
+
+    def migration_of(self, device: Device) -> MigrationRegion:
+        """Return the device's migration region; fails ``region.type`` if there is none."""
+        slot = next(slot for slot in self._slots.values() if slot.device is device)
+        try:
+            slot.migration = slot.migration or MigrationRegion.find(device)
+        except NoMigrationRegion as error:
+            fail("region.type", did="ask for regions", expected="one of type 3.1", actual=str(error))
+        return slot.migration
+
+    def scratch_of(self, device: Device) -> list[Scratch]:
+        """Return the registers of a device that may be written."""
+        return [
+            Scratch(device.region(place.bar), place.offset, place.mask)
+            for place in self.settings.scratch
+        ]
+
+    def after_test(self, *, failed: bool) -> None:
+        """Take away what a test left behind; what it touched is opened anew if it failed."""
+        leaked = children.kill_leftovers() + unmap_leaked()
+        known = {slot.device.fd for slot in self._slots.values()}
+        leaked += close_leaked(known) if failed else 0
+        for slot in self._slots.values():
+            slot.dirty = slot.dirty or failed or leaked > 0
+
+    def observer(self, node: pytest.Item) -> Callable[[str, str], None]:
+        """Return the function which records outcomes of FREE rules for a test."""
+
+        def observe(rule: str, outcome: str) -> None:
+            allowed = self.outcomes(rule)
+            if outcome not in allowed:
+                listed = " or ".join(allowed) or "no outcome: the rule is not FREE"
+                fail(rule, did="observe what the device does", expected=listed, actual=outcome)
+            node.stash.setdefault(OBSERVED, {})[rule] = outcome
+
+        return observe
+
+    def close(self) -> None:
+        """Close everything. Does nothing the second time."""
+        for slot in self._slots.values():
+            slot.device.close()
+            slot.device.group.close()
+        self._slots.clear()
+        if self._container:
+            self._container.close()
+            self._container = None
+
+    def _ready(self, role: str) -> Device:
+        slot = self._slots.get(role)
+        if slot is None:
+            bdf = self.settings.device if role == "device" else self.settings.peer
+            prefix = "" if role == "device" else f"{role}: "
+            slot = _Slot(self.open_device(bdf, self.container, prefix=prefix))
+            self._slots[role] = slot
+        elif slot.dirty or slot.device.fd < 0:
+            slot.device.reopen()
+        if (state := self._state(slot)) not in (RUNNING, None):
+            slot.device.reset()
+            if self._state(slot) != RUNNING:
+                slot.device.reopen()
+                state = self._state(slot)
+                if state not in (RUNNING, None):
+                    fail(
+                        "state.default",
+                        did="open the device",
+                        expected=words(RUNNING),
+                        actual=words(state),
+                    )
+        slot.dirty = False
+        trace.start()
+        return slot.device
+
+    def _state(self, slot: _Slot) -> int | None:
+        """Return the state, or None where it cannot be read: the tests will say so better."""
+        try:
+            slot.migration = slot.migration or MigrationRegion.find(slot.device)
+            return slot.migration.state
+        except (NoMigrationRegion, OSError, ShortTransfer):
+            slot.dirty = True
+            return None
+
+
+#: Outcomes of FREE rules which a test has seen, in the item's stash.
+OBSERVED: Final = pytest.StashKey[dict[str, str]]()
+#: The bench of a session, in the configuration's stash.
+BENCH: Final = pytest.StashKey[Bench]()
+
+
+def bench_of(config: pytest.Config) -> Bench:
+    """Return the bench of the session. The plugin made it."""
+    return config.stash[BENCH]
+
+
+def new_seed() -> int:
+    """Return a seed for a session which was not given one."""
+    return random.SystemRandom().randrange(1 << 32)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's log from a point on, the reports in it, and the taint flags."""
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+_TAINTED: Final = Path("/proc/sys/kernel/tainted")
+
+#: What the first line of a report looks like. Each pattern names the story it is from.
+_REPORTS: Final = re.compile(
+    r"""
+    (?:^|[]:]\ )(?:
+        WARNING:\                            # WARN_ON, lockdep, circular dependency
+      | BUG:\                                # KASAN, sleeping in atomic context, page faults, slab
+      | kernel\ BUG\ at\                     # BUG_ON
+      | Oops:\  | Oops\ -\                   # the fault which is not survived
+      | general\ protection\ fault
+      | Unable\ to\ handle\ kernel\          # the fault on arm64
+      | Kernel\ panic
+      | INFO:\ (?:task|rcu|possible|inconsistent|suspicious|trying)\ ?  # hung tasks, lockdep
+      | UBSAN:\  | KASAN:\  | KCSAN:\  | KFENCE:\ 
+      | kmemleak:\ \d+\ new\                 # suspected memory leaks
+      | watchdog:\ BUG
+      | refcount_t:\ 
+      | list_(?:add|del)\ corruption
+      | DEBUG_LOCKS_WARN_ON
+    )
+    """,
+    re.VERBOSE,
+)
+
+#: Bits of /proc/sys/kernel/tainted that tell of trouble or of foreign code, with their letters.
+_TAINT_BITS: Final = {
+    0: "P, a proprietary module",
+    1: "F, a module was force loaded",
+    2: "S, the processor is out of specification",
+    3: "R, a module was force unloaded",
+    4: "M, a machine check",
+    5: "B, a bad page",
+    6: "U, user space asked for it",
+    7: "D, the kernel died",
+    8: "A, an ACPI table was overridden",
+    9: "W, a warning",
+    10: "C, a staging driver",
+    11: "I, a firmware bug was worked around",
+    12: "O, an out-of-tree module",
+    13: "E, an unsigned module",
+    14: "L, a soft lockup",
+    15: "K, a live patch",
+    16: "X, the distribution's own",
+    17: "T, the struct layout was randomized",
+    18: "N, an in-kernel test",
+    19: "J, fwctl's debugging was used",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One message of the kernel: level 0 (emergency) to 7 (debug), seconds since boot, text."""
+
+    level: int
+    seconds: float
+    text: str
+
+
+class KernelLog:
+    """Messages which come after it was made. Without /dev/kmsg (``missing``) there are none."""
+
+    def __init__(self, path: str = "/dev/kmsg") -> None:
+        self.missing = ""
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            self.missing = f"{path}: {error.strerror}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it. Does nothing the second time."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self) -> list[Record]:
+        """Return the messages since the last call, or since the beginning."""
+        records: list[Record] = []
+        while self._fd >= 0:
+            try:
+                raw = os.read(self._fd, 8192)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.EPIPE:
+                    raise
+                # Overwritten before we read: go on with the oldest that is left.
+                records.append(Record(4, 0.0, "(earlier messages were lost)"))
+                continue
+            if not raw:
+                break
+            if record := parse(raw.decode(errors="replace")):
+                records.append(record)
+        return records
+
+
+def parse(raw: str) -> Record | None:
+    r"""Read one record of /dev/kmsg; None if it is not one.
+
+    >>> parse("4,310,5120077,-;WARNING: CPU: 0 PID: 1\n SUBSYSTEM=pci\n")
+    Record(level=4, seconds=5.120077, text='WARNING: CPU: 0 PID: 1')
+    """
+    head, separator, text = raw.partition(";")
+    fields = head.split(",")
+    if not separator or len(fields) < 3 or not fields[0].isdigit() or not fields[2].isdigit():
+        return None
+    return Record(int(fields[0]) & 7, int(fields[2]) / 1e6, text.partition("\n")[0])
+
+
+def reports(records: Iterable[Record]) -> list[str]:
+    """Return the first lines of warnings, oopses, sanitizer, lockdep and leak reports."""
+    return [record.text for record in records if _REPORTS.search(record.text)]
+
+
+def taint(path: Path = _TAINTED) -> int:
+    """Return the taint flags, 0 where they cannot be read."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def taint_words(flags: int) -> list[str]:
+    """Say what taint flags mean.
+
+    >>> taint_words(1 << 9)
+    ['W, a warning']
+    """
+    return [
+        _TAINT_BITS.get(bit, f"bit {bit}") for bit in range(flags.bit_length()) if flags >> bit & 1
+    ]
