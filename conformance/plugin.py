@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin of the suite: options, rule markers, kernel log, events.
+
+Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device BDF``.
+"""
+
+import platform
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from conformance import checks
+from conformance.bench import BENCH, OBSERVED, Bench, ScratchPlace, Settings, new_seed
+from conformance.events import Events
+from conformance.klog import KernelLog, reports, taint, taint_words
+from conformance.outcome import Failure, Tally, failure_of
+from conformance.vfio import sysfs, trace
+from conformance.vfio.errors import SysfsError
+
+pytest_plugins = ["conformance.fixtures"]
+
+_BDF: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("vfio", "VFIO migration conformance")
+    group.addoption("--vfio-device", metavar="BDF", help="PCI address of the function under test")
+    group.addoption("--vfio-peer", metavar="BDF", help="a second one, as destination")
+    group.addoption("--vfio-events", metavar="PATH", help="write events here, one JSON a line")
+    group.addoption(
+        "--vfio-scratch",
+        metavar="BAR:OFFSET:MASK",
+        action="append",
+        default=[],
+        help="bits of a 4-byte register which may be written freely; may be repeated",
+    )
+    group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
+    group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, register the marker, start the session's parts."""
+    config.addinivalue_line("markers", "rule(id, ...): requirements which the test checks")
+    settings = read_settings(config)
+    config.stash[BENCH] = Bench(settings, outcomes=_outcomes)
+    config.pluginmanager.register(Session(config, settings), "conformance-session")
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Read the options; raises :class:`pytest.UsageError` with all that is wrong."""
+    wrong: list[str] = []
+    for option in ("--vfio-device", "--vfio-peer"):
+        bdf = config.getoption(option)
+        if bdf and not _BDF.fullmatch(bdf):
+            wrong.append(f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0")
+    places = []
+    for text in config.getoption("--vfio-scratch"):
+        try:
+            places.append(read_scratch(text))
+        except ValueError as error:
+            wrong.append(f"--vfio-scratch: {error}")
+    if wrong:
+        raise pytest.UsageError("; ".join(wrong))
+    seed = config.getoption("--vfio-seed")
+    return Settings(
+        config.getoption("--vfio-device") or "",
+        config.getoption("--vfio-peer"),
+        tuple(places),
+        new_seed() if seed is None else seed,
+    )
+
+
+def read_scratch(text: str) -> ScratchPlace:
+    """Read ``BAR:OFFSET:MASK``, numbers as in C. Raises :class:`ValueError`."""
+    try:
+        bar, offset, mask = (int(part, 0) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not BAR:OFFSET:MASK, for example 0:0x800:0xffffffff") from None
+    if not 0 <= bar <= 5:
+        raise ValueError(f"{text!r}: a BAR has a number from 0 to 5")
+    if offset < 0 or offset % 4:
+        raise ValueError(f"{text!r}: the offset of a 4-byte register is a multiple of 4")
+    if not 0 < mask < 1 << 32:
+        raise ValueError(f"{text!r}: a mask has some of 32 bits")
+    return ScratchPlace(bar, offset, mask)
+
+
+def _catalogue() -> dict[str, Any]:
+    from conformance import requirements  # noqa: PLC0415 - read only when a session needs it
+
+    return dict(requirements.load())
+
+
+def _outcomes(rule: str) -> tuple[str, ...]:
+    return tuple(getattr(_catalogue().get(rule), "outcomes", ()))
+
+
+def rules_of(item: pytest.Item) -> list[str]:
+    """Return the ids of an item's rule markers, nearest first, each once."""
+    ids = (rule for marker in item.iter_markers("rule") for rule in marker.args)
+    return list(dict.fromkeys(ids))
+
+
+def name_of(item: pytest.Item) -> str:
+    """Return the stable name of a test: file and test, without the directories."""
+    return item.nodeid.rpartition("/")[2]
+
+
+class Session:
+    """The hooks which need the state of one session."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.events = Events(config.getoption("--vfio-events"))
+        self.log = KernelLog()
+        self.taint = taint()
+        self.tally = Tally()
+        self.started = time.monotonic()
+
+    def pytest_report_header(self) -> list[str]:
+        """Tell what is tested, and with which seed the run can be repeated."""
+        lines = [f"vfio: device {self.settings.device}, peer {self.settings.peer or 'none'}"]
+        lines.append(f"vfio: seed {self.settings.seed} (repeat with --vfio-seed)")
+        if self.taint:
+            lines.append(f"vfio: the kernel is tainted: {'; '.join(taint_words(self.taint))}")
+        if self.log.missing:
+            lines.append(f"vfio: the kernel log is not watched: {self.log.missing}")
+        return lines
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Demand that every test names rules, all of them known."""
+        catalogue = _catalogue()
+        wrong: list[str] = []
+        for item in items:
+            rules = rules_of(item)
+            if not rules:
+                wrong.append(f"{name_of(item)} names no rule: give it @pytest.mark.rule(ID)")
+            wrong += [
+                f"{name_of(item)} names {rule!r}, which is not in the catalogue"
+                for rule in rules
+                if rule not in catalogue
+            ]
+        if wrong:
+            raise pytest.UsageError("\n".join(wrong))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Tell what is to come, before the first test."""
+        if session.config.option.collectonly:
+            return
+        if not self.settings.device:
+            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
+        try:
+            device = _identity(self.settings.device)
+            peer = _identity(self.settings.peer)
+        except SysfsError as error:
+            raise pytest.UsageError(str(error)) from error
+        self.events.emit(
+            "session",
+            collected=len(session.items),
+            device=device,
+            peer=peer,
+            kernel=platform.release(),
+            python=platform.python_version(),
+            pytest=pytest.__version__,
+            seed=self.settings.seed,
+        )
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Frame a test by its two events."""
+        rules = rules_of(item)
+        self.events.emit("start", id=name_of(item), rules=rules)
+        checks.set_current_rule(rules[0] if rules else "")
+        trace.start()
+        self.tally = Tally()
+        self._look_at_kernel()  # what came between two tests belongs to neither
+        yield
+        self.events.emit(
+            "result",
+            id=name_of(item),
+            rules=rules,
+            observed=item.stash.get(OBSERVED, {}),
+            **self.tally.as_event(),
+        )
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Iterator[None]:
+        """Judge a phase: what it raised, what the kernel said, and whether skips are allowed."""
+        outcome = yield
+        report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
+        failure = failure_of(call, report)
+        if report.skipped and self.config.getoption("--vfio-no-skips"):
+            reason = self.tally.skip_reason(report)
+            failure = Failure.of("run the test", "no skip (--vfio-no-skips)", f"skipped: {reason}")
+            report.outcome = "failed"
+            report.longrepr = failure.message
+        said = self._look_at_kernel()
+        if said and not report.failed:
+            failure = Failure.of("run the test", "a silent kernel", said[0])
+            report.outcome = "failed"
+            report.longrepr = "\n".join(("The kernel reported:", *said))
+        if report.failed:
+            item.vfio_failed = True  # type: ignore[attr-defined]
+            report.sections.append(("VFIO calls", "\n".join(trace.lines())))
+        self.tally.add(report, failure, trace.lines())
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Close the devices and tell the end."""
+        self.config.stash[BENCH].close()
+        duration = round(time.monotonic() - self.started, 3)
+        self.events.emit("finish", status=int(exitstatus), duration=duration)
+
+    def pytest_unconfigure(self) -> None:
+        """Close what is open."""
+        self.events.close()
+        self.log.close()
+
+    def _look_at_kernel(self) -> list[str]:
+        """Return reports and new taint since the last look; all lines go to the tally."""
+        records = self.log.read()
+        self.tally.klog += [record.text for record in records]
+        found = reports(records)
+        now = taint()
+        if new := now & ~self.taint:
+            found += [f"new taint: {word}" for word in taint_words(new)]
+        self.taint |= now
+        return found
+
+
+def _identity(bdf: str | None) -> dict[str, Any] | None:
+    if not bdf:
+        return None
+    who = sysfs.function(bdf)
+    return {
+        "bdf": bdf,
+        "driver": who.driver,
+        "vendor": f"{who.vendor:#06x}",
+        "device": f"{who.device:#06x}",
+    }
