@@ -14,6 +14,7 @@ from conformance.report.verdict import Conclusion, Verdict
 _INDENT = "    "
 # kunit_parser.py stops reading wherever one of these appears in a line.
 _ENDINGS = ("List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted")
+_UNJUDGED = frozenset({TestOutcome.SKIPPED, TestOutcome.NOT_RUN})
 _JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
 
 
@@ -24,7 +25,7 @@ def render(results: Results, verdict: Verdict) -> str:
     lines = ["KTAP version 1", f"1..{len(groups) + (not ended_well)}"]
     for number, (name, tests) in enumerate(groups.items(), 1):
         bad = any(test.outcome in BAD or test.outcome is TestOutcome.RUNNING for test in tests)
-        skipped = all(test.outcome is TestOutcome.SKIPPED for test in tests)
+        skipped = all(test.outcome in _UNJUDGED for test in tests)
         lines += [_INDENT + line for line in _group(name, tests, verdict)]
         lines.append(_case(number, name, good=not bad, skip="all of its tests" if skipped else ""))
     if not ended_well:

@@ -5,11 +5,21 @@ A run conforms only if it is whole: everything that was collected ran, pytest's 
 status agrees with the results, and at least one rule was judged.
 """
 
-from pytest import ExitCode
+from enum import IntEnum
 
 from conformance.report.results import Results, RuleVerdict, TestOutcome
 from conformance.report.text import plural
 from conformance.report.verdict import Conclusion, Verdict
+
+
+class ExitCode(IntEnum):
+    """Statuses of pytest, as its documentation has them."""
+
+    OK = 0
+    TESTS_FAILED = 1
+    USAGE_ERROR = 4
+    NO_TESTS_COLLECTED = 5
+
 
 _JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
 

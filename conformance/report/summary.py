@@ -126,19 +126,29 @@ def _indented(text: str, width: int, indent: int) -> list[str]:
 def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> list[str]:
     lines = [""]
     if (running := results.running) is not None:
-        lines += [style.red(f"RUNNING  {printable(running.id)} when the run ended"), ""]
+        lines += [style.red(f"RUNNING  {printable(running.id)} when the run ended")]
         for rule in running.rules:
             lines += block("rule", f"{rule}: {results.requirements[rule].text}", width)
+        lines.append("")
     if (error := results.agent_error) is not None:
         lines += listing("kernel log", error.klog, _CONSOLE)
     lines += listing("console", verdict.console, _CONSOLE)
     good = verdict.conclusion is Conclusion.CONFORMS
+    reason = _reach(results) if good else printable(verdict.reason)
     paint = style.green if good else style.red
-    reason = f": {printable(verdict.reason)}" if verdict.reason else ""
-    lines.append(paint(f"{_CONCLUSIONS[verdict.conclusion]}{reason}"))
+    lines.append(paint(f"{_CONCLUSIONS[verdict.conclusion]}{reason and ': '}{reason}"))
     lines += [f"  {printable(verdict.hint)}"] if verdict.hint else []
     lines.append(_tests(results))
     return lines
+
+
+def _reach(results: Results) -> str:
+    """Tell how much a run without a failed rule proves."""
+    verdicts = [rule.verdict for rule in results.rules() if rule.requirement.level == "MUST"]
+    passed = verdicts.count(RuleVerdict.PASSED)
+    if passed == len(verdicts):
+        return f"all {passed} MUST rules passed"
+    return f"{passed} of {len(verdicts)} MUST rules passed, the others were not judged"
 
 
 def _tests(results: Results) -> str:
