@@ -4,7 +4,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 
@@ -18,6 +18,13 @@ from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer, VfioError
 from conformance.vfio.maps import close_leaked, unmap_leaked
 from conformance.vfio.region import Region
+
+
+class Observe(Protocol):
+    """Records which outcome of a FREE rule the device showed."""
+
+    def __call__(self, rule: str, outcome: str) -> None:
+        """Record; an outcome that the catalogue does not list is a failed requirement."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,12 @@ class Bench:
         try:
             slot.migration = slot.migration or MigrationRegion.find(device)
         except NoMigrationRegion as error:
-            fail("region.type", did="ask for regions", expected="one of type 3.1", actual=str(error))
+            fail(
+                "region.type",
+                did="look for the migration region",
+                expected="one region of type 3, subtype 1",
+                actual=str(error),
+            )
         return slot.migration
 
     def scratch_of(self, device: Device) -> list[Scratch]:
@@ -139,7 +151,7 @@ class Bench:
         for slot in self._slots.values():
             slot.dirty = slot.dirty or failed or leaked > 0
 
-    def observer(self, node: pytest.Item) -> Callable[[str, str], None]:
+    def observer(self, node: pytest.Item) -> "Observe":
         """Return the function which records outcomes of FREE rules for a test."""
 
         def observe(rule: str, outcome: str) -> None:

@@ -10,11 +10,10 @@ processes behind, it is opened anew. Use ``device.reopen()`` where the open itse
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import pytest
 
-from conformance.bench import Bench, Scratch, bench_of
+from conformance.bench import Bench, Observe, Scratch, bench_of
 from conformance.migration.client import Client
 from conformance.migration.region import MigrationRegion
 from conformance.migration.states import PATHS
@@ -23,13 +22,6 @@ from conformance.vfio.children import Child, fork_child
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.region import Region
-
-
-class Observe(Protocol):
-    """Records which outcome of a FREE rule the device showed."""
-
-    def __call__(self, rule: str, outcome: str) -> None:
-        """Record; an outcome that the catalogue does not list is a failed requirement."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Side:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """Everything that stays open over the session; tests rarely need it by itself."""
+    """Provide everything that stays open over the session; tests rarely need it by itself."""
     bench = bench_of(request.config)
     yield bench
     failed = getattr(request.node, "vfio_failed", False)
@@ -59,19 +51,19 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 @pytest.fixture
 def container(bench: Bench) -> Container:
-    """The container in which the devices' groups are."""
+    """Return the container in which the devices' groups are."""
     return bench.container
 
 
 @pytest.fixture
 def device(bench: Bench) -> Device:
-    """The device under test, open and in _RUNNING, with nothing mapped."""
+    """Return the device under test, open and in _RUNNING, with nothing mapped."""
     return bench.ready("device")
 
 
 @pytest.fixture
 def peer(bench: Bench) -> Device:
-    """The second function, open and in _RUNNING; skips without --vfio-peer."""
+    """Return the second function, open and in _RUNNING; skips without --vfio-peer."""
     if not bench.has_peer:
         pytest.skip("this needs a second function of the same kind: give --vfio-peer BDF")
     return bench.ready("peer")
@@ -79,31 +71,31 @@ def peer(bench: Bench) -> Device:
 
 @pytest.fixture
 def migration(device: Device, bench: Bench) -> MigrationRegion:
-    """The migration region of the device."""
+    """Return the migration region of the device."""
     return bench.migration_of(device)
 
 
 @pytest.fixture
 def peer_migration(peer: Device, bench: Bench) -> MigrationRegion:
-    """The migration region of the second function."""
+    """Return the migration region of the second function."""
     return bench.migration_of(peer)
 
 
 @pytest.fixture
 def source(device: Device, migration: MigrationRegion) -> Side:
-    """The device as the source of a migration."""
+    """Return the device as the source of a migration."""
     return Side(device, migration)
 
 
 @pytest.fixture
 def destination(peer: Device, peer_migration: MigrationRegion) -> Side:
-    """The second function as the destination of a migration."""
+    """Return the second function as the destination of a migration."""
     return Side(peer, peer_migration)
 
 
 @pytest.fixture
 def vmm(migration: MigrationRegion) -> Iterator[Vmm]:
-    """A client which drives the device as the virtual machine monitor did."""
+    """Provide a client which drives the device as the virtual machine monitor did."""
     vmm = Vmm(migration)
     yield vmm
     vmm.finish()
@@ -111,13 +103,13 @@ def vmm(migration: MigrationRegion) -> Iterator[Vmm]:
 
 @pytest.fixture
 def client(migration: MigrationRegion) -> Client:
-    """A client for single steps, which moves data in bulk."""
+    """Return a client for single steps, which moves data in bulk."""
     return Client(migration)
 
 
 @pytest.fixture
 def mappable_regions(device: Device) -> list[Region]:
-    """The regions, the migration region left out, of which something can be mapped."""
+    """Return the regions, but for the migration region, of which something can be mapped."""
     migration_type = [r for r in device.regions if r.type]
     regions = [r for r in device.regions if r.runtime_areas and r not in migration_type]
     if not regions:
@@ -127,7 +119,7 @@ def mappable_regions(device: Device) -> list[Region]:
 
 @pytest.fixture
 def saving_regions(device: Device) -> list[Region]:
-    """The regions with the saving layout (capability 6); skips if there is none."""
+    """Return the regions with the saving layout (capability 6); skips if there is none."""
     regions = [region for region in device.regions if region.saving]
     if not regions:
         pytest.skip("no region has VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (capability 6)")
@@ -136,7 +128,7 @@ def saving_regions(device: Device) -> list[Region]:
 
 @pytest.fixture
 def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
-    """The regions of which something can be mapped at run time but not while saving."""
+    """Return the regions which can be mapped at run time where they cannot while saving."""
     regions = [region for region in saving_regions if region.conflicting_areas]
     if not regions:
         pytest.skip("no region can be mapped at run time but not while saving")
@@ -145,7 +137,7 @@ def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
 
 @pytest.fixture
 def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
-    """Registers which may be written freely (--vfio-scratch); their values are put back."""
+    """Provide registers which may be written freely (--vfio-scratch); their values are put back."""
     places = bench.scratch_of(device)
     if not places:
         pytest.skip("no register may be written: give --vfio-scratch BAR:OFFSET:MASK")
@@ -188,11 +180,11 @@ def observe(request: pytest.FixtureRequest) -> Observe:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The session's seed (--vfio-seed), which is printed and makes a run repeatable."""
+    """Return the session's seed (--vfio-seed), which is printed and makes a run repeatable."""
     return bench_of(request.config).seed
 
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest, seed: int) -> random.Random:
-    """A random generator of the test's own, the same for the same seed and test."""
+    """Return a random generator of the test's own, the same for the same seed and test."""
     return random.Random(f"{seed} {request.node.name}")  # noqa: S311 - repeatable on purpose

@@ -24,10 +24,10 @@ _REPORTS: Final = re.compile(
       | Unable\ to\ handle\ kernel\          # the fault on arm64
       | Kernel\ panic
       | INFO:\ (?:task|rcu|possible|inconsistent|suspicious|trying)\ ?  # hung tasks, lockdep
-      | UBSAN:\  | KASAN:\  | KCSAN:\  | KFENCE:\ 
+      | UBSAN:\  | KASAN:\  | KCSAN:\  | KFENCE:[ ]
       | kmemleak:\ \d+\ new\                 # suspected memory leaks
       | watchdog:\ BUG
-      | refcount_t:\ 
+      | refcount_t:[ ]
       | list_(?:add|del)\ corruption
       | DEBUG_LOCKS_WARN_ON
     )

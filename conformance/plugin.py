@@ -79,7 +79,9 @@ def read_scratch(text: str) -> ScratchPlace:
     try:
         bar, offset, mask = (int(part, 0) for part in text.split(":"))
     except ValueError:
-        raise ValueError(f"{text!r} is not BAR:OFFSET:MASK, for example 0:0x800:0xffffffff") from None
+        raise ValueError(
+            f"{text!r} is not BAR:OFFSET:MASK, for example 0:0x800:0xffffffff"
+        ) from None
     if not 0 <= bar <= 5:
         raise ValueError(f"{text!r}: a BAR has a number from 0 to 5")
     if offset < 0 or offset % 4:

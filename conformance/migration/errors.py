@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Errors of the migration clients.
+"""Errors of the migration clients: an errno of the kernel stays an OSError.
+
+::
 
     OSError                 the kernel refused a call; errno tells why
     ShortTransfer           a transfer moved fewer bytes than it should (from conformance.vfio)

@@ -42,4 +42,6 @@ def ioctl(fd: int, request: int, arg: int | ctypes.Structure | ctypes.Array[ctyp
     """
     if isinstance(arg, int):
         return fcntl.ioctl(fd, request, arg)
-    return fcntl.ioctl(fd, request, arg, True)
+    # A buffer is changed in place, and only its result comes back.
+    result: int = fcntl.ioctl(fd, request, arg, True)
+    return result

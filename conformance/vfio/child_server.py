@@ -57,11 +57,11 @@ class _Server:
         back: list[int] = []
         try:
             value, error = self.answer(request, fds, back), None
-        except Exception as caught:  # noqa: BLE001 - the caller gets it, whatever it is
+        except Exception as caught:
             value, error = None, caught
         try:
             data = pickle.dumps(Reply(value, error, trace.lines()))
-        except Exception:  # noqa: BLE001 - it cannot be sent as it is
+        except Exception:
             words = ChildError(f"{request} gave {value!r} and {error!r}, which cannot be sent")
             data = pickle.dumps(Reply(None, words, []))
         socket.send_fds(self.socket, [data], back)
@@ -88,7 +88,7 @@ class _Server:
         there.close()
         return pid, here.detach()
 
-    def do_map(
+    def do_map(  # noqa: PLR0917 - they come over a socket as a tuple
         self, fd: int, file_offset: int, size: int, prot: int, flags: int, name: str, offset: int
     ) -> int:
         return self.do_adopt(

@@ -244,7 +244,7 @@ def kill_leftovers() -> int:
 
 @contextlib.contextmanager
 def sleeping_program(*, pass_fds: tuple[int, ...] = ()) -> Iterator[int]:
-    """vfork and exec a program that sleeps, for a block; yields its pid.
+    """Vfork and exec a program that sleeps, for a block; yields its pid.
 
     ``pass_fds`` stay open in it. It inherits no mapping, as exec has it.
     """

@@ -14,7 +14,7 @@ from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_device_info, vfio_irq_info, vfio_region_info
 from conformance.vfio import sysfs, trace
-from conformance.vfio.capabilities import parse_chain
+from conformance.vfio.capabilities import Capability, parse_chain
 from conformance.vfio.container import Container
 from conformance.vfio.errors import InfoError
 from conformance.vfio.group import Group
@@ -185,7 +185,7 @@ def decode_region_info(buffer: bytes, given: int) -> RegionInfo:
     Raises :class:`~conformance.vfio.errors.ChainError` for a broken chain of capabilities.
     """
     head = vfio_region_info.from_buffer_copy(buffer)
-    caps = ()
+    caps: tuple[Capability, ...] = ()
     if head.flags & c.VFIO_REGION_INFO_FLAG_CAPS and head.argsz <= given and head.cap_offset:
         caps = parse_chain(buffer[: head.argsz], head.cap_offset, REGION_INFO_SIZE)
     return RegionInfo(

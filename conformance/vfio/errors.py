@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Errors of the handles.
+"""Errors of the handles: an errno of the kernel stays an OSError.
+
+::
 
     OSError                  the kernel refused a call; errno tells why
     VfioError                everything else

@@ -49,7 +49,9 @@ def _address(result: int | None) -> int:
     return result or 0
 
 
-def mmap(address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
+def mmap(  # noqa: PLR0917 - the arguments of mmap(2), in its order
+    address: int, size: int, prot: int, flags: int, fd: int, offset: int
+) -> int:
     """Map and return the address; ``address`` 0 lets the kernel choose."""
     return _address(_mmap(address or None, size, prot, flags, fd, offset))
 

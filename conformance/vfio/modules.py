@@ -37,7 +37,7 @@ def unload(name: str) -> None:
 
 def _kmod() -> Any:
     try:
-        import kmod  # noqa: PLC0415 - not everybody who imports this file has it
+        import kmod  # type: ignore[import-not-found]  # noqa: PLC0415 - only the lab image has it
     except ImportError as error:
         raise ModuleLoadError(
             f"python-kmod cannot be imported ({error}); the lab image has it, elsewhere install "
