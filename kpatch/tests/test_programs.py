@@ -165,13 +165,17 @@ def test_background_program_ends_with_its_block(tmp_path: Path) -> None:
 
 def test_background_program_ends_when_the_block_raises(tmp_path: Path) -> None:
     script = f"trap '' TERM; echo $$ >{tmp_path}/pid; sleep 60 & wait; wait"
-    with (
-        pytest.raises(ZeroDivisionError),
-        programs.start(["sh", "-c", script], grace=0.2) as running,
-    ):
-        assert pid_in(tmp_path / "pid") == running.pid
-        raise ZeroDivisionError
-    assert running.poll() == -signal.SIGKILL
+    ended: list[programs.Running] = []
+
+    def fail() -> None:
+        with programs.start(["sh", "-c", script], grace=0.2) as running:
+            ended.append(running)
+            assert pid_in(tmp_path / "pid") == running.pid
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert ended[0].poll() == -signal.SIGKILL
 
 
 def test_background_program_may_end_by_itself() -> None:
