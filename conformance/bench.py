@@ -114,7 +114,8 @@ class Bench:
         if self.unusable:
             pytest.skip(self.unusable)
         try:
-            return self._ready(role)
+            with trace.quiet():
+                return self._ready(role)
         except RequirementFailed as failure:
             self.unusable = f"the {role} cannot be brought to _RUNNING: {failure.actual}"
             raise
@@ -195,7 +196,6 @@ class Bench:
                         actual=words(state),
                     )
         slot.dirty = False
-        trace.start()
         return slot.device
 
     def _state(self, slot: _Slot) -> int | None:

@@ -4,7 +4,6 @@
 The protocol leaves the choice to the user, and the bytes have to be the same.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,11 +84,11 @@ class Mover:
             )
         # One line of trace for all of them, and no more Python than needed for each.
         what = self._words("read", area, f"in accesses of {self._widest} bytes at most")
-        fd, base = self.region.device.fd, self.region.region.offset
+        device, base = self.region.device, self.region.region.offset
         parts = []
         with trace.call(what):
             for offset, width in accesses(area.offset, area.size, self._widest):
-                part = os.pread(fd, width, base + offset)
+                part = device.pread(width, base + offset)
                 if len(part) != width:
                     raise ShortTransfer(f"{what}, at {offset:#x},", wanted=width, moved=len(part))
                 parts.append(part)
@@ -106,11 +105,11 @@ class Mover:
             )
             return
         what = self._words("write", area, f"in accesses of {self._widest} bytes at most")
-        fd, base = self.region.device.fd, self.region.region.offset
+        device, base = self.region.device, self.region.region.offset
         with trace.call(what):
             for offset, width in accesses(area.offset, area.size, self._widest):
                 start = offset - area.offset
-                moved = os.pwrite(fd, data[start : start + width], base + offset)
+                moved = device.pwrite(data[start : start + width], base + offset)
                 if moved != width:
                     raise ShortTransfer(f"{what}, at {offset:#x},", wanted=width, moved=moved)
 

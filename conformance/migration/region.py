@@ -12,7 +12,7 @@ from conformance.uapi import constants as c
 from conformance.uapi.structs import vfio_device_migration_info
 from conformance.vfio.areas import Area, intersect
 from conformance.vfio.device import Device
-from conformance.vfio.region import Region
+from conformance.vfio.region import Region, shown
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ DATA_SIZE: Final = _field("data_size")
 FIELDS: Final = (DEVICE_STATE, RESERVED, PENDING_BYTES, DATA_OFFSET, DATA_SIZE)
 #: Size of the struct; the data section comes after it.
 STRUCT_SIZE: Final = ctypes.sizeof(vfio_device_migration_info)
+
+
+def _state_words(data: bytes) -> str:
+    return words(int.from_bytes(data, "little"))
 
 
 class MigrationRegion:
@@ -79,8 +83,10 @@ class MigrationRegion:
 
     def read_field(self, field: Field) -> int:
         """Read a register at its own width."""
-        what = f"{self.device.prefix}{field.name} read"
-        return self.region.read_int(field.offset, field.width, what=what)
+        what = f"{self.device.prefix}{field.name}"
+        show = _state_words if field is DEVICE_STATE else shown
+        data = self.region.read_exact(field.offset, field.width, what=what, show=show)
+        return int.from_bytes(data, "little")
 
     def write_field(self, field: Field, value: int) -> None:
         """Write a register at its own width."""

@@ -99,6 +99,14 @@ class Device:
         with trace.call(f"{self.prefix}VFIO_DEVICE_RESET"):
             ioctl(self.fd, ioctls.VFIO_DEVICE_RESET, 0)
 
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read at an offset of the device file; may be short."""
+        return os.pread(self.fd, size, offset)
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        """Write at an offset of the device file and return how many bytes were taken."""
+        return os.pwrite(self.fd, data, offset)
+
     @cached_property
     def info(self) -> vfio_device_info:
         """Flags and the number of regions and interrupt indexes."""
@@ -134,7 +142,8 @@ class Device:
         """
         argsz = REGION_INFO_SIZE
         for _ in range(3):
-            buffer = self.region_info_raw(index, argsz)
+            with trace.quiet():
+                buffer = self.region_info_raw(index, argsz)
             head = vfio_region_info.from_buffer_copy(buffer)
             if head.argsz <= argsz:
                 return decode_region_info(buffer, argsz)
@@ -154,7 +163,8 @@ class Device:
         found = []
         for index in range(self.num_regions):
             try:
-                region = self.region(index)
+                with trace.quiet():
+                    region = self.region(index)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise

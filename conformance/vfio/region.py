@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One region of a device: its description, exact reads and writes, mappings."""
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -40,7 +40,8 @@ def region_name(index: int) -> str:
     return _PCI_NAMES.get(index, f"region {index}")
 
 
-def _shown(data: bytes) -> str:
+def shown(data: bytes) -> str:
+    """Return bytes as the trace has them: a number for a register, else the first few."""
     if len(data) in (1, 2, 4, 8):
         return f"{int.from_bytes(data, 'little'):#x}"
     return f"{data[:_SHOWN].hex(' ')}{' ...' if len(data) > _SHOWN else ''}"
@@ -133,14 +134,22 @@ class Region:
         """What can be mapped at run time and must not be mapped while saving."""
         return subtract(self.runtime_areas, self.saving_areas)
 
-    def read(self, offset: int, size: int, *, what: str = "") -> bytes:
+    def read(
+        self,
+        offset: int,
+        size: int,
+        *,
+        what: str = "",
+        show: Callable[[bytes], str] = shown,
+    ) -> bytes:
         """Read with one pread(); the answer is as long as what the kernel moved.
 
-        ``what`` replaces the place in the trace. Raises :class:`OSError`.
+        ``what`` replaces the place in the trace, ``show`` says there what came. Raises
+        :class:`OSError`.
         """
         with trace.call(what or f"read {self.name} {offset:#x}+{size}") as done:
-            data = os.pread(self.device.fd, size, self.offset + offset)
-            done.result = _shown(data) if len(data) == size else f"{len(data)} bytes"
+            data = self.device.pread(size, self.offset + offset)
+            done.result = show(data) if len(data) == size else f"{len(data)} bytes"
         return data
 
     def write(self, offset: int, data: bytes, *, what: str = "") -> int:
@@ -148,15 +157,22 @@ class Region:
 
         ``what`` replaces place and bytes in the trace. Raises :class:`OSError`.
         """
-        with trace.call(what or f"write {self.name} {offset:#x} <- {_shown(data)}") as done:
-            moved = os.pwrite(self.device.fd, data, self.offset + offset)
+        with trace.call(what or f"write {self.name} {offset:#x} <- {shown(data)}") as done:
+            moved = self.device.pwrite(data, self.offset + offset)
             if moved != len(data):
                 done.result = f"{moved} of {len(data)} bytes"
         return moved
 
-    def read_exact(self, offset: int, size: int, *, what: str = "") -> bytes:
+    def read_exact(
+        self,
+        offset: int,
+        size: int,
+        *,
+        what: str = "",
+        show: Callable[[bytes], str] = shown,
+    ) -> bytes:
         """Read all or raise :class:`ShortTransfer`, or :class:`OSError`."""
-        data = self.read(offset, size, what=what)
+        data = self.read(offset, size, what=what, show=show)
         if len(data) != size:
             place = what or f"read {self.name} {offset:#x}"
             raise ShortTransfer(place, wanted=size, moved=len(data))

@@ -7,6 +7,8 @@ a child process sends its lines back with its answers.
 
 import errno
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,11 +43,14 @@ def lines() -> list[str]:
     return [*([f"({lost} earlier calls)"] if lost else []), *_recorder.lines]
 
 
-def take() -> list[str]:
-    """Return the calls recorded so far and forget them."""
-    taken = lines()
-    start()
-    return taken
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Record nothing of a block that ends well: what it does is not part of the test."""
+    before, count = list(_recorder.lines), _recorder.count
+    yield
+    _recorder.lines.clear()
+    _recorder.lines.extend(before)
+    _recorder.count = count
 
 
 def errno_name(number: int | None) -> str:
