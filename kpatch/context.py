@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a description and a kernel's features to the variables of the templates.
+
+All names, sizes and orders are computed here, so that templates have only plain loops and `if`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from kpatch.description import Bar, Device, Register
+from kpatch.features import Features
+
+_MUST_ARCS = ("0->1", "1->0", "1->2", "1->3", "1->4", "2->0", "2->1", "3->1", "3->2", "4->1")
+"""Transitions which every driver accepts, beside that from a state to itself."""
+
+_STATES = (0, 1, 2, 3, 4)
+_COMMENT = 60  # columns which are left for a list in a comment of one line
+
+
+def variables(device: Device, features: Features) -> dict[str, Any]:
+    """Return the template variables.
+
+    `device`, `prefix`, `PREFIX`, `module`, `summary`, `source` name things; `ids` has vendor and
+    device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
+    `registers` is the state, in order, `state_count` the number of its values and `layout_id`
+    tells one layout of it from another; `arcs` lists for each state those that may follow;
+    `data_size`, `data_mmap`, `chunk_size` and `precopy` are those of the description; `k` has the
+    features of the kernel.
+    """
+    migration = device.migration
+    stops = {stop.name: stop.clear for stop in migration.stop}
+    used = {register.bar for register in migration.state}
+    bars = sorted(device.bars, key=lambda bar: bar.index)
+    return {
+        "device": device.name,
+        "prefix": device.prefix,
+        "PREFIX": device.prefix.upper(),
+        "module": device.module,
+        "summary": device.summary,
+        "source": f"{device.name}.toml",
+        "ids": [
+            {"vendor": f"0x{one.vendor:04x}", "device": f"0x{one.device:04x}"} for one in device.ids
+        ],
+        "all_bars": [_bar(bar) for bar in bars],
+        "used_bars": [_bar(bar) for bar in bars if bar.index in used],
+        "bars": [_trapped(bar) for bar in bars if bar.trapped_while_saving],
+        "registers": [
+            {**register.model_dump(), "stop": stops.get(register.name, 0)}
+            for register in migration.state
+        ],
+        "state_count": sum(register.count for register in migration.state),
+        "layout_id": layout_id(migration.state),
+        "arcs": arcs(migration.accept_free_arcs),
+        "data_size": migration.data_size,
+        "data_mmap": migration.data_mmap,
+        "chunk_size": migration.chunk_size,
+        "precopy": migration.precopy,
+        "k": features,
+    }
+
+
+def layout_id(state: Sequence[Register]) -> int:
+    """Return a number, never 0, which differs where the registers of two states differ.
+
+    Names may change without a change of the layout; what is restored where may not.
+    """
+    text = "\n".join(
+        f"{one.bar} {one.offset} {one.width} {one.count} {one.stride} {one.mask}" for one in state
+    )
+    return zlib.crc32(text.encode()) or 1
+
+
+def arcs(free: Sequence[str]) -> list[list[int]]:
+    """Return for each value of device_state, 0 to 7, the states that may be written.
+
+    >>> arcs(["2->3"])[:5]
+    [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3], [1, 4]]
+    """
+    pairs = {(int(arc[0]), int(arc[-1])) for arc in (*_MUST_ARCS, *free)}
+    pairs |= {(state, state) for state in _STATES}
+    return [sorted(after for before, after in pairs if before == state) for state in range(8)]
+
+
+def _bar(bar: Bar) -> dict[str, Any]:
+    return {"index": bar.index, "size": bar.size}
+
+
+def _trapped(bar: Bar) -> dict[str, Any]:
+    traps = sorted(bar.trapped_while_saving, key=lambda trap: trap.offset)
+    return {
+        **_bar(bar),
+        "areas": [area.model_dump() for area in bar.saving_areas],
+        "traps": [trap.model_dump() for trap in traps],
+        "reasons": _reasons([trap.why for trap in traps]),
+    }
+
+
+def _reasons(whys: Sequence[str]) -> str:
+    """Return a list for a comment, with the blank before it."""
+    text = " and".join(f" {why}" for why in dict.fromkeys(whys))
+    return text if len(text) <= _COMMENT else " the trapped ranges"
