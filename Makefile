@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The few verbs people type. Each brings the host up to date first, which takes a tenth
+# of a second where nothing is missing.
+
+DEVICE ?= igb-vf
+IMAGE ?= trixie
+KERNEL_TREE ?=
+MODULE ?=
+ARGS ?=
+
+PYTHON := .venv/bin/python
+lab = $(PYTHON) -m conformance
+
+.PHONY: help check test shell image setup clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make check    render, build and load a driver, run the suite in a VM, print a verdict'
+	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
+	@echo 'make shell    the same VM, with a prompt'
+	@echo 'make image    make the lab image, if it is not there'
+	@echo 'make setup    install what the host lacks; done by all of the above'
+	@echo 'make clean    remove what was made here'
+	@echo
+	@echo 'DEVICE=$(DEVICE)    a description in kpatch/devices, or a path to one'
+	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
+	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
+	@echo 'MODULE=          judge this .ko instead of a rendered driver'
+	@echo 'ARGS=            for "python -m conformance run"; after "--" for pytest: ARGS="-- -k saving"'
+	@echo
+	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed'
+
+check: setup
+	@$(lab) run $(DEVICE) --image $(IMAGE) \
+		$(if $(KERNEL_TREE),--kernel-tree $(KERNEL_TREE)) $(if $(MODULE),--module $(MODULE)) $(ARGS)
+
+# What is run, and how, is in tox.ini.
+test: setup
+	@.venv/bin/tox -q -e lint,type,unit,build $(ARGS)
+
+shell: setup
+	@$(lab) shell $(DEVICE) --image $(IMAGE) \
+		$(if $(KERNEL_TREE),--kernel-tree $(KERNEL_TREE)) $(if $(MODULE),--module $(MODULE)) $(ARGS)
+
+image: setup
+	@$(lab) image $(IMAGE) $(ARGS)
+
+setup:
+	@vm-images/host-setup.sh
+
+clean:
+	rm -rf .venv .tox *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@echo 'kept: results/, and images, builds and snapshots in the cache ($${VFIO_KIT_CACHE:-~/.cache/vfio-migration-kit})'
