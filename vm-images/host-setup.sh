@@ -20,6 +20,15 @@ fail() {
 	exit 4
 }
 
+# Run a command which says nothing unless it fails.
+silent() {
+	local output
+	output=$("$@" </dev/null 2>&1) || {
+		printf '%s\n' "$output" >&2
+		return 1
+	}
+}
+
 # need PACKAGE REASON COMMAND...: note the package unless the command succeeds.
 need() {
 	local package=$1 reason=$2
@@ -70,10 +79,10 @@ install_packages() {
 	say "installing ${missing[*]}"
 	install=("$root" env DEBIAN_FRONTEND=noninteractive "${install[@]}")
 	# A fresh machine has no package lists, and old lists name files which are gone.
-	if ! "${install[@]}" </dev/null >/dev/null 2>&1; then
+	if ! silent "${install[@]}" 2>/dev/null; then
 		say "updating the package lists first"
-		"$root" apt-get update --quiet || fail "apt-get update failed; is there a network?"
-		"${install[@]}" </dev/null || fail "could not install ${missing[*]}; see above"
+		silent "$root" apt-get update || fail "apt-get update failed; is there a network?"
+		silent "${install[@]}" || fail "could not install ${missing[*]}; see above"
 	fi
 }
 
