@@ -74,7 +74,7 @@ def parse_chain(buffer: bytes, first: int, fixed: int) -> tuple[Capability, ...]
         heads.append((at, head))
         at = head.next
     starts = sorted(at for at, _ in heads)
-    ends = dict(zip(starts, [*starts[1:], len(buffer)], strict=True))
+    ends = dict(zip(starts, [*starts, len(buffer)][1:], strict=True))
     return tuple(Capability(at, h.id, h.version, buffer[at : ends[at]]) for at, h in heads)
 
 

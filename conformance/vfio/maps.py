@@ -15,6 +15,7 @@ _LINE: Final = re.compile(
     r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<perms>\S{4}) (?P<offset>[0-9a-f]+) "
     r"\S+ (?P<inode>\d+)\s*(?P<path>.*)"
 )
+_MARK: Final = "vfio"  # in every line of interest; most lines go without the expression
 _FILES: Final = ("anon_inode:[vfio-device]", "/dev/vfio/devices/")
 
 
@@ -39,7 +40,7 @@ def _is_device(path: str) -> bool:
 
 def parse(text: str) -> list[Vma]:
     """Return the vmas of VFIO devices among the lines of a ``maps`` file."""
-    matches = (_LINE.match(line) for line in text.splitlines() if "vfio" in line)
+    matches = (_LINE.match(line) for line in text.splitlines() if _MARK in line)
     return [
         Vma(int(m["start"], 16), int(m["end"], 16), int(m["offset"], 16), m["perms"])
         for m in matches

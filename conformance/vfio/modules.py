@@ -12,12 +12,13 @@ from typing import Any, Final
 from conformance.klog import KernelLog
 from conformance.vfio.errors import ModuleLoadError
 
-_LOADED: Final = Path("/sys/module")
+#: Where the kernel lists its modules.
+LOADED: Final = Path("/sys/module")
 
 
-def is_loaded(name: str, *, directory: Path = _LOADED) -> bool:
+def is_loaded(name: str) -> bool:
     """Tell whether a module is there, loaded or built in."""
-    return (directory / name.replace("-", "_")).is_dir()
+    return (LOADED / name.replace("-", "_")).is_dir()
 
 
 def load(name: str) -> None:
