@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the suite alone; the ones about devices are in :mod:`conformance.fixtures`."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from conformance.migration.client import Buffer, Client
+from conformance.migration.region import MigrationRegion
+from conformance.model import states
+from conformance.model.states import State
+from conformance.suite.book import Book
+from conformance.suite.shapes import Window, find
+from conformance.suite.steps import attempt, begin_iteration, save_and_run
+from conformance.vfio.children import Child
+from conformance.vfio.mapping import Mapping
+from conformance.vfio.region import Region
+
+Reach = Callable[[State], MigrationRegion]
+Find = Callable[..., Window]
+
+
+@pytest.fixture
+def reach(client: Client) -> Reach:
+    """``reach(state)``: bring the running device to a state, with what belongs to it.
+
+    In state 4 a whole stream of its own has been given, so that it can be left for 1. The error
+    state is reached by a stream that must be refused; a device which never shows it skips.
+    """
+
+    def go(state: State) -> MigrationRegion:
+        migration = client.migration
+        if state is State.RESUMING:
+            stream = save_and_run(client)
+            migration.enter(State.RESUMING)
+            client.write_all(stream)
+        elif state is State.ERROR:
+            _fail_to_resume(client)
+        else:
+            migration.enter(*states.route(state))
+        return migration
+
+    return go
+
+
+def _fail_to_resume(client: Client) -> None:
+    migration = client.migration
+    migration.enter(State.RESUMING)
+    refused = attempt(migration, State.RUNNING)
+    if refused is None:
+        pytest.skip("this device has no state to migrate: it runs after nothing was sent")
+    if migration.state != State.ERROR:
+        pytest.skip("this device does not show the error state after a failed resume")
+
+
+@pytest.fixture
+def stream(client: Client) -> list[bytes]:
+    """Save the device in stop-and-copy and let it run on; skips if it has nothing to say."""
+    saved = save_and_run(client)
+    if not saved:
+        pytest.skip("this device has no state to migrate")
+    return saved
+
+
+@pytest.fixture
+def iteration(client: Client, stream: list[bytes]) -> Buffer:
+    """Enter stop-and-copy, begin the first iteration and read its data; skips if none comes."""
+    assert stream
+    client.migration.set_state(State.STOP_AND_COPY)
+    return begin_iteration(client)
+
+
+@pytest.fixture
+def window(conflicting_regions: list[Region]) -> Find:
+    """``window(pattern, ...)``: the first range of a region that looks like a pattern.
+
+    One letter a page: C conflicts with saving, f does not. Skips if there is no such range.
+    """
+
+    def search(*patterns: str) -> Window:
+        found = find(conflicting_regions, *patterns)
+        if found is None:
+            pytest.skip(f"no mappable range of the shape {' or '.join(patterns)}")
+        return found
+
+    return search
+
+
+@pytest.fixture
+def conflict(window: Find) -> Iterator[Mapping]:
+    """Hold a mapping of one page outside the saving areas until the test ends."""
+    with window("C").map() as mapping:
+        yield mapping
+
+
+@pytest.fixture
+def book(
+    migration: MigrationRegion, saving_regions: list[Region], child: Callable[[], Child]
+) -> Iterator[Book]:
+    """Keep mappings twice, for real and in the oracle; all are unmapped in the end."""
+    with Book(migration, saving_regions, child) as made:
+        yield made

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Accesses at and past the end of the region, and whether an access moves all its bytes."""
+
+import pytest
+
+from conformance.checks import expect_equal, expect_errno, expect_true, fail
+from conformance.migration.client import Buffer
+from conformance.migration.region import MigrationRegion
+from conformance.model.layout import PAGE
+from conformance.model.states import State
+from conformance.suite.cases import named
+from conformance.vfio.mapping import anonymous
+
+#: Reads past the end: (bytes past it, bytes to read). A region of vfio-pci has 2^40 of offsets.
+PAST = {
+    "at-the-end": (0, 4),
+    "one-past": (1, 1),
+    "a-page-past": (PAGE, 8),
+    "far-past": (1 << 39, 8),
+    "into-the-next-region": ((1 << 40) - PAGE, 2 * PAGE),
+    "at-the-largest-offset": (1 << 63, 8),
+}
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize(("distance", "size"), named(PAST))
+def test_read_past_the_end(migration: MigrationRegion, distance: int, size: int) -> None:
+    """Read at the end of the region and far past it: an error, or no bytes."""
+    at = min(migration.size + distance, (1 << 63) - 1 - migration.region.offset - size)
+    try:
+        data = migration.region.read(at, size)
+    except OSError:
+        data = b""
+    expect_equal(data, b"", did=f"read {size} bytes at {at:#x}, {distance:#x} past the end")
+    expect_equal(migration.state, State.RUNNING, did="read device_state after that")
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize(("before", "size"), named({"2": (1, 2), "8": (4, 8), "page": (8, PAGE)}))
+def test_read_across_the_end(migration: MigrationRegion, before: int, size: int) -> None:
+    """Read across the end of the region: an error or short, memory past that is not written."""
+    migration.enter(State.STOP_AND_COPY)
+    with anonymous(2 * PAGE) as memory:
+        memory.write(0, b"\xa5" * size)
+        try:
+            moved = migration.region.read_to(memory.address, migration.size - before, size)
+        except OSError:
+            moved = 0
+        did = f"read {size} bytes, {before} before the end"
+        if moved > before:
+            fail(did=did, expected=f"an error or at most {before}", actual=f"{moved} bytes")
+        beyond = memory.read(before, size - before)
+        expect_equal(beyond.strip(b"\xa5"), b"", did=f"{did}, look at the buffer past {before}")
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize(("before", "size"), named({"at": (0, 4), "2": (1, 2), "page": (8, PAGE)}))
+def test_write_across_the_end(migration: MigrationRegion, before: int, size: int) -> None:
+    """Write at and across the end of the region while resuming: an error or short."""
+    migration.enter(State.RESUMING)
+    try:
+        moved = migration.region.write(migration.size - before, b"\x5a" * size)
+    except OSError:
+        moved = 0
+    expect_true(
+        moved <= before,
+        did=f"write {size} bytes, {before} before the end",
+        expected=f"an error or at most {before}",
+        actual=f"{moved} bytes",
+    )
+    expect_equal(migration.state, State.RESUMING, did="read device_state after that")
+
+
+@pytest.mark.rule("access.past-end")
+def test_mapping_past_the_end(migration: MigrationRegion) -> None:
+    """Map past the last page of the region: an error."""
+    if not migration.data_areas:
+        pytest.skip("no part of the data section can be mapped")
+    last = migration.data_areas[-1]
+    with expect_errno(did=f"mmap from {last.offset:#x} to a page past the end") as call:
+        call.result = migration.region.map(last.offset, migration.size - last.offset + PAGE)
+    with expect_errno(did=f"mmap a page at {migration.size:#x}, where the region ends") as call:
+        call.result = migration.region.map(migration.size, PAGE)
+
+
+@pytest.mark.rule("access.past-end")
+def test_mapping_cannot_grow(migration: MigrationRegion) -> None:
+    """Grow a mapping of the data section by mremap() past the region: an error."""
+    if not migration.data_areas:
+        pytest.skip("no part of the data section can be mapped")
+    last = migration.data_areas[-1]
+    with (
+        migration.region.map_area(last) as mapping,
+        expect_errno(did="grow a mapping by a page") as call,
+    ):
+        call.result = mapping.mremap(0, last.size, last.size + PAGE)
+
+
+@pytest.mark.rule("access.whole")
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("at", [0, 8])
+def test_read_of_data_is_whole(
+    migration: MigrationRegion, iteration: Buffer, at: int, size: int
+) -> None:
+    """Read data in an iteration at an aligned offset, in each width: all its bytes come."""
+    if at + size > iteration.size:
+        pytest.skip(f"the first buffer has only {iteration.size} bytes")
+    data = migration.region.read(iteration.offset + at, size)
+    expect_equal(data, iteration.data[at : at + size], did=f"read {size} bytes of data")
+
+
+@pytest.mark.rule("access.whole")
+@pytest.mark.parametrize("size", [3, 7, 33])
+@pytest.mark.parametrize("at", [0, 1])
+def test_odd_read_of_data(
+    migration: MigrationRegion, iteration: Buffer, at: int, size: int
+) -> None:
+    """Read data in odd sizes at odd offsets: an error, or all its bytes."""
+    if at + size > iteration.size:
+        pytest.skip(f"the first buffer has only {iteration.size} bytes")
+    try:
+        data = migration.region.read(iteration.offset + at, size)
+    except OSError:
+        return
+    did = f"read {size} bytes at data_offset + {at}"
+    expect_equal(data, iteration.data[at : at + size], did=did)
+
+
+@pytest.mark.rule("access.whole")
+@pytest.mark.parametrize("size", [1, 2, 4, 8, PAGE])
+def test_write_of_data_is_whole(migration: MigrationRegion, size: int) -> None:
+    """Write data while resuming, in one access of any size: all its bytes are taken."""
+    migration.enter(State.RESUMING)
+    offset = migration.data_offset
+    size = min(size, migration.size - offset)
+    moved = migration.region.write(offset, b"\x5a" * size)
+    expect_equal(moved, size, did=f"write {size} bytes of data")

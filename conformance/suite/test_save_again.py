@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Saves that are given up, and saves that are done again."""
+
+from collections.abc import Callable
+
+import pytest
+
+from conformance.bench import Scratch
+from conformance.checks import expect_equal
+from conformance.fixtures import Side
+from conformance.migration.client import Client
+from conformance.migration.stream import difference
+from conformance.model.states import State
+from conformance.suite.cases import named
+from conformance.suite.steps import attempt, expect_whole, save_and_run
+
+Stream = list[bytes]
+
+
+def _enter(client: Client, state: State) -> None:
+    client.migration.enter(state)
+
+
+def _begin(client: Client, state: State) -> None:
+    client.migration.enter(state)
+    if client.migration.pending_bytes:
+        client.read_window()
+
+
+def _take_all(client: Client, state: State) -> None:
+    client.migration.enter(state)
+    client.read_all()
+
+
+HALF_DONE = {"entered": _enter, "in-an-iteration": _begin, "all-taken": _take_all}
+
+
+@pytest.mark.rule("save.fresh")
+@pytest.mark.parametrize("begin", named(HALF_DONE))
+@pytest.mark.parametrize("state", [2, 3])
+def test_fresh_after_giving_up(
+    client: Client, stream: Stream, state: int, begin: Callable[[Client, State], None]
+) -> None:
+    """Give a save up, save again: as many buffers as ever, and the stream is whole."""
+    begin(client, State(state))
+    client.migration.enter(State.RUNNING)
+    again = save_and_run(client)
+    expect_equal(list(map(len, again)), list(map(len, stream)), did="save again: buffer sizes")
+    expect_whole(client, again, did=f"give a save up in state {state}, save again")
+
+
+@pytest.mark.rule("save.fresh")
+@pytest.mark.parametrize("state", [2, 3])
+def test_fresh_has_the_device_as_it_is(client: Client, scratch: list[Scratch], state: int) -> None:
+    """Give a save up, change registers, save, resume: they are as when saved the second time."""
+    for place in scratch:
+        place.write(0x11111111)
+    _begin(client, State(state))
+    client.migration.enter(State.RUNNING)
+    for at, place in enumerate(scratch):
+        place.write(0x2E2E2E2E ^ (at * 0x01010101))
+    second = [place.read() for place in scratch]
+    again = save_and_run(client)
+    for place in scratch:
+        place.write(0)
+    client.resume(again)
+    expect_equal([place.read() for place in scratch], second, did="resume, read the registers")
+
+
+@pytest.mark.rule("save.fresh")
+def test_precopy_does_not_freeze_registers(source: Side, scratch: list[Scratch]) -> None:
+    """Change registers in pre-copy after all was taken: stop-and-copy has the new values."""
+    client = source.client()
+    source.migration.enter(State.PRE_COPY)
+    stream = client.read_all()
+    for at, place in enumerate(scratch):
+        place.write(0x3C3C3C3C ^ (at * 0x01010101))
+    changed = [place.read() for place in scratch]
+    source.migration.enter(State.STOP_AND_COPY)
+    stream += client.read_all()
+    source.migration.enter(State.RUNNING)
+    for place in scratch:
+        place.write(0)
+    client.resume(stream)
+    expect_equal([place.read() for place in scratch], changed, did="resume, read the registers")
+
+
+@pytest.mark.rule("save.repeatable")
+def test_repeatable(client: Client, stream: Stream) -> None:
+    """Save a device twice, stopped in between where it can be, idle if not: equal streams."""
+    migration = client.migration
+    migration.enter(State.STOP_AND_COPY)
+    first = client.read_all()
+    migration.enter(State.STOPPED)
+    if attempt(migration, State.STOP_AND_COPY) is not None:
+        migration.enter(State.RUNNING, State.STOP_AND_COPY)
+    second = client.read_all()
+    expect_equal(difference(first, second), "", did="save a device twice, compare the streams")
+    expect_equal(len(second), len(stream), did="count the buffers")

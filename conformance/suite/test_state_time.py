@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""When a state takes effect, and that it stays."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from conformance.bench import Scratch
+from conformance.checks import expect_equal, expect_true
+from conformance.fixtures import Side
+from conformance.migration.region import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, MigrationRegion
+from conformance.model import states
+from conformance.model.states import State
+from conformance.suite.cases import by_state, named
+from conformance.suite.conftest import Reach
+from conformance.suite.registers import moved_between, registers_of
+from conformance.suite.steps import attempt, save_and_run
+from conformance.vfio.device import Device
+from conformance.vfio.errors import ShortTransfer
+
+#: Seconds in which a device that still moves would show it.
+WHILE = 0.02
+
+
+@pytest.mark.rule("state.synchronous")
+@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
+def test_stopped_device_does_not_move(reach: Reach, device: Device, state: State) -> None:
+    """Stop the device, read its registers twice: none of them moves by itself."""
+    reach(state)
+    registers_of(device)  # a register that is cleared by a read settles
+    before = registers_of(device)
+    time.sleep(WHILE)
+    moved = moved_between(before, registers_of(device))
+    expect_equal(moved, [], did=f"read all registers twice in state {state:d}")
+
+
+@pytest.mark.rule("state.synchronous")
+def test_data_is_there_at_once(source: Side, stream: list[bytes]) -> None:
+    """Enter stop-and-copy: all that is pending is told by the first read, and stays."""
+    source.migration.set_state(State.STOP_AND_COPY)
+    told = [source.migration.pending_bytes for _ in range(3)]
+    expect_true(told[0], did="read pending_bytes at once", expected="not 0", actual="0")
+    expect_equal(told, told[:1] * 3, did="read pending_bytes three times in stop-and-copy")
+    now = source.client().read_all()
+    expect_equal(list(map(len, now)), list(map(len, stream)), did="save at once: buffer sizes")
+
+
+@pytest.mark.rule("state.synchronous")
+def test_registers_are_there_at_once(source: Side, scratch: list[Scratch]) -> None:
+    """Stop and run, read the registers as soon as write() returns: each has its value."""
+    values = [(0xA5A5A5A5 ^ (at * 0x01010101)) & place.mask for at, place in enumerate(scratch)]
+    for place, value in zip(scratch, values, strict=True):
+        place.write(value)
+    written = [place.read() for place in scratch]
+    source.migration.enter(State.STOPPED, State.RUNNING)
+    now = [place.read() for place in scratch]
+    expect_equal(now, written, did="write registers, 1->0->1, read them")
+
+
+@pytest.mark.rule("state.synchronous")
+def test_resumed_at_once(source: Side, scratch: list[Scratch]) -> None:
+    """Save, change the registers, resume: when write() returns they have the saved values."""
+    for at, place in enumerate(scratch):
+        place.write(0x5A5A5A5A ^ (at * 0x01010101))
+    saved = [place.read() for place in scratch]
+    stream = save_and_run(source.client())
+    for place in scratch:
+        place.write(~place.read() & place.mask)
+    source.client().resume(stream)
+    now = [place.read() for place in scratch]
+    expect_equal(now, saved, did="save, change registers, resume, read them")
+
+
+def _read_all_fields(migration: MigrationRegion) -> None:
+    for field in (PENDING_BYTES, DATA_OFFSET, DATA_SIZE):
+        with contextlib.suppress(OSError, ShortTransfer):
+            migration.read_field(field)
+
+
+def _use_region_information(migration: MigrationRegion) -> None:
+    for region in migration.device.regions:
+        migration.device.region_info(region.index)
+
+
+def _map_and_unmap(migration: MigrationRegion) -> None:
+    for area in migration.data_areas:
+        migration.region.map_area(area).close()
+
+
+def _open_again(migration: MigrationRegion) -> None:
+    migration.device.open_again().close()
+
+
+def _write_nonsense(migration: MigrationRegion) -> None:
+    attempt(migration, 0xFFFFFFFF)
+    with contextlib.suppress(OSError):
+        migration.region.write(migration.size, b"\0")
+
+
+DOINGS = {
+    "time": lambda _: time.sleep(WHILE),
+    "registers": lambda migration: registers_of(migration.device),
+    "fields": _read_all_fields,
+    "information": _use_region_information,
+    "mapping": _map_and_unmap,
+    "second-open": _open_again,
+    "refused-writes": _write_nonsense,
+}
+
+
+@pytest.mark.rule("state.no-spontaneous")
+@pytest.mark.parametrize("doing", named(DOINGS))
+@pytest.mark.parametrize("state", by_state((*states.WORKING, State.ERROR)))
+def test_state_stays(reach: Reach, state: State, doing: Callable[[MigrationRegion], None]) -> None:
+    """Do anything but write a state or reset: the state stays."""
+    migration = reach(state)
+    doing(migration)
+    seen = {migration.state for _ in range(3)}
+    expect_equal(seen, {int(state)}, did=f"read device_state after that in state {state:d}")
