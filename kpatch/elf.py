@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
 from kpatch.errors import ModuleFileError
 
@@ -55,30 +56,77 @@ def section(file: ELFFile, name: str) -> bytes:
     return data
 
 
-def struct_members(path: Path, names: Iterable[str]) -> Mapping[str, Mapping[str, int]]:
+def struct_members(path: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return for each struct its members with their offsets, from the debug information.
 
     Of a struct that is not there the members are empty.
     """
-    with path.open("rb") as file:
-        return members_of(ELFFile(file), names)
-
-
-def members_of(file: ELFFile, names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Return the members of structs, see `struct_members`."""
     found: dict[str, dict[str, int]] = {name: {} for name in names}
-    for unit in file.get_dwarf_info().iter_CUs():
-        for die in unit.get_top_DIE().iter_children():
-            if die.tag != "DW_TAG_structure_type" or "DW_AT_declaration" in die.attributes:
-                continue
-            name = _text(die, "DW_AT_name")
-            if name in found and not found[name]:
+    for die in _top_level(read(path.read_bytes(), str(path)), "DW_TAG_structure_type"):
+        name = _text(die, "DW_AT_name")
+        if name in found and not found[name]:
+            found[name] = _members(die)
+    return found
+
+
+def callbacks(file: ELFFile, struct: str) -> dict[str, dict[str, bool]]:
+    """Return for each variable of type `struct` which of its members point to something.
+
+    Static tables of functions are meant: a member is set where a relocation puts an address.
+    Needs debug information; without it nothing is found.
+    """
+    found: dict[str, dict[str, bool]] = {}
+    symbols: Any = file.get_section_by_name(".symtab")
+    for die in _top_level(file, "DW_TAG_variable") if symbols else ():
+        kind = _type(die)
+        if not kind or kind.tag != "DW_TAG_structure_type" or _text(kind, "DW_AT_name") != struct:
+            continue
+        name = _text(die, "DW_AT_name")
+        for symbol in symbols.get_symbol_by_name(name) or ():
+            if isinstance(symbol["st_shndx"], int):
+                places = _relocated(file, symbol["st_shndx"])
                 found[name] = {
-                    _text(member, "DW_AT_name"): _number(member, "DW_AT_data_member_location")
-                    for member in die.iter_children()
-                    if member.tag == "DW_TAG_member"
+                    member: symbol["st_value"] + offset in places
+                    for member, offset in _members(kind).items()
                 }
     return found
+
+
+def _top_level(file: ELFFile, tag: str) -> Iterator[DIE]:
+    """Yield the definitions with a tag outside functions."""
+    if not file.has_dwarf_info():
+        return
+    for unit in file.get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            if die.tag == tag and "DW_AT_declaration" not in die.attributes:
+                yield die
+
+
+def _type(die: DIE) -> DIE | None:
+    """Return the type of a variable, without const and volatile."""
+    while die.tag in {"DW_TAG_variable", "DW_TAG_const_type", "DW_TAG_volatile_type"}:
+        if "DW_AT_type" not in die.attributes:
+            return None
+        die = die.get_DIE_from_attribute("DW_AT_type")
+    return die
+
+
+def _members(die: DIE) -> dict[str, int]:
+    return {
+        _text(member, "DW_AT_name"): _number(member, "DW_AT_data_member_location")
+        for member in die.iter_children()
+        if member.tag == "DW_TAG_member"
+    }
+
+
+def _relocated(file: ELFFile, section_index: int) -> frozenset[int]:
+    """Return the offsets in a section at which addresses are put."""
+    return frozenset(
+        relocation["r_offset"]
+        for part in file.iter_sections()
+        if isinstance(part, RelocationSection) and part["sh_info"] == section_index
+        for relocation in part.iter_relocations()
+    )
 
 
 def _text(die: DIE, attribute: str) -> str:
