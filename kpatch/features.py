@@ -9,11 +9,11 @@ kernel exports from Module.symvers, and a function that is only in a header is t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpatch import elf, kept
+from kpatch import elf, kept, programs
 from kpatch.errors import KernelTreeError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ obj-m := probe.o vm_flags_set.o
 ccflags-y := -g
 """
 
+_TARGETS = ("probe.o", "vm_flags_set.o")
 _SOURCES = {"probe.c": _PROBE, "vm_flags_set.c": _VM_FLAGS_SET, "Kbuild": _KBUILD}
 
 
@@ -87,6 +88,9 @@ def probe(tree: KernelTree, workdir: Path) -> Features:
     """Look the features of a tree up; see `KernelTree.features`."""
     tree.check()
     folder = workdir / "probe"
+    if programs.dry():
+        tree.make(folder, _TARGETS, options=["--keep-going"])
+        return Features(**dict.fromkeys((field.name for field in fields(Features)), False))
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(tree.identity.encode())
     for name, source in _SOURCES.items():
@@ -104,14 +108,12 @@ def probe(tree: KernelTree, workdir: Path) -> Features:
 
 
 def _compile(tree: KernelTree, folder: Path) -> Features:
-    wanted = folder / "probe.o"
-    optional = folder / "vm_flags_set.o"
+    wanted, optional = (folder / name for name in _TARGETS)
     for stale in (wanted, optional):
         stale.unlink(missing_ok=True)
     log = folder / "probe.log"
     log.unlink(missing_ok=True)
-    targets = [wanted.name, optional.name]
-    done = tree.make(folder, targets, options=["--keep-going"], log=log, check=False)
+    done = tree.make(folder, _TARGETS, options=["--keep-going"], log=log, check=False)
     if not wanted.exists():
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise KernelTreeError(

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line of kpatch: descriptions, drivers, modules.
+
+Exit codes: 0 it worked, 1 `inspect` found a problem, 2 the input is wrong (a description, a name,
+an option), 4 something on the way failed (no headers, a build, a missing program), 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from kpatch import device, kbuild, kernel, module, programs
+from kpatch.description import Device
+from kpatch.errors import KernelTreeError, KpatchError, OutputError
+from kpatch.finding import Finding
+from kpatch.kernel import KernelTree
+from kpatch.render import render
+
+_EXIT_FOUND = 1
+_EXIT_INTERRUPTED = 130
+_WORK = ".kpatch"  # what is kept of a tree, beside the sources
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    level = logging.DEBUG if arguments.verbose > 1 else logging.INFO
+    logging.basicConfig(level=level if arguments.verbose else logging.WARNING, format="%(message)s")
+    try:
+        if arguments.dry_run:
+            with programs.dry_run(print):
+                return int(arguments.command(arguments))
+        return int(arguments.command(arguments))
+    except KpatchError as error:
+        print(f"kpatch: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("kpatch: interrupted.", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kpatch",
+        description="Turn a device description into a VFIO driver with migration.",
+        epilog="Exit codes: 0 ok, 1 inspect found a problem, 2 wrong input, 4 something failed.",
+    )
+    _common_arguments(parser, verbose=0, dry_run=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # After the command as well; there the default must not undo what came before it.
+    common = argparse.ArgumentParser(add_help=False)
+    _common_arguments(common, verbose=argparse.SUPPRESS, dry_run=argparse.SUPPRESS)
+
+    one = commands.add_parser(
+        "devices", parents=[common], help="list the devices that have a description"
+    )
+    one.set_defaults(command=_devices)
+
+    one = commands.add_parser("render", parents=[common], help="write the sources of a driver")
+    _device_argument(one)
+    one.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the sources"
+    )
+    _tree_arguments(one)
+    one.set_defaults(command=_render)
+
+    one = commands.add_parser(
+        "build", parents=[common], help="write the sources of a driver and build its module"
+    )
+    _device_argument(one)
+    one.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="folder for sources and module (default: build/DEVICE/RELEASE)",
+    )
+    _tree_arguments(one)
+    one.set_defaults(command=_build)
+
+    one = commands.add_parser(
+        "inspect", parents=[common], help="tell whether a kernel will load a module"
+    )
+    one.add_argument("file", metavar="FILE.ko", type=Path, help="any kernel module")
+    _tree_arguments(one)
+    one.set_defaults(command=_inspect)
+    return parser
+
+
+def _common_arguments(
+    parser: argparse.ArgumentParser, *, verbose: int | str, dry_run: bool | str
+) -> None:
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=verbose,
+        help="show the programs that are run",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=dry_run,
+        help="print the programs instead of running them",
+    )
+
+
+def _device_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "device", metavar="DEVICE", help="name of a known device, or the path of a description"
+    )
+
+
+def _tree_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        metavar="IMAGE_ROOT",
+        type=Path,
+        help="unpacked root of an image whose kernel, compiler and tools to use",
+    )
+    parser.add_argument(
+        "--kernel-tree",
+        metavar="PATH",
+        type=Path,
+        help="kernel build tree, as seen inside IMAGE_ROOT if that is given (default: that of "
+        "the running kernel, or of the newest kernel in IMAGE_ROOT)",
+    )
+
+
+def _devices(_arguments: argparse.Namespace) -> int:
+    rows = [(name, device.load(name)) for name in device.names()]
+    for name, one in rows:
+        ids = " ".join(f"{pair.vendor:04x}:{pair.device:04x}" for pair in one.ids)
+        print(f"{name:12} {ids:20} {one.summary}")
+    return 0
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    description, tree = device.load(arguments.device), _tree(arguments)
+    if programs.dry():
+        tree.features(arguments.output / _WORK)
+        return 0
+    written = _sources(description, tree, arguments.output)
+    print(f"{arguments.output}: {_count(len(written), 'file')} written for Linux {tree.release}.")
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    description, tree = device.load(arguments.device), _tree(arguments)
+    output = arguments.output or Path("build", description.name, tree.release)
+    if programs.dry():
+        tree.features(output / _WORK)
+        tree.make(output, ["modules"], options=["W=1"])
+        return 0
+    _sources(description, tree, output)
+    print(kbuild.build(output, tree, log=output / "build.log"))
+    return 0
+
+
+def _sources(description: Device, tree: KernelTree, output: Path) -> list[Path]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {output} cannot be made: {error.strerror}. Name another one with -o."
+        ) from error
+    return render(description, tree.features(output / _WORK), output)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    info = module.read(arguments.file)
+    print(f"{info.name}: {' '.join(info.info.get('description', ('no description',)))}")
+    for alias in info.aliases:
+        print(f"  alias      {alias}")
+    for name, words in info.parameters.items():
+        print(f"  parameter  {name}: {words}")
+    found = module.diagnose(info, _known_tree(arguments))
+    for finding in found:
+        print(_shown(finding))
+    problems = sum(finding.level == "problem" for finding in found)
+    if problems:
+        print(f"{_count(problems, 'problem')}: this kernel will not run it as it is.")
+        return _EXIT_FOUND
+    print("No problem was found.")
+    return 0
+
+
+def _known_tree(arguments: argparse.Namespace) -> KernelTree | None:
+    """Return the tree to compare with; of what nobody asked for, it may be missing."""
+    try:
+        return _tree(arguments)
+    except KernelTreeError:
+        if arguments.root or arguments.kernel_tree:
+            raise
+        return None
+
+
+def _tree(arguments: argparse.Namespace) -> KernelTree:
+    tree = kernel.find(arguments.root, arguments.kernel_tree)
+    _ = tree.release  # a wrong path is told before anything is done
+    return tree
+
+
+def _shown(finding: Finding) -> str:
+    lines = [f"  {finding.level:9} {finding.topic:10} {finding.what}"]
+    for words in (finding.why, finding.do):
+        lines += textwrap.wrap(words, 96, initial_indent=" " * 23, subsequent_indent=" " * 23)
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
