@@ -56,4 +56,4 @@ def test_checkpatch_is_silent(tmp_path: Path, checkpatch: Checkpatch, name: str,
 
 def test_checkpatch_would_speak(tmp_path: Path, checkpatch: Checkpatch) -> None:
     (tmp_path / "a.c").write_text("// SPDX-License-Identifier: GPL-2.0-only\nint f(int *a){}\n")
-    assert "ERROR: open brace" in checkpatch(tmp_path)
+    assert "ERROR: space required before the open brace" in checkpatch(tmp_path)
