@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.lab.prepare import QUIET
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. Ends the program, with status 2, if it makes no sense.
+
+    What follows `--` becomes ``pytest_arguments``.
+    """
+    words = list(words)
+    rest: list[str] = []
+    if "--" in words:
+        at = words.index("--")
+        words, rest = words[:at], words[at + 1 :]
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.command != "check" and rest:
+        parser.error(f"the command {arguments.command} passes nothing on, so `--` has no meaning")
+    arguments.pytest_arguments = rest
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m conformance",
+        description="Judge a VFIO migration driver in a virtual machine.",
+        epilog="Exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died or "
+        "hung, 4 the lab failed.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="log each command that is run")
+    one = commands.add_parser(
+        "check",
+        aliases=["run"],
+        parents=[common],
+        help="build a driver, run the suite against it, print a verdict",
+        usage="%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
+    )
+    _check(one)
+    _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
+    _image(commands.add_parser("image", parents=[common], help="make lab images"))
+    one = commands.add_parser("list", parents=[common], help="list the rules and their tests")
+    one.set_defaults(command="list")
+    one = commands.add_parser("devices", parents=[common], help="list the devices")
+    one.set_defaults(command="devices")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command="check")
+    _lab(parser)
+    parser.add_argument(
+        *("--results", "-o"),
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder which gets a folder for this run (default: ./results)",
+    )
+    parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
+    parser.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only tests of this rule, or of all below it, such as `saving`; may be repeated",
+    )
+
+
+def _shell(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command="shell", keyword="", rule=[])
+    _lab(parser)
+    parser.add_argument("--bare", action="store_true", help="load no driver")
+
+
+def _image(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command="image")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="images; all without one")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands")
+    parser.add_argument(
+        "--prune", action="store_true", help="remove images whose definition has changed"
+    )
+
+
+def _lab(parser: argparse.ArgumentParser) -> None:
+    """Add the options which say what lab it shall be."""
+    parser.add_argument(
+        "device",
+        nargs="?",
+        default="igb-vf",
+        metavar="DEVICE",
+        help="a device of kpatch/devices, or the path of a description (default: igb-vf)",
+    )
+    # The same, for those who expect an option. Without it the argument above stays.
+    parser.add_argument("--device", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--image", default="trixie", metavar="NAME", help="lab image (default: trixie)"
+    )
+    parser.add_argument(
+        "--kernel-tree",
+        type=Path,
+        metavar="PATH",
+        help="a kernel tree that was built, instead of the image's kernel",
+    )
+    parser.add_argument(
+        "--module", type=Path, metavar="FILE.ko", help="judge this module instead of a rendered one"
+    )
+    parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
+    parser.add_argument(
+        "--accel",
+        choices=("kvm", "tcg"),
+        default="",
+        help="how QEMU runs the guest (default: KVM if a probe shows that it works)",
+    )
+    parser.add_argument(
+        "--quiet",
+        type=float,
+        default=QUIET,
+        metavar="SECONDS",
+        help="without a word for so long, the guest counts as hung (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands that would be run, run none"
+    )

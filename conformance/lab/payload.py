@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Puts together what the guest is to run: the suite, the module under test, the job.
+
+The payload is a tar archive on a disk of fixed size. It has everything that may change from run
+to run; all else is in the snapshot of the booted guest.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from conformance.errors import PayloadError
+from conformance.lab import bootkernel
+from conformance.lab.bootkernel import BootKernel
+from conformance.lab.machine import PAYLOAD_SIZE
+from conformance.lab.modtree import ModuleTree
+from kpatch import programs
+from kpatch.module import ModuleInfo
+from kpatch.sandbox import Sandbox
+
+HOST_ONLY = frozenset({"lab", "report", "tests", "__main__.py", "__pycache__"})
+"""Parts of the package that the guest has no use for."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the agent is told through the payload.
+
+    Attributes:
+        module: Name of the module under test; empty for none.
+        scratch: Registers which the suite may write, ``BAR:OFFSET:MASK``.
+        tests: What pytest shall collect.
+        pytest_args: Arguments for pytest beside those the agent makes.
+        quiet: Seconds without an event after which the agent shows where the kernel is.
+    """
+
+    module: str
+    scratch: Sequence[str]
+    tests: Sequence[str]
+    pytest_args: Sequence[str]
+    quiet: float
+
+
+def write(target: Path, job: Job, kit: Path, modules: Path | None) -> None:
+    """Write the payload disk.
+
+    Args:
+        target: The file.
+        job: What to do.
+        kit: Folder with the guest's part of the kit.
+        modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
+
+    Raises:
+        PayloadError: It is larger than the disk.
+    """
+    with target.open("wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            _add_bytes(tar, "job.json", json.dumps(asdict(job)).encode())
+            _add_folder(tar, kit, "kit")
+            if modules:
+                _add_folder(tar, modules, "modules")
+        length = file.tell()
+        if length > PAYLOAD_SIZE:
+            raise PayloadError(
+                f"Kit and module take {length >> 20} MiB, the guest's disk for them has "
+                f"{PAYLOAD_SIZE >> 20} MiB. Is there debug information in the module? "
+                "`strip --strip-debug` removes it."
+            )
+        file.truncate(PAYLOAD_SIZE)
+
+
+def kit_files(source: Path) -> Iterator[Path]:
+    """Yield what the guest needs of a checkout, as paths below it."""
+    yield Path("pyproject.toml")  # the suite runs under the same pytest settings as at home
+    yield from _below(source, Path("conformance"))
+
+
+def _below(source: Path, folder: Path) -> Iterator[Path]:
+    for path in sorted((source / folder).iterdir()):
+        if path.name in HOST_ONLY and (folder.name == "conformance" or path.name[0] == "_"):
+            continue
+        if path.is_dir():
+            yield from _below(source, folder / path.name)
+        elif path.suffix in (".py", ".toml", ".json"):
+            yield folder / path.name
+
+
+def stage_kit(source: Path, sandbox: Sandbox, folder: Path, log: Path) -> Path:
+    """Copy the guest's part of the kit and compile it with the guest's Python.
+
+    A guest under TCG compiles slowly, so it is done here, and only when something has changed.
+
+    Args:
+        source: The checkout.
+        sandbox: The image's root.
+        folder: Where to; what is there already is used again.
+        log: Takes the output of the compilation.
+
+    Returns:
+        The folder with the copy.
+    """
+    target = folder / "kit"
+    wanted = {path: (source / path).stat() for path in kit_files(source)}
+    state = {str(path): [one.st_mtime_ns, one.st_size] for path, one in wanted.items()}
+    record = folder / "kit.json"
+    if record.exists() and json.loads(record.read_text(encoding="utf-8")) == state:
+        return target
+    record.unlink(missing_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    for path in wanted:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / path, target / path)
+    # Collecting makes pytest write its own compiled form of the tests. Should it fail, the guest
+    # meets the same error and reports it.
+    argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
+    argv += ["--collect-only", "--quiet", "conformance/suite"]
+    compiled = sandbox.argv(argv, bind=[target], cwd=target)
+    done = programs.run(compiled, log=log, check=False, timeout=120)
+    if done.returncode == 0:
+        record.write_text(json.dumps(state), encoding="utf-8")
+    return target
+
+
+def stage_modules(module: ModuleInfo, kernel: BootKernel, sandbox: Sandbox, folder: Path) -> Path:
+    """Make a tree of modules that holds the module under test and what it depends on.
+
+    Args:
+        module: The module under test.
+        kernel: The kernel it is for.
+        sandbox: The image's root, which has depmod.
+        folder: Where to; replaced.
+
+    Returns:
+        The folder above ``lib/modules/RELEASE``.
+
+    Raises:
+        KernelError: The kernel lacks a module it depends on.
+        ProgramFailed: depmod failed.
+    """
+    target = folder / "modules"
+    if target.exists():
+        shutil.rmtree(target)
+    place = target / "lib/modules" / kernel.release
+    (place / "updates").mkdir(parents=True)
+    shutil.copy2(module.path, place / "updates" / module.path.name)
+    tree = ModuleTree(kernel.modules)
+    for step in tree.load_order(module.depends):
+        copy = place / step.path.removesuffix(".xz")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(tree.read(step.path))
+    for name in ("modules.order", "modules.builtin"):
+        if (kernel.modules / name).exists():
+            shutil.copy2(kernel.modules / name, place / name)
+    bootkernel.depmod(sandbox, target, kernel.release, show=[])
+    return target
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _add_folder(tar: tarfile.TarFile, folder: Path, name: str) -> None:
+    tar.add(folder, arcname=name, filter=_plain)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Forget whose a file is; keep its time, which compiled Python files are checked against."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = int(entry.mtime)
+    return entry

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything before the guest runs: what is asked for, the lab for it, the payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance import __version__
+from conformance.errors import UsageError
+from conformance.lab import accel, bootkernel, definitions, driver, image, paths, payload, selection
+from conformance.lab.bootkernel import BootKernel
+from conformance.lab.definitions import ImageDefinition, MachineDefinition
+from conformance.lab.image import Image
+from conformance.lab.lab import Lab, assemble
+from conformance.lab.payload import Job
+from conformance.lab.steps import Steps
+from kpatch import device as devices
+from kpatch import module as modules
+from kpatch import programs
+from kpatch.description import Device
+from kpatch.module import ModuleInfo
+
+QUIET = 60.0
+"""Seconds without an event after which a guest counts as hung; a test takes seconds."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        device: Name or path of a description.
+        image: Name of an image.
+        kernel_tree: A built kernel tree to use instead of the image's kernel.
+        module: A module to judge instead of the rendered driver.
+        bare: Whether no driver is loaded at all.
+        cold: Whether to boot although there is a snapshot.
+        accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
+        quiet: Seconds without an event after which the guest counts as hung.
+        tests: Node ids of the tests to run; empty for the whole suite.
+        pytest_args: Arguments for pytest in the guest.
+    """
+
+    device: str = "igb-vf"
+    image: str = "trixie"
+    kernel_tree: Path | None = None
+    module: Path | None = None
+    bare: bool = False
+    cold: bool = False
+    accelerator: str = ""
+    quiet: float = QUIET
+    tests: Sequence[str] = ()
+    pytest_args: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, looked up: all that can be wrong with it has been found.
+
+    Attributes:
+        options: As given.
+        device: The device's description.
+        definition: The image's definition.
+        machine: The machine that has the device.
+    """
+
+    options: Options
+    device: Device
+    definition: ImageDefinition
+    machine: MachineDefinition
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What can be run.
+
+    Attributes:
+        lab: The lab.
+        module: The module under test; None for a bare lab, or in a dry run.
+        versions: What the run is made of, for its report.
+    """
+
+    lab: Lab
+    module: ModuleInfo | None
+    versions: dict[str, str]
+
+
+def look_up(options: Options) -> Request:
+    """Look up what the user asks for.
+
+    Raises:
+        UsageError: It does not exist, or does not go together.
+        KpatchError: The description has mistakes, or the module is none.
+    """
+    device = devices.load(options.device)
+    definition = definitions.image(options.image)
+    if options.module:
+        modules.read(options.module)  # a wrong file is told before a long build
+    if options.kernel_tree and not options.kernel_tree.is_dir():
+        raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
+    machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
+    return Request(options, device, definition, machine)
+
+
+def pci_ids(device: Device) -> list[str]:
+    """Return ``vendor:device`` of all functions that a device's driver is for."""
+    return [f"{one.vendor:04x}:{one.device:04x}" for one in device.ids]
+
+
+def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
+    """Make everything that the run needs; what is there already is used again.
+
+    Args:
+        request: What is asked for.
+        logs: The folder for logs.
+        steps: Tells the user what is done.
+
+    Returns:
+        What can be run; None in a dry run that ends at something which is not there.
+
+    Raises:
+        ConformanceError: The lab failed.
+        KpatchError: The driver does not build.
+    """
+    options = request.options
+    made = image.provide(request.definition, steps)
+    if not made.exists():
+        return None
+    with steps.step("kernel"):
+        kernel = (
+            bootkernel.of_tree(options.kernel_tree, made)
+            if options.kernel_tree
+            else bootkernel.of_image(made)
+        )
+    if not kernel.modules.is_dir():
+        return None
+    module = _module(request, kernel, logs, steps)
+    with steps.step("lab"):
+        name = options.accelerator
+        if not name:
+            name, why = accel.accelerator(made.sandbox)
+            steps.say(f"QEMU runs with {name.upper()}: {why}.")
+        lab = assemble(made, kernel, request.machine, name)
+    return Prepared(lab, module, versions(made, kernel, module))
+
+
+def write_payload(request: Request, prepared: Prepared, target: Path, logs: Path) -> None:
+    """Write the payload disk.
+
+    Raises:
+        PayloadError: It is too large.
+        KernelError: The kernel lacks a module which that under test depends on.
+    """
+    lab, module = prepared.lab, prepared.module
+    folder = paths.cache() / "stage" / lab.image.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    job = Job(
+        module=module.name if module else "",
+        scratch=request.machine.scratch,
+        tests=list(request.options.tests) or [selection.SUITE],
+        pytest_args=list(request.options.pytest_args),
+        quiet=request.options.quiet / 2,
+    )
+    kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
+    tree = None
+    if module:
+        tree = payload.stage_modules(module, lab.kernel, lab.image.sandbox, target.parent)
+    payload.write(target, job, kit, tree)
+
+
+def versions(made: Image, kernel: BootKernel, module: ModuleInfo | None) -> dict[str, str]:
+    """Return what a run is made of, for its report."""
+    found = {
+        "kit": __version__,
+        "image": made.folder.name,
+        "kernel": kernel.release,
+        "kernel-package": str(made.manifest["kernel-package"]),
+        "qemu": str(made.manifest["qemu"]),
+        "python": str(made.manifest["python"]),
+        "pytest": str(made.manifest["pytest"]),
+    }
+    if kernel.key != made.key:
+        found["kernel-package"] = str(kernel.tree.path)
+    if module:
+        found["module"] = module.name
+        found["module-file"] = str(module.path)
+        found["module-srcversion"] = "".join(module.info.get("srcversion", ()))
+    return {key: value for key, value in found.items() if value}
+
+
+def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
+    if request.options.bare:
+        return None
+    path = request.options.module or driver.build(request.device, kernel, logs, steps)
+    if path is None or (programs.dry() and not path.exists()):
+        return None
+    return driver.inspect(path, kernel, steps, foreign=bool(request.options.module))

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tells the user what the lab does, and keeps the time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_TICK = 0.5
+"""Seconds between two looks at a log."""
+
+
+class Steps:
+    """The steps of a run.
+
+    Args:
+        say: Takes lines for the user.
+        clock: Monotonic seconds.
+
+    Attributes:
+        times: Seconds that each step took, in the order in which they ended.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say = say
+        self.times: dict[str, float] = {}
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step; steps of the same name add up."""
+        begun = self._clock()
+        try:
+            yield
+        finally:
+            self.times[name] = self.times.get(name, 0) + self._clock() - begun
+
+    @contextlib.contextmanager
+    def follow(self, log: Path, prefix: str) -> Iterator[None]:
+        """Within the block, say each new line of a log that begins with `prefix`."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(log, prefix, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _watch(self, log: Path, prefix: str, stop: threading.Event) -> None:
+        offset = log.stat().st_size if log.exists() else 0
+        last = False
+        while not last:
+            last = stop.wait(_TICK)
+            if not log.exists():
+                continue
+            with log.open("rb") as file:
+                file.seek(offset)
+                *lines, _rest = file.read().split(b"\n")
+            for line in lines:
+                offset += len(line) + 1
+                text = line.decode("utf-8", errors="replace")
+                if text.startswith(prefix):
+                    self.say(f"  {text.removeprefix(prefix).strip()}")
+
+    def summary(self) -> str:
+        """Say in one line where the time went, the longest first.
+
+        >>> steps = Steps(print)
+        >>> steps.times.update(build=2.5, tests=4.0, image=0.004)
+        >>> steps.summary()
+        'time: tests 4.0 s, build 2.5 s'
+        """
+        longest = sorted(self.times.items(), key=lambda item: -item[1])
+        parts = [f"{name} {seconds:.1f} s" for name, seconds in longest if seconds >= 0.05]
+        return f"time: {', '.join(parts)}"
