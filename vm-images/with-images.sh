@@ -9,7 +9,7 @@
 set -euo pipefail
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-image=${IMAGE:-trixie}
+image=trixie
 
 VFIO_KIT_ROOT=${VFIO_KIT_ROOT:-$("$kit/.venv/bin/python" -m conformance image "$image" --print-root)}
 VFIO_KIT_LINUX=${VFIO_KIT_LINUX:-$("$kit/vm-images/kernel-source.sh" "$image")}

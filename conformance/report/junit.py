@@ -22,10 +22,9 @@ from junitparser import (
 )
 
 from conformance.report.results import Results, TestOutcome, TestRecord
+from conformance.report.settle import told_by_tests
 from conformance.report.text import printable
 from conformance.report.verdict import Conclusion, Verdict
-
-_JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
 
 
 def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> str:
@@ -37,7 +36,7 @@ def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> s
             suite.add_property(key, printable(value))
         suite.add_testcases([_case(test, verdict) for test in tests])
         xml.add_testsuite(suite)
-    if verdict.conclusion not in _JUDGED:
+    if not told_by_tests(verdict, results):
         xml.add_testsuite(_ending(verdict))
     xml.update_statistics()
     buffer = io.BytesIO()
@@ -99,10 +98,12 @@ def _explained(kind: Failure | Error, test: TestRecord) -> Failure | Error:
 
 
 def _ending(verdict: Verdict) -> TestSuite:
-    """Return a suite of its own for a run which did not come to its end."""
+    """Return a suite of its own for a run whose tests do not tell how it ended."""
     suite = TestSuite("run")
     case = TestCase("run", "conformance.run", 0.0)
-    error = Error(printable(verdict.reason), verdict.conclusion.word)
+    blamed = verdict.conclusion is Conclusion.REQUIREMENT_FAILED
+    kind = Failure if blamed else Error
+    error = kind(printable(verdict.reason), verdict.conclusion.word)
     error.text = printable("\n".join(verdict.console))
     case.append(error)
     suite.add_testcase(case)

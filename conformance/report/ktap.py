@@ -8,20 +8,20 @@ kunit_parser.py takes for structure inside a diagnostic line is kept out of it.
 from collections.abc import Iterator
 
 from conformance.report.results import BAD, Results, TestOutcome, TestRecord
+from conformance.report.settle import told_by_tests
 from conformance.report.text import printable
-from conformance.report.verdict import Conclusion, Verdict
+from conformance.report.verdict import Verdict
 
 _INDENT = "    "
 # kunit_parser.py stops reading wherever one of these appears in a line.
 _ENDINGS = ("List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted")
 _UNJUDGED = frozenset({TestOutcome.SKIPPED, TestOutcome.NOT_RUN})
-_JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
 
 
 def render(results: Results, verdict: Verdict) -> str:
     """Return the run as KTAP; ends with a failed case if the run did not end well."""
     groups = results.tests_by_group()
-    ended_well = verdict.conclusion in _JUDGED
+    ended_well = told_by_tests(verdict, results)
     lines = ["KTAP version 1", f"1..{len(groups) + (not ended_well)}"]
     for number, (name, tests) in enumerate(groups.items(), 1):
         bad = any(test.outcome in BAD or test.outcome is TestOutcome.RUNNING for test in tests)

@@ -15,7 +15,7 @@ from conformance.report.results import Results
 from conformance.report.settle import settle
 from conformance.report.terminal import Progress
 from conformance.report.text import Style
-from conformance.report.verdict import Conclusion, Verdict
+from conformance.report.verdict import Verdict
 from conformance.requirements import Requirement
 
 EVENTS_FILE = "events.jsonl"
@@ -84,8 +84,6 @@ class Reporter:
         except EventError as error:
             self.problem(error)
             raise
-        if isinstance(parsed, events.Agent):
-            self.timing(f"guest {parsed.phase}", self._clock() - self._begun)
         self._progress.show(parsed)
 
     def problem(self, error: ReportError) -> None:
@@ -163,10 +161,3 @@ def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> in
     except EventError as error:
         reporter.problem(error)
     return reporter.finish(verdict or Verdict.completed())
-
-
-def lab_failure(error: Exception) -> Verdict:
-    """Return the verdict for an error with an `exit_code`, such as all of ours have."""
-    if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
-        return Verdict.bad_usage(str(error))
-    return Verdict.lab_failed(str(error))

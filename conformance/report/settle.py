@@ -21,9 +21,6 @@ class ExitCode(IntEnum):
     NO_TESTS_COLLECTED = 5
 
 
-_JUDGED = frozenset({Conclusion.CONFORMS, Conclusion.REQUIREMENT_FAILED})
-
-
 def settle(verdict: Verdict, results: Results, problem: str = "") -> Verdict:
     """Return the verdict of the run.
 
@@ -32,9 +29,18 @@ def settle(verdict: Verdict, results: Results, problem: str = "") -> Verdict:
         results: what the guest said.
         problem: what was wrong with the stream of events, if anything.
     """
-    if verdict.conclusion not in _JUDGED:
+    if verdict.conclusion is not Conclusion.CONFORMS:
         return verdict
     return _incomplete(results, problem) or _judge(results)
+
+
+def told_by_tests(verdict: Verdict, results: Results) -> bool:
+    """Whether the tests alone account for a verdict, so that files need nothing more."""
+    failed = results.count(TestOutcome.FAILED) + results.count(TestOutcome.ERROR)
+    conclusion = verdict.conclusion
+    return conclusion is Conclusion.CONFORMS or (
+        conclusion is Conclusion.REQUIREMENT_FAILED and failed > 0
+    )
 
 
 def _incomplete(results: Results, problem: str) -> Verdict | None:

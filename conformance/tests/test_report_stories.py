@@ -121,9 +121,8 @@ def test_hang(tmp_path: Path) -> None:
     assert "86 not run, 1 running" in told.text
 
 
-@pytest.mark.parametrize("verdict", [None, Verdict(Conclusion.REQUIREMENT_FAILED)])
-def test_truncated_is_not_taken_for_the_end(tmp_path: Path, verdict: Verdict | None) -> None:
-    told = Told(tmp_path, "truncated", verdict)
+def test_truncated_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    told = Told(tmp_path, "truncated")
     assert told.code == 4
     assert "the stream ends inside a line" in told.json["verdict"]["reason"]
 
@@ -183,6 +182,15 @@ def test_module_not_loaded_shows_the_kernel_log(tmp_path: Path) -> None:
     assert "disagrees about version of symbol" in told.text
     assert "the lab failed, the driver was not judged" in told.text
     assert told.ktap.count("not ok") == 1
+
+
+def test_module_not_loaded_may_be_the_drivers_fault(tmp_path: Path) -> None:
+    fault = Verdict(Conclusion.REQUIREMENT_FAILED, "the driver could not be loaded")
+    told = Told(tmp_path, "module-not-loaded", fault)
+    assert told.code == 1
+    assert "does not conform: the driver could not be loaded" in told.text
+    assert told.xml.attrib["failures"] == "1"
+    assert told.ktap.endswith("not ok 1 run\n")
 
 
 def test_error_is_not_the_drivers_failure_in_junit(tmp_path: Path) -> None:
