@@ -237,7 +237,7 @@ class Device(_Model):
     Attributes:
         schema_version: `schema`, the version of this format: 1.
         name: Lower-case words with hyphens. The driver's prefix and module name follow from it.
-        summary: What the device is, in one line.
+        summary: What the device is, in up to 48 characters.
         transport: How the device comes to its driver: "pci", a variant of vfio-pci.
         ids: The PCI functions that the driver is for.
         bars: `bar`, the BARs with traps or state registers.
@@ -257,7 +257,7 @@ class Device(_Model):
             "lower-case letters and digits in words joined by hyphens, like igb-vf",
         ),
     ]
-    summary: _Text
+    summary: Annotated[_Text, StringConstraints(max_length=48)]
     transport: Literal["pci"]
     ids: Annotated[tuple[DeviceId, ...], _AsTuple, Field(min_length=1)]
     bars: Annotated[tuple[Bar, ...], _AsTuple, Field(alias="bar", min_length=1)]

@@ -47,7 +47,10 @@ def load(name_or_path: str | Path) -> Device:
         if name_or_path not in names():
             raise UnknownDevice(name_or_path, names())
         path = FOLDER / f"{name_or_path}.toml"
-    return parse(_read(path), str(name_or_path) if path == Path(name_or_path) else path.name)
+    return parse(
+        _read(path, str(name_or_path)),
+        str(name_or_path) if path == Path(name_or_path) else path.name,
+    )
 
 
 def parse(text: str, source: str) -> Device:
@@ -89,11 +92,11 @@ def check(raw: dict[str, Any], source: str) -> Device:
     return device
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UnknownDevice(str(path), names()) from error
+        raise UnknownDevice(name, names()) from error
     except UnicodeDecodeError as error:
         message = f"not UTF-8 text (byte {error.start})"
         raise DescriptionError(str(path), [Mistake("file", "", message)]) from error

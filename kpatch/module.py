@@ -112,8 +112,15 @@ def read(path: Path) -> ModuleInfo:
         data = _unpacked(path.read_bytes(), path)
     except OSError as error:
         raise ModuleFileError(f"{path} cannot be read: {error.strerror}.") from error
-    file = elf.read(data, str(path))
-    return _guarded(path, lambda: _info(path, file, data))
+    try:
+        return _info(path, elf.read(data, str(path)), data)
+    except ModuleFileError:
+        raise
+    except Exception as error:
+        # A damaged file can make pyelftools raise almost anything.
+        raise ModuleFileError(
+            f"{path} is damaged: {type(error).__name__}: {error}. Copy or build it again."
+        ) from error
 
 
 def diagnose(
@@ -152,18 +159,6 @@ def _unpacked(data: bytes, path: Path) -> bytes:
             f"{path} is compressed by zstd, which is not read here. Unpack it first: zstd -d {path}"
         )
     return data
-
-
-def _guarded(path: Path, action: Callable[[], ModuleInfo]) -> ModuleInfo:
-    try:
-        return action()
-    except ModuleFileError:
-        raise
-    except Exception as error:
-        # A damaged file can make pyelftools raise almost anything.
-        raise ModuleFileError(
-            f"{path} is damaged: {type(error).__name__}: {error}. Copy or build it again."
-        ) from error
 
 
 def _info(path: Path, file: ELFFile, data: bytes) -> ModuleInfo:

@@ -110,7 +110,7 @@ def _words(template: str, error: jinja2.TemplateError) -> str:
         traceback = traceback.tb_next
     place = f"{template}, line {line}" if line else template
     if isinstance(error, jinja2.TemplateNotFound):
-        return f"The template {error} does not exist."
+        return f"The template {error.name} does not exist."
     return f"The template {place} is broken: {error}."
 
 

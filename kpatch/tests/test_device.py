@@ -249,7 +249,9 @@ def test_syntax_error_has_its_place() -> None:
 
 
 def test_unknown_device_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownDevice, match=r"no device 'igb'.*i40e-vf, igb-vf") as caught:
+    with pytest.raises(
+        UnknownDevice, match=r"no device description 'igb'.*i40e-vf, igb-vf"
+    ) as caught:
         device.load("igb")
     assert caught.value.exit_code == 2
     with pytest.raises(UnknownDevice, match=r"nowhere\.toml"):

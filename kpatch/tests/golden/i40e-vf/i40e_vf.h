@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Intel Ethernet 700 series virtual function: VFIO variant driver with the v1 migration region
+ *
+ * Generated from i40e-vf.toml; edit that file or the templates, not this one.
+ */
+#ifndef I40E_VF_VFIO_PCI_H
+#define I40E_VF_VFIO_PCI_H
+
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/sizes.h>
+#include <linux/spinlock.h>
+#include <linux/vfio.h>
+#include <linux/vfio_pci_core.h>
+
+#include "compat.h"
+
+/* The struct has the first page to itself, so that the rest can be mapped. */
+#define I40E_VF_DATA_OFFSET	PAGE_SIZE
+#define I40E_VF_DATA_SIZE		0x10000
+#define I40E_VF_REGION_SIZE	(I40E_VF_DATA_OFFSET + I40E_VF_DATA_SIZE)
+
+/* One value for every register that makes up the device state. */
+#define I40E_VF_NR_VALUES		139
+
+/**
+ * struct i40e_vf_range - contiguous part of a region
+ * @offset: first byte, relative to the region
+ * @size: bytes
+ */
+struct i40e_vf_range {
+	u64 offset;
+	u64 size;
+};
+
+/**
+ * struct i40e_vf_layout - which parts of a BAR may be mapped
+ * @index: VFIO region index of the BAR
+ * @whole: the run-time layout
+ * @areas: the saving layout: ascending, disjoint, page aligned
+ * @nr_areas: number of @areas, 0 if nothing may be mapped while saving
+ */
+struct i40e_vf_layout {
+	unsigned int index;
+	struct i40e_vf_range whole;
+	const struct i40e_vf_range *areas;
+	unsigned int nr_areas;
+};
+
+/**
+ * struct i40e_vf_ledger - what is mapped outside the saving layouts
+ * @lock: protects @conflicts, @saving and the one assignment of @core_vm_ops
+ *        and @vm_ops. Innermost: nothing is locked and nothing sleeps under
+ *        it, so it can be taken under mmap_lock as well as for a change of
+ *        the device state.
+ * @conflicts: pages mapped outside the saving layouts, over all processes
+ * @saving: the device state has _SAVING, no conflict may be added
+ * @core_vm_ops: what vfio-pci-core does with a mapping of a BAR
+ * @vm_ops: the same, with the bookkeeping around open and close
+ */
+struct i40e_vf_ledger {
+	spinlock_t lock; /* innermost, see above */
+	u64 conflicts;
+	bool saving;
+	const struct vm_operations_struct *core_vm_ops;
+	const struct vm_operations_struct vm_ops;
+};
+
+/**
+ * struct i40e_vf_migration - the migration region of an open device
+ * @lock: protects all members but @data. Taken inside the lock of the
+ *        registers, see i40e_vf_lock_registers(); user memory is not
+ *        accessed under it.
+ * @state: device_state, VFIO_DEVICE_STATE_V1_*
+ * @data: data section, shared with user space, which may write it at any time
+ * @stream: the stream that is being sent or received, private to the kernel
+ * @length: valid bytes in @stream
+ * @position: bytes of @stream that the user has consumed
+ * @staged: bytes of @stream after @position that are in @data
+ * @values: the registers of a stopped device, in the order of the description
+ */
+struct i40e_vf_migration {
+	struct mutex lock; /* inside the lock of the registers, see above */
+	u32 state;
+	void *data;
+	u8 *stream;
+	size_t length;
+	size_t position;
+	size_t staged;
+	u32 *values;
+};
+
+struct i40e_vf_device {
+	struct vfio_pci_core_device core_device;
+	struct i40e_vf_ledger ledger;
+	struct i40e_vf_migration migration;
+	void __iomem *bar[PCI_STD_NUM_BARS];
+};
+
+/* main.c */
+void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
+void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
+bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev);
+u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width);
+void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width,
+			    u32 value);
+
+/* mappings.c */
+const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index);
+int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
+		      const struct i40e_vf_range *areas, unsigned int nr_areas);
+void i40e_vf_ledger_init(struct i40e_vf_ledger *ledger);
+int i40e_vf_ledger_add(struct i40e_vf_ledger *ledger, struct vm_area_struct *vma);
+int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
+void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
+
+/* migration.c */
+void i40e_vf_migration_init(struct i40e_vf_migration *mig);
+int i40e_vf_migration_open(struct i40e_vf_device *xdev);
+void i40e_vf_migration_close(struct i40e_vf_device *xdev);
+void i40e_vf_migration_reset(struct i40e_vf_device *xdev);
+ssize_t i40e_vf_migration_rw(struct i40e_vf_device *xdev, char __user *buf, size_t count,
+			     u64 pos, bool iswrite);
+int i40e_vf_migration_mmap(struct i40e_vf_device *xdev, struct vm_area_struct *vma,
+			   u64 start);
+int i40e_vf_migration_add_capability(struct vfio_info_cap *caps);
+
+#endif /* I40E_VF_VFIO_PCI_H */
