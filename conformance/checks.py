@@ -40,7 +40,7 @@ def fail(rule: str | None = None, *, did: str, expected: str, actual: str) -> No
     __tracebackhide__ = True
     raise RequirementFailed(
         rule or _Current.rule or "no rule", did=did, expected=expected, actual=actual
-    )
+    ) from None
 
 
 def errno_words(number: int | None) -> str:

@@ -18,6 +18,7 @@ _REPORTS: Final = re.compile(
     (?:^|[]:]\ )(?:
         WARNING:\                            # WARN_ON, lockdep, circular dependency
       | BUG:\                                # KASAN, sleeping in atomic context, page faults, slab
+      | BUG\ \S+\ \((?:Not\ )?[Tt]ainted  # the slab allocator's own
       | kernel\ BUG\ at\                     # BUG_ON
       | Oops:\  | Oops\ -\                   # the fault which is not survived
       | general\ protection\ fault

@@ -28,15 +28,18 @@ class Failure:
         return cls(None, did, expected, actual, f"expected {expected}, got {actual}", where)
 
 
-def failure_of(call: pytest.CallInfo[None], report: pytest.TestReport) -> Failure | None:
-    """Return why a phase failed, None if it did not."""
+def failure_of(
+    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+) -> Failure | None:
+    """Return why a phase failed, None if it did not.
+
+    ``where`` is the innermost line of the test's own file, if it got that far.
+    """
     if not report.failed or call.excinfo is None:
         return None
     error = call.excinfo.value
-    entry = call.excinfo.traceback[-1]
-    for candidate in call.excinfo.traceback:
-        if "/suite/" in str(candidate.path):
-            entry = candidate
+    entries = call.excinfo.traceback
+    entry = next((e for e in reversed(entries) if e.path == item.path), entries[-1])
     where = f"{entry.path}:{entry.lineno + 1}"
     if isinstance(error, RequirementFailed):
         return Failure(error.rule, error.did, error.expected, error.actual, str(error), where)

@@ -57,6 +57,9 @@ def read_settings(config: pytest.Config) -> Settings:
         bdf = config.getoption(option)
         if bdf and not _BDF.fullmatch(bdf):
             wrong.append(f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0")
+    peer = config.getoption("--vfio-peer")
+    if peer and peer == config.getoption("--vfio-device"):
+        wrong.append("--vfio-peer: this is the same function as --vfio-device")
     places = []
     for text in config.getoption("--vfio-scratch"):
         try:
@@ -68,7 +71,7 @@ def read_settings(config: pytest.Config) -> Settings:
     seed = config.getoption("--vfio-seed")
     return Settings(
         config.getoption("--vfio-device") or "",
-        config.getoption("--vfio-peer"),
+        peer,
         tuple(places),
         new_seed() if seed is None else seed,
     )
@@ -199,7 +202,7 @@ class Session:
         """Judge a phase: what it raised, what the kernel said, and whether skips are allowed."""
         outcome = yield
         report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
-        failure = failure_of(call, report)
+        failure = failure_of(item, call, report)
         if report.skipped and self.config.getoption("--vfio-no-skips"):
             reason = self.tally.skip_reason(report)
             failure = Failure.of("run the test", "no skip (--vfio-no-skips)", f"skipped: {reason}")

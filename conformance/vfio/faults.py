@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Failures on demand: makes the n-th allocation of one call fail.
+
+The kernel counts down ``/proc/thread-self/fail-nth`` at every point of this thread where a failure
+can be injected, and fails the one at which it gets to 0. Which kinds of points count is set up
+in debugfs. Needs root and a kernel with FAULT_INJECTION, as debug kernels have it.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+DEBUG: Final = Path("/sys/kernel/debug")
+FAIL_NTH: Final = Path("/proc/thread-self/fail-nth")
+
+#: What can fail, and the kernel's names of the points.
+ALLOCATION: Final = "an allocation"
+USER_COPY: Final = "a copy from or to user space"
+_POINTS: Final = {ALLOCATION: ("failslab", "fail_page_alloc"), USER_COPY: ("fail_usercopy",)}
+_EVERY: Final = tuple(name for names in _POINTS.values() for name in names)
+
+#: No address lies in it: points with this filter never count.
+_NOWHERE: Final = {"require-start": "1", "require-end": "1"}
+#: Without messages, and at allocations which may sleep or are for user space too.
+_EVERYTHING: Final = {
+    "verbose": "0",
+    "ignore-gfp-wait": "N",
+    "ignore-gfp-highmem": "N",
+    "min-order": "0",
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A call during which the ``number``-th point was to fail.
+
+    Attributes:
+        number: counts from 1.
+        hit: whether the call came to that point; if not, it ran undisturbed.
+        errno: how the call failed, or 0.
+        result: what it returned if it did not fail.
+    """
+
+    number: int
+    hit: bool
+    errno: int
+    result: Any
+
+
+def missing(directory: Path = DEBUG) -> str:
+    """Say why failures cannot be injected here, or return nothing if they can."""
+    if not FAIL_NTH.exists():
+        return f"no {FAIL_NTH}: this kernel is built without FAULT_INJECTION"
+    for name in _EVERY:
+        if not (directory / name).is_dir():
+            return f"no {directory / name}: debugfs is not mounted, or the kernel lacks it"
+        if not (directory / name / "require-start").exists():
+            return "this kernel is built without FAULT_INJECTION_STACKTRACE_FILTER"
+    return ""
+
+
+@contextmanager
+def points(kind: str, directory: Path = DEBUG) -> Iterator[None]:
+    """Within the block, let only points of one kind count: ALLOCATION or USER_COPY."""
+    before: dict[Path, str] = {}
+    try:
+        for name in _EVERY:
+            wanted = {**_EVERYTHING, **({} if name in _POINTS[kind] else _NOWHERE)}
+            for file, value in wanted.items():
+                path = directory / name / file
+                if path.exists():
+                    before[path] = path.read_text()
+                    path.write_text(value)
+        yield
+    finally:
+        for path, value in before.items():
+            path.write_text(value)
+
+
+def attempts(call: Callable[[], Any], most: int = 1000) -> Iterator[Attempt]:
+    """Make the call again and again, with its 1st, 2nd, ... point failing, until none is hit.
+
+    What a call that succeeded has left behind must be undone between two steps. Raises
+    :class:`RuntimeError` if there is no end after ``most`` calls.
+    """
+    for number in range(1, most + 1):
+        attempt = _attempt(call, number)
+        yield attempt
+        if not attempt.hit:
+            return
+    raise RuntimeError(f"the call still meets new points to fail at after {most} times")
+
+
+def _attempt(call: Callable[[], Any], number: int) -> Attempt:
+    # Python's own garbage collection may call the kernel at any moment.
+    collecting = gc.isenabled()
+    gc.disable()
+    fd = os.open(FAIL_NTH, os.O_RDWR | os.O_CLOEXEC)
+    order = str(number).encode()
+    errno, result = 0, None
+    try:
+        os.write(fd, order)
+        try:
+            result = call()
+        except OSError as error:
+            errno = error.errno or 0
+        hit = _left(fd) == 0
+    finally:
+        os.write(fd, b"0")
+        os.close(fd)
+        if collecting:
+            gc.enable()
+    return Attempt(number, hit, errno, result)
+
+
+def _left(fd: int) -> int:
+    try:
+        return int(os.pread(fd, 16, 0))
+    except OSError:
+        return 1  # this read was the point: so the call had come to its end
