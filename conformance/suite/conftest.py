@@ -20,6 +20,11 @@ Reach = Callable[[State], MigrationRegion]
 Find = Callable[..., Window]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the look for lost memory last: it is about all tests."""
+    items.sort(key=lambda item: item.path.name == "test_leaks.py")
+
+
 @pytest.fixture
 def reach(client: Client) -> Reach:
     """``reach(state)``: bring the running device to a state, with what belongs to it.

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every allocation and every copy of a call fails once, on a kernel which can make them fail."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from errno import EBUSY
+
+import pytest
+
+from conformance.bench import Bench
+from conformance.checks import expect_equal
+from conformance.migration.client import Client
+from conformance.migration.region import DEVICE_STATE, PENDING_BYTES, Field, MigrationRegion
+from conformance.model.layout import PAGE
+from conformance.model.states import State
+from conformance.suite.cases import arcs_by_name, must_arcs, named
+from conformance.suite.conftest import Find, Reach
+from conformance.suite.failing import expect_clean
+from conformance.suite.steps import attempt, expect_taken
+from conformance.uapi import mman
+from conformance.vfio import faults
+from conformance.vfio.device import Device
+from conformance.vfio.mapping import Mapping, reserve
+
+pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
+
+ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
+KINDS = named({"allocation": faults.ALLOCATION, "copy": faults.USER_COPY})
+
+
+@pytest.mark.rule("robust.allocation")
+def test_open(device: Device, bench: Bench) -> None:
+    """Open the device: ENOMEM or success each time, and in the end it opens and runs."""
+    device.close()
+    expect_clean(
+        lambda: device.group.device_fd(device.bdf),
+        did="open the device",
+        probe=lambda: None,
+        undo=os.close,
+    )
+    device.reopen()
+    expect_equal(bench.migration_of(device).state, State.RUNNING, did="open it undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_region_info(device: Device, migration: MigrationRegion) -> None:
+    """Ask for each region with its capabilities: ENOMEM or the whole answer."""
+    for region in device.regions:
+        whole = device.region_info(region.index)
+        expect_clean(
+            lambda info=whole: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
+            did=f"GET_REGION_INFO of {region.name}",
+            probe=lambda: migration.state,
+        )
+        expect_equal(device.region_info(region.index), whole, did="ask again, undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_mmap(device: Device, migration: MigrationRegion) -> None:
+    """Map each area: ENOMEM or a mapping, and nothing of a failed one conflicts with saving."""
+    for region in device.regions:
+        for area in region.runtime_areas:
+            expect_clean(
+                lambda r=region, a=area: r.map_area(a),  # type: ignore[misc]
+                did=f"mmap {region.name} {area}",
+                probe=lambda: migration.state,
+                undo=Mapping.close,
+            )
+    expect_taken(migration, State.STOP_AND_COPY, why="with nothing mapped")
+
+
+@pytest.mark.rule("robust.allocation")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("old", "new"), arcs_by_name(ARCS))
+def test_state(reach: Reach, kind: str, old: State, new: State) -> None:
+    """Change the state: the new state or the old one, and in the end the write is taken."""
+    migration = reach(old)
+
+    def back(_result: None) -> None:
+        migration.device.reset()
+        reach(old)
+
+    expect_clean(
+        lambda: migration.set_state(new),
+        did=f"write {new:d} in state {old:d}",
+        probe=lambda: migration.state,
+        undo=back,
+        kind=kind,
+    )
+    expect_taken(migration, new, why="undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_reset(reach: Reach) -> None:
+    """Reset a device that is saving: ENOMEM or success, and in the end it runs."""
+    migration = reach(State.STOP_AND_COPY)
+    expect_clean(migration.device.reset, did="VFIO_DEVICE_RESET", probe=lambda: None)
+    expect_equal(migration.state, State.RUNNING, did="read device_state after the last reset")
+
+
+@pytest.mark.rule("robust.user-copy")
+@pytest.mark.parametrize("field", named({"device_state": DEVICE_STATE, "pending": PENDING_BYTES}))
+def test_copy_of_a_field(reach: Reach, field: Field) -> None:
+    """Read a field while saving: EFAULT or its value, and the state stays."""
+    migration = reach(State.STOP_AND_COPY)
+    expect_clean(
+        lambda: migration.read_field(field),
+        did=f"read {field.name}",
+        probe=lambda: migration.state,
+        kind=faults.USER_COPY,
+    )
+
+
+@pytest.mark.rule("robust.user-copy")
+def test_copy_of_region_info(device: Device, migration: MigrationRegion) -> None:
+    """Ask for each region with its capabilities: EFAULT or the whole answer."""
+    for region in device.regions:
+        info = region.info
+        expect_clean(
+            lambda info=info: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
+            did=f"GET_REGION_INFO of {region.name}",
+            probe=lambda: migration.state,
+            kind=faults.USER_COPY,
+        )
+
+
+@pytest.mark.rule("robust.user-copy")
+def test_copy_of_data(client: Client, stream: list[bytes]) -> None:
+    """Read and write the data section: EFAULT or all bytes, and the stream is taken after it."""
+    migration = client.migration
+    migration.set_state(State.RESUMING)
+    offset = migration.data_offset
+    for did, call in {
+        "read data": lambda: migration.region.read_exact(offset, 64),
+        "write data": lambda: migration.region.write_exact(offset, bytes(64)),
+    }.items():
+        expect_clean(call, did=did, probe=lambda: migration.state, kind=faults.USER_COPY)
+    client.write_all(stream)
+    expect_taken(migration, State.RUNNING, why="after the whole stream was given")
+
+
+@dataclass
+class Held:
+    """Two pages that conflict with saving, mapped and touched, and mapped anew after a change."""
+
+    window: Callable[[], Mapping]
+    migration: MigrationRegion
+    mapping: Mapping
+
+    def renew(self, _result: object = None) -> None:
+        """Unmap what is left and map it again."""
+        self.mapping.close()
+        self.mapping = self.window()
+        self.mapping.load(0)
+
+    def refused(self) -> bool:
+        """Whether saving is refused, as it must be while a page is mapped."""
+        return attempt(self.migration, State.STOP_AND_COPY) == EBUSY
+
+
+def _munmap(held: Held) -> object:
+    held.mapping.munmap(0, PAGE)
+    return None
+
+
+def _mprotect(held: Held) -> object:
+    held.mapping.mprotect(PAGE, PAGE, mman.PROT_READ)
+    return None
+
+
+def _mremap(held: Held) -> object:
+    target = reserve(2 * PAGE)
+    flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED
+    moved = held.mapping.mremap(0, 2 * PAGE, 2 * PAGE, flags, target.address)
+    held.mapping = moved
+    return None
+
+
+def _fork(_held: Held) -> object:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return None
+
+
+@pytest.mark.rule("robust.accounting")
+@pytest.mark.parametrize(
+    "change", named({"munmap": _munmap, "mprotect": _mprotect, "mremap": _mremap, "fork": _fork})
+)
+def test_accounting(
+    migration: MigrationRegion, window: Find, change: Callable[[Held], object]
+) -> None:
+    """Let a change of a mapping fail half way: it still conflicts, and not once it is unmapped."""
+    found = window("CC")
+    held = Held(found.map, migration, found.map())
+    held.mapping.load(0)
+    expect_clean(
+        lambda: change(held),
+        did=f"{change.__name__[1:]} a part of a mapping",
+        probe=held.refused,
+        undo=held.renew,
+    )
+    held.mapping.close()
+    expect_taken(migration, State.STOP_AND_COPY, why="with everything unmapped")

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the whole session has left behind in the kernel. Runs last, see conftest.py."""
+
+import pytest
+
+from conformance.checks import expect_equal
+from conformance.vfio import leaks
+from conformance.vfio.device import Device
+
+
+@pytest.mark.rule("robust.leak")
+@pytest.mark.skipif(bool(leaks.missing()), reason=leaks.missing() or "no reason")
+def test_no_memory_was_lost(device: Device) -> None:
+    """Open the device anew and let kmemleak scan: it finds nothing."""
+    device.reopen()
+    found = [str(leak) for leak in leaks.scan()]
+    expect_equal(found, [], did="let kmemleak look for lost memory after all tests")
