@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kpatch.description import Bar, Device, Register
@@ -20,7 +21,26 @@ _STATES = (0, 1, 2, 3, 4)
 _COMMENT = 60  # columns which are left for a list in a comment of one line
 
 
-def variables(device: Device, features: Features) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Form:
+    """What is rendered: a module of its own, or a stage of the driver in a kernel tree.
+
+    Attributes:
+        intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
+        migration: With the migration region.
+        saving: With the saving layout, and the refusal to enter _SAVING.
+    """
+
+    intree: bool = False
+    migration: bool = True
+    saving: bool = True
+
+
+MODULE = Form()
+"""The whole driver as a module of its own."""
+
+
+def variables(device: Device, features: Features, form: Form = MODULE) -> dict[str, Any]:
     """Return the template variables.
 
     `device`, `prefix`, `PREFIX`, `module`, `summary`, `source` name things; `ids` has vendor and
@@ -28,7 +48,9 @@ def variables(device: Device, features: Features) -> dict[str, Any]:
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another; `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `chunk_size` and `precopy` are those of the description; `k` has the
-    features of the kernel.
+    features of the kernel. `intree`, `migration` and `saving` are those of `form`; `iomap`,
+    `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions of vfio-pci-core,
+    or of the layer over it, as they are called there.
     """
     migration = device.migration
     stops = {stop.name: stop.clear for stop in migration.stop}
@@ -59,7 +81,31 @@ def variables(device: Device, features: Features) -> dict[str, Any]:
         "chunk_size": migration.chunk_size,
         "precopy": migration.precopy,
         "k": features,
+        **_form(device, features, form),
     }
+
+
+def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
+    """Return what depends on where the driver lives."""
+    found: dict[str, Any] = {
+        "intree": form.intree,
+        "migration": form.migration,
+        "saving": form.saving,
+        "iomap": "compat_vfio_pci_iomap",
+        "core_region_info": "compat_vfio_pci_get_region_info",
+        "region_ioctl": "compat_vfio_pci_ioctl",
+        "region_info": f"{device.prefix}_get_region_info",
+        "storage": "static inline",  # in a header
+    }
+    if form.intree:
+        core = "vfio_pci_ioctl_get_region_info"
+        own = f"{device.prefix}_bar_info"
+        found["iomap"] = "vfio_pci_core_get_iomap"
+        found["core_region_info"] = core if features.get_region_info_caps else own
+        found["region_ioctl"] = f"{device.prefix}_region_ioctl"
+        found["region_info"] = found["region_info"] if form.saving else core
+        found["storage"] = "static"
+    return found
 
 
 def layout_id(state: Sequence[Register]) -> int:

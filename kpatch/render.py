@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -59,6 +61,22 @@ def render(
 
 def texts(device: Device, features: Features, *, templates: Path = TEMPLATES) -> dict[str, str]:
     """Return the name and the text of each source of a driver; see `render`."""
+    return fill(_files(device), variables(device, features), templates=templates)
+
+
+def fill(
+    files: Mapping[str, str], context: Mapping[str, Any], *, templates: Path = TEMPLATES
+) -> dict[str, str]:
+    """Return the text of each file.
+
+    Args:
+        files: The name of each file with its template. C is aligned.
+        context: The variables.
+        templates: Where the templates are.
+
+    Raises:
+        TemplateError: A template is broken, or asks for what the context does not have.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
@@ -68,9 +86,8 @@ def texts(device: Device, features: Features, *, templates: Path = TEMPLATES) ->
         autoescape=False,  # noqa: S701 - it is C
     )
     environment.filters["hex"] = to_hex
-    context = variables(device, features)
     found = {}
-    for name, template in _files(device).items():
+    for name, template in files.items():
         try:
             text = environment.get_template(template).render(context)
         except jinja2.TemplateError as error:
