@@ -30,6 +30,7 @@
 #include <linux/bits.h>
 #include <linux/crc32.h>
 #include <linux/limits.h>
+#include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -528,6 +529,13 @@ static ssize_t i40e_vf_read_field(struct i40e_vf_device *xdev, char __user *buf,
 	struct i40e_vf_migration *mig = &xdev->migration;
 	u64 value = 0;
 	u32 value32;
+
+	/*
+	 * A read can move the stream on, and must not if its value cannot be
+	 * delivered. User memory cannot be accessed under the lock, see there.
+	 */
+	if (fault_in_writeable(buf, count))
+		return -EFAULT;
 
 	mutex_lock(&mig->lock);
 	switch (pos) {
