@@ -7,9 +7,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from conformance.errors import DefinitionError, UnknownImage, UnknownMachine
 from conformance.lab import paths
@@ -41,8 +41,10 @@ class ImageDefinition(_Model):
         name: The name of its file.
         suite: The Debian suite.
         summary: One line for people.
-        kernel: The package of the kernel.
+        kernel: The package of the kernel; or else the kernel is built from `source`.
         headers: The package of the kernel's headers.
+        source: The package of the source from which the kernel is built.
+        config: What that kernel is to have: a fragment of its configuration, a file beside this.
         packages: All other packages.
         backports: Those of all packages which come from the suite's backports.
         cmdline: Words for the kernel's command line.
@@ -55,14 +57,31 @@ class ImageDefinition(_Model):
     schema_: Literal[1] = Field(alias="schema")
     suite: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     summary: str
-    kernel: Package
-    headers: Package
+    kernel: Package | None = None
+    headers: Package | None = None
+    source: Package | None = None
+    config: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.config$")] | None = None
     packages: tuple[Package, ...]
     backports: tuple[Package, ...] = ()
     cmdline: tuple[Word, ...] = ()
     path_exclude: tuple[str, ...] = ()
     path_include: tuple[str, ...] = ()
     guest_exclude: tuple[Pattern, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kernel(self) -> Self:
+        given = [bool(one) for one in (self.kernel, self.headers, self.source, self.config)]
+        if given not in ([True, True, False, False], [False, False, True, True]):
+            raise ValueError(
+                "the kernel is either a package, with `kernel` and `headers`, "
+                "or built, with `source` and `config`"
+            )
+        return self
+
+    @property
+    def fragment(self) -> Path | None:
+        """The file `config` means."""
+        return paths.DATA / "images" / self.config if self.config else None
 
 
 class MachineDefinition(_Model):
@@ -170,5 +189,7 @@ def _load(model: type[_Definition], path: Path) -> _Definition:
 
 
 def _mistake(error: Mapping[str, Any]) -> str:
+    if not error["loc"]:  # it is about several keys
+        return str(error["msg"])
     key = ".".join(str(part) for part in error["loc"])
     return f"{key} = {error['input']!r}: {error['msg']}"

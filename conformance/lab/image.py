@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.errors import ImageError
-from conformance.lab import kmod, locked, paths
+from conformance.lab import kernelbuild, kmod, locked, paths
 from conformance.lab.definitions import ImageDefinition
 from conformance.lab.steps import Steps
 from kpatch import kernel, programs
@@ -102,6 +102,8 @@ def key(definition: ImageDefinition) -> str:
     digest = hashlib.sha256(json.dumps([_RECIPE, content], sort_keys=True).encode())
     for path in sorted((paths.DATA / "kmod").iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    if definition.fragment:
+        digest.update(definition.fragment.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -136,8 +138,8 @@ def provide(definition: ImageDefinition, steps: Steps) -> Image:
     except OSError as error:
         raise ImageError(
             f"The image {definition.name} cannot be made: {error}. "
-            f"It needs {_NEEDED >> 30} GiB in {paths.cache()} (VFIO_KIT_CACHE chooses another "
-            f"place) and in the temporary folder. The log is {log}."
+            f"It needs {_needed(definition) >> 30} GiB in {paths.cache()} (VFIO_KIT_CACHE chooses "
+            f"another place) and in the temporary folder. The log is {log}."
         ) from error
     return image
 
@@ -157,7 +159,8 @@ def mmdebstrap_argv(definition: ImageDefinition, tar: Path) -> list[str]:
 
     No mirror is named: mmdebstrap takes the host's apt settings, or Debian's default.
     """
-    wanted = {definition.kernel, definition.headers, *definition.packages}
+    kernels = (definition.kernel, definition.headers, definition.source)
+    wanted = {*definition.packages, *(package for package in kernels if package)}
     now = sorted(wanted - set(definition.backports))
     argv = ["mmdebstrap", "--mode=auto", "--variant=apt", "--format=tar"]
     argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Retries "3"']
@@ -183,13 +186,16 @@ def _backports_hooks(suite: str, packages: list[str]) -> Iterator[str]:
 
 
 def _make(definition: ImageDefinition, folder: Path, log: Path, steps: Steps) -> None:
-    _check_space(folder.parent)
+    _check_space(folder.parent, _needed(definition))
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("", encoding="utf-8")
-    steps.say(f"Making the lab image {definition.name} (once; about two minutes), log: {log}")
+    minutes = "ten minutes, it builds a kernel" if definition.source else "two minutes"
+    steps.say(f"Making the lab image {definition.name} (once; about {minutes}), log: {log}")
     try:
         with locked.whole_folder(folder) as part:
             _make_root(definition, part, log, steps)
+            if definition.source and definition.fragment:
+                _make_kernel(definition.source, definition.fragment, part, log, steps)
             steps.say("  building python-kmod")
             work = part / "kmod"
             work.mkdir()
@@ -198,7 +204,7 @@ def _make(definition: ImageDefinition, folder: Path, log: Path, steps: Steps) ->
             steps.say("  making the guest's disk")
             _make_disk(definition, part, log)
             (part / _MANIFEST).write_text(
-                json.dumps(_manifest(part / "root"), indent=1), encoding="utf-8"
+                json.dumps(_manifest(definition, part / "root"), indent=1), encoding="utf-8"
             )
     except ProgramFailed as error:
         raise ImageError(
@@ -206,12 +212,16 @@ def _make(definition: ImageDefinition, folder: Path, log: Path, steps: Steps) ->
         ) from error
 
 
-def _check_space(folder: Path) -> None:
+def _needed(definition: ImageDefinition) -> int:
+    return _NEEDED + (kernelbuild.SPACE if definition.source else 0)
+
+
+def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    if free < _NEEDED:
+    if free < needed:
         raise ImageError(
             f"There is too little space for an image in {folder}: {free >> 20} MiB are free, "
-            f"{_NEEDED >> 20} MiB are needed. Free some, or set VFIO_KIT_CACHE to another place."
+            f"{needed >> 20} MiB are needed. Free some, or set VFIO_KIT_CACHE to another place."
         )
 
 
@@ -228,6 +238,13 @@ def _make_root(definition: ImageDefinition, part: Path, log: Path, steps: Steps)
     root.mkdir()
     programs.run(tar_argv(tar, root), log=log, timeout=_TIMEOUT)
     tar.unlink()
+
+
+def _make_kernel(source: str, fragment: Path, part: Path, log: Path, steps: Steps) -> None:
+    work = part / "linux"
+    work.mkdir()
+    kernelbuild.KernelBuild(part / "root", source, fragment, work, log).install(steps)
+    locked.remove(work)
 
 
 def tar_argv(tar: Path, root: Path) -> list[str]:
@@ -258,17 +275,22 @@ def _print(definition: ImageDefinition, folder: Path) -> None:
     programs.run(mmdebstrap_argv(definition, tar), env=_ENVIRONMENT)
     programs.run(tar_argv(tar, root))
     # Inside the root, which does not exist yet.
+    if definition.source and definition.fragment:
+        work = folder / "linux"
+        build = kernelbuild.KernelBuild(root, definition.source, definition.fragment, work, work)
+        for argv in build.commands():
+            programs.run(argv)
     programs.run(disk_argv(definition, root, folder / "root.erofs"))
 
 
-def _manifest(root: Path) -> dict[str, Any]:
+def _manifest(definition: ImageDefinition, root: Path) -> dict[str, Any]:
     argv = ["dpkg-query", "--show", "--showformat", r"${Package} ${Version}\n"]
     listed = programs.run(Sandbox(root).argv(argv)).stdout.splitlines()
     packages = dict(line.split(" ", 1) for line in listed)
     release = _release(root)
     return {
         "kernel": release,
-        "kernel-package": packages.get(f"linux-image-{release}", ""),
+        "kernel-package": packages.get(definition.source or f"linux-image-{release}", ""),
         "qemu": packages.get("qemu-system-x86", ""),
         "python": packages.get("python3", ""),
         "pytest": packages.get("python3-pytest", ""),
