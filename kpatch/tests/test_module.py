@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import lzma
 from pathlib import Path
@@ -194,6 +195,32 @@ def test_ordinary_module_is_not_judged_as_a_vfio_driver(tmp_path: Path, tree: Ke
     aliases = info_with("alias", "pci:v00008086d000010CAsv*sd*bc*sc*i*")
     findings = find_in(tmp_path, tree, aliases, {"kfree": 0x11111111})
     assert [one for one in findings if one.topic == "devices"] == []
+
+
+@pytest.mark.parametrize(
+    ("member", "config", "complaint"),
+    [
+        ("match_token_uuid", "", "Opening the device dereferences it: the kernel oopses."),
+        ("get_region_info_caps", "", "Every VFIO_DEVICE_GET_REGION_INFO is Invalid argument."),
+        ("detach_ioas", "CONFIG_IOMMUFD=m\n", "With CONFIG_IOMMUFD the device is not registered"),
+    ],
+)
+def test_callback_that_is_missed_only_in_use(
+    member: str, config: str, complaint: str, tmp_path: Path
+) -> None:
+    """Where the kernel's struct has the member; in an older kernel nothing is missed."""
+    tree = KernelTree(make_tree(tmp_path / "tree", config=CONFIG + config))
+    file = tmp_path / "test.ko"
+    file.write_bytes(module(INFO, IMPORTS))
+    info = read(file)
+    other = {"open_device": True, "dma_unmap": False}
+    for ops, count in (({**other, member: False}, 1), ({**other, member: True}, 0), (other, 0)):
+        found = diagnose(dataclasses.replace(info, vfio_ops={"test_ops": ops}), tree)
+        bad = [one for one in found if one.level == "problem"]
+        assert len(bad) == count
+        for one in bad:
+            assert one.what.startswith(f"test_ops does not set {member}, which this kernel's")
+            assert one.why.startswith(complaint)
 
 
 @pytest.mark.parametrize(("force", "level"), [("", "note"), ("CONFIG_MODULE_SIG_FORCE=y\n", "pr")])
