@@ -13,8 +13,9 @@ from conformance.model.ledger import Ledger
 from conformance.model.states import State
 from conformance.suite.shapes import Window, layout_of
 from conformance.uapi import mman
+from conformance.vfio import libc, trace
 from conformance.vfio.children import Child, RemoteMapping
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.mapping import Mapping, reserve
 from conformance.vfio.region import Region
 
 _HERE = "the test"
@@ -85,6 +86,7 @@ class Book:
         region, offset, size = window.region, window.offset, window.size
         if child is None:
             mapping = window.map(**how)
+            self._forget(mapping.address, size)
             self._local.append(mapping)
             held = Held(_HERE, mapping.address, size, mapping)
         else:
@@ -95,14 +97,40 @@ class Book:
         return held
 
     def munmap(self, held: Held, offset: int = 0, size: int | None = None) -> None:
-        """Unmap pages of a mapping, where it is held; all of it without arguments."""
+        """Unmap pages of a mapping, where it is held; what is left of it without arguments."""
+        if size is None and isinstance(held.mapping, Mapping):
+            # Not the holes: something else may have come there.
+            held.mapping.close()
+            self.ledger.munmap(held.who, held.address, held.size)
+            return
         size = held.size - offset if size is None else size
         held.mapping.munmap(offset, size)
         self.ledger.munmap(held.who, held.address + offset, size)
 
+    def munmap_range(self, address: int, size: int) -> None:
+        """Unmap addresses of this process, whatever mappings they belong to."""
+        with trace.call(f"munmap {size:#x} bytes at {address:#x}"):
+            libc.munmap(address, size)
+        self.ledger.munmap(_HERE, address, size)
+        self._forget(address, size)
+
+    def reserve(self, size: int) -> int:
+        """Reserve address space for MAP_FIXED and MREMAP_FIXED and return where it begins."""
+        self._local.append(reserve(size))
+        return self._local[-1].address
+
+    def _forget(self, address: int, size: int) -> None:
+        """Note that what was mapped at these addresses is gone: not to be unmapped again."""
+        for mapping in self._local:
+            first = max(address, mapping.address)
+            last = min(address + size, mapping.address + mapping.size)
+            if first < last:
+                mapping.forget(first - mapping.address, last - first)
+
     def mremap(self, held: Held, offset: int, size: int, new_size: int, **how: Any) -> Held:
         """Move or shrink pages of a mapping of this process; returns them as their own."""
         mapping = held.local.mremap(offset, size, new_size, **how)
+        self._forget(mapping.address, new_size)
         self._local.append(mapping)
         self.ledger.mremap(held.who, held.address + offset, size, mapping.address, new_size)
         return Held(_HERE, mapping.address, new_size, mapping)
@@ -122,9 +150,7 @@ class Book:
     def map_over(self, held: Held, offset: int, window: Window) -> Held:
         """Map a range over pages of a mapping of this process, with MAP_FIXED."""
         flags = mman.MAP_SHARED | mman.MAP_FIXED
-        over = self.map(window, flags=flags, address=held.address + offset)
-        held.local.forget(offset, window.size)
-        return over
+        return self.map(window, flags=flags, address=held.address + offset)
 
     def fork(self, parent: Child | None = None) -> Child:
         """Fork this process, or a child, with all that it has mapped."""

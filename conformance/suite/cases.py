@@ -52,9 +52,9 @@ def refusable() -> Iterator[Arc]:
     yield from product(states.WORKING, (*states.UNWRITABLE, 8, 0xFFFFFFFF))
 
 
-def adding_saving() -> Iterator[Arc]:
-    """Yield the transitions which add _SAVING: the ones at which mappings are judged."""
-    return (pair for pair in all_pairs() if states.adds_saving(*pair))
+def adding_saving_freely() -> Iterator[Arc]:
+    """Yield the FREE transitions which add _SAVING: mappings are judged where they are offered."""
+    return (arc for arc in states.arcs(Verdict.FREE) if states.adds_saving(*arc))
 
 
 def not_adding_saving() -> Iterator[Arc]:

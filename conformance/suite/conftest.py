@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from conformance.bench import Bench, Scratch
+from conformance.fixtures import Side
 from conformance.migration.client import Buffer, Client
 from conformance.migration.region import MigrationRegion
 from conformance.model import states
@@ -13,6 +15,7 @@ from conformance.suite.book import Book
 from conformance.suite.shapes import Window, find
 from conformance.suite.steps import attempt, begin_iteration, save_and_run
 from conformance.vfio.children import Child
+from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
 from conformance.vfio.region import Region
 
@@ -73,6 +76,19 @@ def iteration(client: Client, stream: list[bytes]) -> Buffer:
     assert stream
     client.migration.set_state(State.STOP_AND_COPY)
     return begin_iteration(client)
+
+
+@pytest.fixture
+def sides(source: Side, destination: Side) -> tuple[Side, Side]:
+    """Give source and destination of a migration."""
+    return source, destination
+
+
+@pytest.fixture
+def scratch_there(bench: Bench, peer: Device, scratch: list[Scratch]) -> list[Scratch]:
+    """Find the second function's copies of the registers that may be written."""
+    assert scratch
+    return bench.scratch_of(peer)
 
 
 @pytest.fixture

@@ -29,6 +29,13 @@ def layout_of(region: Region) -> Layout:
     return Layout(region.size, tuple(region.runtime_areas), saving)
 
 
+def whole(region: Region) -> Window:
+    """Return the run-time area of a region that reaches outside the saving areas."""
+    layout = layout_of(region)
+    offset, size = next(area for area in layout.runtime if layout.conflicts(area))
+    return Window(region, offset, size)
+
+
 def find(regions: Iterable[Region], *patterns: str) -> Window | None:
     """Return the first range that looks like one of the patterns, tried in their order.
 

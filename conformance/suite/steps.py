@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from conformance.bench import Scratch
 from conformance.checks import expect_equal, expect_errno, expect_success, expect_true, fail
 from conformance.migration.client import MOST_CHUNKS, Buffer, Client
 from conformance.migration.region import MigrationRegion
@@ -79,6 +80,13 @@ def save_and_run(client: Client) -> Stream:
     stream = client.read_all()
     migration.set_state(State.RUNNING)
     return stream
+
+
+def set_apart(places: list[Scratch], salt: int) -> list[int]:
+    """Give each register a value of its own, and return what it then reads as."""
+    for at, place in enumerate(places):
+        place.write(salt ^ (at * 0x01010101))
+    return [place.read() for place in places]
 
 
 def expect_whole(client: Client, stream: Stream, *, did: str) -> None:

@@ -12,7 +12,7 @@ from conformance.migration.client import Client
 from conformance.migration.stream import difference
 from conformance.model.states import State
 from conformance.suite.cases import named
-from conformance.suite.steps import attempt, expect_whole, save_and_run
+from conformance.suite.steps import attempt, expect_whole, save_and_run, set_apart
 
 Stream = list[bytes]
 
@@ -53,16 +53,12 @@ def test_fresh_after_giving_up(
 @pytest.mark.parametrize("state", [2, 3])
 def test_fresh_has_the_device_as_it_is(client: Client, scratch: list[Scratch], state: int) -> None:
     """Give a save up, change registers, save, resume: they are as when saved the second time."""
-    for place in scratch:
-        place.write(0x11111111)
+    set_apart(scratch, 0x11121314)
     _begin(client, State(state))
     client.migration.enter(State.RUNNING)
-    for at, place in enumerate(scratch):
-        place.write(0x2E2E2E2E ^ (at * 0x01010101))
-    second = [place.read() for place in scratch]
+    second = set_apart(scratch, 0x2E2E2E2E)
     again = save_and_run(client)
-    for place in scratch:
-        place.write(0)
+    set_apart(scratch, 0xC1D2E3F4)
     client.resume(again)
     expect_equal([place.read() for place in scratch], second, did="resume, read the registers")
 
@@ -73,14 +69,11 @@ def test_precopy_does_not_freeze_registers(source: Side, scratch: list[Scratch])
     client = source.client()
     source.migration.enter(State.PRE_COPY)
     stream = client.read_all()
-    for at, place in enumerate(scratch):
-        place.write(0x3C3C3C3C ^ (at * 0x01010101))
-    changed = [place.read() for place in scratch]
+    changed = set_apart(scratch, 0x3C3C3C3C)
     source.migration.enter(State.STOP_AND_COPY)
     stream += client.read_all()
     source.migration.enter(State.RUNNING)
-    for place in scratch:
-        place.write(0)
+    set_apart(scratch, 0xC1D2E3F4)
     client.resume(stream)
     expect_equal([place.read() for place in scratch], changed, did="resume, read the registers")
 

@@ -16,7 +16,7 @@ from conformance.model.states import State
 from conformance.suite.cases import by_state, named
 from conformance.suite.conftest import Reach
 from conformance.suite.registers import moved_between, registers_of
-from conformance.suite.steps import attempt, save_and_run
+from conformance.suite.steps import attempt, save_and_run, set_apart
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 
@@ -50,10 +50,7 @@ def test_data_is_there_at_once(source: Side, stream: list[bytes]) -> None:
 @pytest.mark.rule("state.synchronous")
 def test_registers_are_there_at_once(source: Side, scratch: list[Scratch]) -> None:
     """Stop and run, read the registers as soon as write() returns: each has its value."""
-    values = [(0xA5A5A5A5 ^ (at * 0x01010101)) & place.mask for at, place in enumerate(scratch)]
-    for place, value in zip(scratch, values, strict=True):
-        place.write(value)
-    written = [place.read() for place in scratch]
+    written = set_apart(scratch, 0xA5A5A5A5)
     source.migration.enter(State.STOPPED, State.RUNNING)
     now = [place.read() for place in scratch]
     expect_equal(now, written, did="write registers, 1->0->1, read them")
@@ -62,12 +59,9 @@ def test_registers_are_there_at_once(source: Side, scratch: list[Scratch]) -> No
 @pytest.mark.rule("state.synchronous")
 def test_resumed_at_once(source: Side, scratch: list[Scratch]) -> None:
     """Save, change the registers, resume: when write() returns they have the saved values."""
-    for at, place in enumerate(scratch):
-        place.write(0x5A5A5A5A ^ (at * 0x01010101))
-    saved = [place.read() for place in scratch]
+    saved = set_apart(scratch, 0x5A5A5A5A)
     stream = save_and_run(source.client())
-    for place in scratch:
-        place.write(~place.read() & place.mask)
+    set_apart(scratch, 0x05060708)
     source.client().resume(stream)
     now = [place.read() for place in scratch]
     expect_equal(now, saved, did="save, change registers, resume, read them")

@@ -54,6 +54,13 @@ def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
     return link.resolve().name
 
 
+def bar_address(bdf: str, index: int, *, sysfs: Path = SYSFS) -> int:
+    """Return where a BAR begins on the bus, -1 if the function has no such BAR."""
+    lines = (_directory(bdf, sysfs) / "resource").read_text().splitlines()
+    start, end = (int(word, 16) for word in lines[index].split()[:2]) if index < 6 else (0, 0)
+    return start if end else -1
+
+
 def unbind(bdf: str, *, sysfs: Path = SYSFS) -> None:
     """Take a function from its driver, if it has one."""
     if driver(bdf, sysfs=sysfs) is not None:
