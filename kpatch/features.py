@@ -44,14 +44,30 @@ void kpatch_probe_vm_flags_set(struct vm_area_struct *vma)
 }
 """
 
+_GET_IOMAP = """\
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/vfio_pci_core.h>
+
+void __iomem *kpatch_probe_get_iomap(struct vfio_pci_core_device *core);
+void __iomem *kpatch_probe_get_iomap(struct vfio_pci_core_device *core)
+{
+	return vfio_pci_core_get_iomap(core, 0);
+}
+"""
+
 _KBUILD = """\
 # SPDX-License-Identifier: GPL-2.0-only
-obj-m := probe.o vm_flags_set.o
+obj-m := probe.o vm_flags_set.o get_iomap.o
 ccflags-y := -g
 """
 
-_TARGETS = ("probe.o", "vm_flags_set.o")
-_SOURCES = {"probe.c": _PROBE, "vm_flags_set.c": _VM_FLAGS_SET, "Kbuild": _KBUILD}
+_TARGETS = ("probe.o", "vm_flags_set.o", "get_iomap.o")
+_SOURCES = {
+    "probe.c": _PROBE,
+    "vm_flags_set.c": _VM_FLAGS_SET,
+    "get_iomap.c": _GET_IOMAP,
+    "Kbuild": _KBUILD,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class Features:
         get_region_info_caps: `vfio_device_ops` has get_region_info_caps, which answers
             VFIO_DEVICE_GET_REGION_INFO in place of ioctl; if it is NULL, that is -EINVAL.
         setup_barmap: vfio_pci_core_setup_barmap() is exported.
-        get_iomap: vfio_pci_core_get_iomap() is exported, its successor.
+        get_iomap: There is vfio_pci_core_get_iomap(), its successor, which is in a header.
         vm_flags_set: There is vm_flags_set(), and vm_flags cannot be assigned.
         import_ns_string: MODULE_IMPORT_NS() takes a string.
         driver_managed_dma: `pci_driver` has driver_managed_dma.
@@ -108,8 +124,8 @@ def probe(tree: KernelTree, workdir: Path) -> Features:
 
 
 def _compile(tree: KernelTree, folder: Path) -> Features:
-    wanted, optional = (folder / name for name in _TARGETS)
-    for stale in (wanted, optional):
+    wanted, vm_flags_set, get_iomap = objects = [folder / name for name in _TARGETS]
+    for stale in objects:
         stale.unlink(missing_ok=True)
     log = folder / "probe.log"
     log.unlink(missing_ok=True)
@@ -129,8 +145,8 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
         match_token_uuid="match_token_uuid" in ops,
         get_region_info_caps="get_region_info_caps" in ops,
         setup_barmap="vfio_pci_core_setup_barmap" in tree.symbols,
-        get_iomap="vfio_pci_core_get_iomap" in tree.symbols,
-        vm_flags_set=optional.exists(),
+        get_iomap=get_iomap.exists(),
+        vm_flags_set=vm_flags_set.exists(),
         # The older macro makes a string of its argument, here of one with quotes.
         import_ns_string="KPATCH_PROBE" in elf.modinfo(wanted).get("import_ns", ()),
         driver_managed_dma="driver_managed_dma" in members["pci_driver"],

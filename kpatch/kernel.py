@@ -63,7 +63,10 @@ class KernelTree:
     @cached_property
     def release(self) -> str:
         """The kernel release, what `uname -r` prints when it runs."""
-        return self._read("include/config/kernel.release").strip()
+        # Not include/config/kernel.release: in Debian 12's headers that is another one.
+        text = self._read("include/generated/utsrelease.h")
+        found = re.search(r'^#define UTS_RELEASE "(.*)"', text, re.MULTILINE)
+        return found[1] if found else self._read("include/config/kernel.release").strip()
 
     @cached_property
     def config(self) -> Mapping[str, str]:

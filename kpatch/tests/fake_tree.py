@@ -32,7 +32,9 @@ def make_tree(
 ) -> Path:
     """Write a build tree and return it."""
     (folder / "include/config").mkdir(parents=True)
-    (folder / "include/config/kernel.release").write_text(f"{release}\n")
+    (folder / "include/config/kernel.release").write_text("6.12.9\n")  # as Debian 12 has it
+    (folder / "include/generated").mkdir()
+    (folder / "include/generated/utsrelease.h").write_text(f'#define UTS_RELEASE "{release}"\n')
     (folder / "include/config/auto.conf").write_text(config)
     (folder / "Module.symvers").write_text(symbols)
     return folder
