@@ -81,7 +81,7 @@ class UnknownDevice(KpatchError):
         self.name = name
         self.known = tuple(known)
         super().__init__(
-            f"There is no device description {name!r}. Known devices: {', '.join(known) or 'none'}. "
+            f"There is no device description {name!r}. Known: {', '.join(known) or 'none'}. "
             "Name one of them, or the path of a description file (*.toml)."
         )
 
