@@ -75,7 +75,7 @@ def test_munmap_spanning(book: Book, window: Find, first: int, pages: int) -> No
 @THREE
 @pytest.mark.rule("saving.exact.munmap-spanning")
 def test_munmap_across_two_mappings(book: Book, window: Find, shape: str) -> None:
-    """Map a range twice side by side, unmap the tail of one with the head of the other."""
+    """Map a range twice side by side, unmap across the two: judged to the page."""
     found = window(shape, "CCC", "CC")
     start = book.reserve(2 * found.size)
     for at in (start, start + found.size):

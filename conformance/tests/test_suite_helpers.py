@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite's helpers for themselves: damaged streams, tables of cases, the board of a race."""
+
+import os
+import random
+
+import pytest
+
+from conformance.migration.stream import joined
+from conformance.model.states import State
+from conformance.suite import cases, damage
+from conformance.suite.board import Board, Phase, SharedMemory
+from conformance.suite.race import Tally
+
+ONE = [bytes(range(200))]
+THREE = [bytes(range(64)), bytes(range(64, 128)), b"the end of it all"]
+DAMAGES = {
+    **damage.FOREIGN,
+    **damage.EMPTY,
+    **damage.CUT,
+    **damage.CORRUPT,
+    **damage.REORDERED,
+}
+
+
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - repeatable on purpose
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_never_leaves_the_stream_as_it_was(name: str) -> None:
+    for seed in range(20):
+        assert joined(DAMAGES[name](THREE, seeded(seed))) != joined(THREE)
+
+
+@pytest.mark.parametrize("name", [name for name in DAMAGES if name != "buffers-reversed"])
+def test_damage_of_a_single_buffer(name: str) -> None:
+    assert joined(DAMAGES[name](ONE, seeded(1))) != joined(ONE)
+
+
+@pytest.mark.parametrize("name", damage.CORRUPT)
+def test_corruption_keeps_the_length(name: str) -> None:
+    assert len(joined(damage.CORRUPT[name](THREE, seeded(3)))) == len(joined(THREE))
+
+
+@pytest.mark.parametrize("name", damage.CUT)
+def test_a_cut_is_shorter(name: str) -> None:
+    assert len(joined(damage.CUT[name](THREE, seeded(3)))) < len(joined(THREE))
+
+
+def test_the_same_seed_damages_the_same() -> None:
+    first, again = (damage.CORRUPT["a-burst"](THREE, seeded(7)) for _ in range(2))
+    assert first == again
+
+
+def test_damaged_data_keeps_the_sizes_of_the_buffers() -> None:
+    assert [len(chunk) for chunk in damage.like(THREE, bytes(145))] == [64, 64, 17]
+    assert damage.like(THREE, bytes(150))[-1] == bytes(5)
+
+
+def test_arcs_which_add_saving_and_those_which_do_not_are_all() -> None:
+    pairs = list(cases.all_pairs())
+    adding = [pair for pair in pairs if pair not in list(cases.not_adding_saving())]
+    assert len(pairs) == 25
+    assert set(adding) == {(1, 2), (1, 3), *cases.adding_saving_freely()}
+
+
+def test_refusable_writes_are_never_must_arcs() -> None:
+    assert not set(cases.refusable()) & set(cases.must_arcs("state.arc"))
+
+
+def test_names_of_arcs() -> None:
+    assert cases.name_of(State.RUNNING, 2) == "1->2"
+    assert cases.name_of(State.STOPPED, 0x80000000) == "0->0x80000000"
+
+
+def test_a_board_is_seen_by_a_child() -> None:
+    memory = SharedMemory()
+    board = Board(memory.address)
+    before = board.read(3)
+    pid = os.fork()
+    if not pid:
+        Board(memory.address).write(3, Phase.HELD)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert board.phase(3) is Phase.HELD
+    assert board.read(3) != before
+
+
+def test_a_slot_that_changes_back_reads_differently() -> None:
+    memory = SharedMemory()
+    board = Board(memory.address)
+    before = board.read(0)
+    board.write(0, Phase.MAYBE)
+    board.write(0, Phase.FREE)
+    assert board.phase(0) is Phase.FREE
+    assert board.read(0) != before
+
+
+def test_a_race_in_which_nothing_met_is_not_fair() -> None:
+    assert not Tally(accepted=5, mapped=7).met
+    assert Tally(accepted=1, refused=1, mapped=1).met
