@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpatch import device, kbuild, kernel, module, programs
+from kpatch import device, kbuild, kernel, module, programs, series_command, series_make
 from kpatch.description import Device
 from kpatch.errors import KernelTreeError, KpatchError, OutputError
 from kpatch.finding import Finding
@@ -92,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("file", metavar="FILE.ko", type=Path, help="any kernel module")
     _tree_arguments(one)
     one.set_defaults(command=_inspect)
+
+    series_command.add(commands, _series)
     return parser
 
 
@@ -190,6 +192,13 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(f"{_count(problems, 'problem')}: this kernel will not run it as it is.")
         return _EXIT_FOUND
     print("No problem was found.")
+    return 0
+
+
+def _series(arguments: argparse.Namespace) -> int:
+    for path in series_make.make(series_command.request(arguments), arguments.output):
+        print(path)
+    print(f"Read them, judge them with `kpatch gate`, then run {arguments.output / 'send.sh'}.")
     return 0
 
 

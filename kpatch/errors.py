@@ -9,6 +9,8 @@ carries the exit code with which the command line ends::
     ├── UnknownDevice          2  no description has that name
     ├── ModuleFileError        2  a file is not a kernel module, or cannot be read as one
     ├── OutputError            2  the output folder cannot be used
+    ├── SourceTreeError        2  a directory is not a kernel source tree that a series can be for
+    ├── SeriesError            2  a patch series cannot be made, or cannot be read as one
     ├── KernelTreeError        4  a directory is not a kernel build tree that can build modules
     ├── TemplateError          4  a template asks for what the context does not have, or is broken
     ├── BuildFailed            4  kbuild did not produce the module
@@ -94,6 +96,18 @@ class ModuleFileError(KpatchError):
 
 class OutputError(KpatchError):
     """The folder for the output cannot be used."""
+
+    exit_code = 2
+
+
+class SourceTreeError(KpatchError):
+    """A directory is not a kernel source tree, or not one that a series can be made for."""
+
+    exit_code = 2
+
+
+class SeriesError(KpatchError):
+    """A patch series cannot be made as it was asked for, or is none."""
 
     exit_code = 2
 

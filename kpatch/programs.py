@@ -46,8 +46,10 @@ PACKAGES = {
     "mkfs.erofs": "erofs-utils",
     "mmdebstrap": "mmdebstrap",
     "modprobe": "kmod",
+    "perl": "perl",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
+    "sparse": "sparse",
     "tar": "tar",
     "zstd": "zstd",
 }
