@@ -47,6 +47,7 @@ class ImageDefinition(_Model):
         config: What that kernel is to have: a fragment of its configuration, a file beside this.
         packages: All other packages.
         backports: Those of all packages which come from the suite's backports.
+        qemu: The image in whose QEMU its guests run; without it in its own.
         cmdline: Words for the kernel's command line.
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
@@ -63,6 +64,7 @@ class ImageDefinition(_Model):
     config: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.config$")] | None = None
     packages: tuple[Package, ...]
     backports: tuple[Package, ...] = ()
+    qemu: str | None = None
     cmdline: tuple[Word, ...] = ()
     path_exclude: tuple[str, ...] = ()
     path_include: tuple[str, ...] = ()
@@ -93,12 +95,16 @@ class MachineDefinition(_Model):
         machine: QEMU's machine type with its options.
         memory: MiB.
         cpus: Number of virtual CPUs.
+        qemu: The image in whose QEMU it runs, if not every QEMU has its devices.
+        objects: QEMU's ``-object`` arguments, in order.
         devices: QEMU's ``-device`` arguments, in order.
         cmdline: Words for the kernel's command line.
         modules: Kernel modules which the guest loads before any test, by name.
-        physical_function: Vendor and device of the function that makes the others.
+        physical_function: Vendor and device of the function that makes the others by SR-IOV.
+        plugged: Instead of that: the buses into which functions of the vfio-user server are
+            plugged once the guest has come up.
         virtual_function: Vendor and device of what the driver under test drives.
-        virtual_functions: How many are made.
+        virtual_functions: How many there are.
         scratch: Registers of the function which a test may write: ``BAR:OFFSET:MASK``.
     """
 
@@ -108,13 +114,26 @@ class MachineDefinition(_Model):
     machine: Word
     memory: Annotated[int, Field(ge=256, le=1 << 20)]
     cpus: Annotated[int, Field(ge=1, le=64)]
+    qemu: str | None = None
+    objects: tuple[Word, ...] = ()
     devices: tuple[Word, ...]
     cmdline: tuple[Word, ...] = ()
     modules: tuple[Word, ...]
-    physical_function: PciId
+    physical_function: PciId | None = None
+    plugged: tuple[Word, ...] = ()
     virtual_function: PciId
     virtual_functions: Annotated[int, Field(ge=1, le=8)]
     scratch: tuple[Register, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.physical_function) == bool(self.plugged):
+            raise ValueError(
+                "functions are either made by SR-IOV, with `physical_function`, or `plugged`"
+            )
+        if self.plugged and len(self.plugged) != self.virtual_functions:
+            raise ValueError("`plugged` names a bus for each of the `virtual_functions`")
+        return self
 
 
 _Definition = TypeVar("_Definition", ImageDefinition, MachineDefinition)

@@ -98,7 +98,7 @@ class Image:
 def key(definition: ImageDefinition) -> str:
     """Return the hash of everything that goes into an image."""
     # What it is called and said to be does not matter.
-    content = definition.model_dump(mode="json", exclude={"name", "summary", "cmdline"})
+    content = definition.model_dump(mode="json", exclude={"name", "summary", "cmdline", "qemu"})
     digest = hashlib.sha256(json.dumps([_RECIPE, content], sort_keys=True).encode())
     for path in sorted((paths.DATA / "kmod").iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -25,7 +25,8 @@ class Lab:
     """What can be booted, and all that its snapshot depends on.
 
     Attributes:
-        image: Root, QEMU and the guest's disk.
+        image: Root and the guest's disk.
+        emulator: The image whose QEMU runs; mostly the same.
         kernel: The kernel.
         machine: The machine.
         accelerator: ``kvm`` or ``tcg``.
@@ -33,6 +34,7 @@ class Lab:
     """
 
     image: Image
+    emulator: Image
     kernel: BootKernel
     machine: MachineDefinition
     accelerator: str
@@ -41,7 +43,7 @@ class Lab:
     def argv(
         self, files: RunFiles, *, incoming: bool = False, writable: Sequence[Path] = ()
     ) -> list[str]:
-        """Return the command which starts QEMU inside the image's root.
+        """Return the command which starts QEMU inside the root of its image.
 
         Args:
             files: The files of the run.
@@ -51,7 +53,7 @@ class Lab:
         command = qemu_argv(self.machine, self.boot, files, self.accelerator, incoming=incoming)
         shown = {self.boot.kernel.parent, self.boot.initramfs.parent, self.boot.disk.parent}
         shown.add(snapshot_folder())
-        return self.image.sandbox.argv(
+        return self.emulator.sandbox.argv(
             command,
             ro_bind=sorted(path for path in shown if path.is_dir()),
             bind=[files.folder, files.logs, *writable],
@@ -64,6 +66,7 @@ class Lab:
         depends = [
             qemu_argv(self.machine, self.boot, _NOWHERE, self.accelerator),
             self.image.key,
+            self.emulator.key,
             self.kernel.key,
             accel.host_cpu() if self.accelerator == "kvm" else "",
         ]
@@ -76,7 +79,13 @@ def snapshot_folder() -> Path:
     return paths.cache() / "snapshots"
 
 
-def assemble(image: Image, kernel: BootKernel, machine: MachineDefinition, accelerator: str) -> Lab:
+def assemble(
+    image: Image,
+    emulator: Image,
+    kernel: BootKernel,
+    machine: MachineDefinition,
+    accelerator: str,
+) -> Lab:
     """Put a lab together; makes its initramfs if it is not in the cache.
 
     Raises:
@@ -89,13 +98,14 @@ def assemble(image: Image, kernel: BootKernel, machine: MachineDefinition, accel
         image.disk,
         image.definition.cmdline,
     )
-    return Lab(image, kernel, machine, accelerator, boot)
+    return Lab(image, emulator, kernel, machine, accelerator, boot)
 
 
 def provide_initramfs(image: Image, kernel: BootKernel, machine: MachineDefinition) -> Path:
     """Return the initramfs of the machine with the guest's programs as they are now."""
     settings = {
-        "PHYSICAL": machine.physical_function,
+        "PHYSICAL": machine.physical_function or "",
+        "VIRTUAL": machine.virtual_function,
         "COUNT": str(machine.virtual_functions),
     }
     digest = hashlib.sha256(json.dumps([kernel.key, machine.modules, settings]).encode())

@@ -58,6 +58,15 @@ class RunFiles:
         """The payload disk."""
         return self.folder / "payload"
 
+    @property
+    def server_log(self) -> Path:
+        """What the server of plugged functions said."""
+        return self.logs / "vfio-user.log"
+
+    def function(self, bus: str) -> Path:
+        """Socket of the function that is plugged into a bus."""
+        return self.folder / f"function-{bus}"
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -123,6 +132,8 @@ def _host(files: RunFiles, accelerator: str) -> Iterator[list[str]]:
 
 def _system(machine: MachineDefinition, accelerator: str) -> Iterator[list[str]]:
     """Yield CPUs and memory."""
+    for backend in machine.objects:  # before the machine, which may refer to them
+        yield ["-object", backend]
     yield ["-machine", machine.machine]
     # All that the accelerator has. TCG boots quicker with it than with an older model.
     yield ["-cpu", "host" if accelerator == "kvm" else "max"]

@@ -12,7 +12,6 @@ from conformance.errors import UsageError
 from conformance.lab import accel, bootkernel, definitions, driver, image, paths, payload, selection
 from conformance.lab.bootkernel import BootKernel
 from conformance.lab.definitions import ImageDefinition, MachineDefinition
-from conformance.lab.image import Image
 from conformance.lab.lab import Lab, assemble
 from conformance.lab.payload import Job
 from conformance.lab.steps import Steps
@@ -63,12 +62,14 @@ class Request:
         options: As given.
         device: The device's description.
         definition: The image's definition.
+        emulator: The definition of the image whose QEMU runs; mostly the same.
         machine: The machine that has the device.
     """
 
     options: Options
     device: Device
     definition: ImageDefinition
+    emulator: ImageDefinition
     machine: MachineDefinition
 
 
@@ -101,7 +102,10 @@ def look_up(options: Options) -> Request:
     if options.kernel_tree and not options.kernel_tree.is_dir():
         raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
     machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
-    return Request(options, device, definition, machine)
+    # The machine knows better than the image: not every QEMU has its devices.
+    other = machine.qemu or definition.qemu
+    emulator = definitions.image(other) if other else definition
+    return Request(options, device, definition, emulator, machine)
 
 
 def pci_ids(device: Device) -> list[str]:
@@ -126,7 +130,10 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
     """
     options = request.options
     made = image.provide(request.definition, steps)
-    if not made.exists():
+    emulator = made
+    if request.emulator != request.definition:
+        emulator = image.provide(request.emulator, steps)
+    if not (made.exists() and emulator.exists()):
         return None
     with steps.step("kernel"):
         kernel = (
@@ -140,10 +147,10 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
     with steps.step("lab"):
         name = options.accelerator
         if not name:
-            name, why = accel.accelerator(made.sandbox)
+            name, why = accel.accelerator(emulator.sandbox)
             steps.say(f"QEMU runs with {name.upper()}: {why}.")
-        lab = assemble(made, kernel, request.machine, name)
-    return Prepared(lab, module, versions(made, kernel, module))
+        lab = assemble(made, emulator, kernel, request.machine, name)
+    return Prepared(lab, module, versions(lab, module))
 
 
 def write_payload(request: Request, prepared: Prepared, target: Path, logs: Path) -> None:
@@ -170,14 +177,15 @@ def write_payload(request: Request, prepared: Prepared, target: Path, logs: Path
     payload.write(target, job, kit, tree)
 
 
-def versions(made: Image, kernel: BootKernel, module: ModuleInfo | None) -> dict[str, str]:
+def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:
     """Return what a run is made of, for its report."""
+    made, kernel = lab.image, lab.kernel
     found = {
         "kit": __version__,
         "image": made.folder.name,
         "kernel": kernel.release,
         "kernel-package": str(made.manifest["kernel-package"]),
-        "qemu": str(made.manifest["qemu"]),
+        "qemu": str(lab.emulator.manifest["qemu"]),
         "python": str(made.manifest["python"]),
         "pytest": str(made.manifest["pytest"]),
     }

@@ -13,6 +13,7 @@ from conformance.lab import accel, locked
 from conformance.lab.guest import Guest
 from conformance.lab.lab import Lab
 from conformance.lab.machine import PAYLOAD_SIZE, RunFiles
+from conformance.lab.plug import served
 from conformance.lab.qemu import running
 from conformance.lab.steps import Steps
 from kpatch import programs
@@ -43,12 +44,13 @@ def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) 
         GuestLost: The guest did not come up.
         LabError: QEMU or the guest's own programs failed.
     """
-    with contextlib.ExitStack() as stack:
+    with served(lab.machine, files) as functions, contextlib.ExitStack() as stack:
         guest = None
         if not cold:
             guest = _restored(lab, files, steps, stack)
         if guest is None:
             guest = _booted(lab, files, steps, stack)
+        functions.plug(guest.monitor)
         yield guest
 
 
@@ -57,7 +59,7 @@ def dry(lab: Lab, files: RunFiles, *, cold: bool) -> None:
     programs.run(["mkdir", "-p", str(files.folder), str(files.logs)])
     programs.run(["truncate", "--size", str(PAYLOAD_SIZE), str(files.payload)])
     restore = not cold and (lab.snapshot / _STATE).exists()
-    with programs.start(lab.argv(files, incoming=restore)):
+    with served(lab.machine, files), programs.start(lab.argv(files, incoming=restore)):
         pass
 
 

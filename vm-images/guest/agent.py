@@ -30,6 +30,7 @@ KIT = "/run/kit"
 EVENTS = "/run/events"
 OUTPUT = "/run/output"
 PAYLOAD = "/dev/vdb"
+PLUG_TIMEOUT = 20.0  # seconds; plugging takes one
 BLKFLSBUF = 0x1261  # linux/fs.h
 # A driver that is out of the tree and unsigned sets O and E; everything from this list is a fault.
 TAINTS = {5: "bad page", 7: "oops or BUG", 9: "warning", 14: "soft lockup", 26: "use of a freed object"}
@@ -133,6 +134,8 @@ def pci(wanted):
 
 def make_functions(settings):
     """Make the virtual functions, without a driver, and return their addresses."""
+    if not settings["PHYSICAL"]:
+        return []  # the host plugs them before it gives its order
     physical = pci(settings["PHYSICAL"])
     if not physical:
         raise Failure(f"no PCI function {settings['PHYSICAL']} came up")
@@ -144,6 +147,17 @@ def make_functions(settings):
         if not os.path.exists(f"/sys/bus/pci/devices/{address}/iommu_group"):
             raise Failure(f"{address} is in no IOMMU group: the machine's IOMMU did not come up")
     return functions
+
+
+def await_functions(settings):
+    """Wait for the functions which the host plugs, and return their addresses."""
+    deadline = time.monotonic() + PLUG_TIMEOUT
+    while time.monotonic() < deadline:
+        complete = [one for one in pci(settings["VIRTUAL"]) if os.path.exists(one + "/iommu_group")]
+        if len(complete) == int(settings["COUNT"]):
+            return [os.path.basename(folder) for folder in complete]
+        time.sleep(0.01)
+    raise Failure(f"{settings['COUNT']} functions {settings['VIRTUAL']} in IOMMU groups did not come")
 
 
 def warm_up():
@@ -330,8 +344,10 @@ def run_shell(port, order, job, functions):
 def work(port, log, settings, functions, order):
     """Do what the host ordered."""
     time.clock_settime(time.CLOCK_REALTIME, order["time"])  # a snapshot's clock stood still
-    step = "payload"
+    step = "plug"
     try:
+        functions = functions or await_functions(settings)
+        step = "payload"
         job = read_payload()
         port.phase(step, f"{len(job['pytest_args'])} arguments")
         if job["module"]:
