@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Access to the struct at the head of the region: its fields, and what is not a field."""
 
+from collections.abc import Callable
+from errno import EFAULT
+
 import pytest
 
-from conformance.checks import expect_equal, expect_errno, expect_success, expect_true, unchanged
+from conformance.checks import expect_equal, expect_success, expect_true, fail, unchanged
 from conformance.migration.client import Client
 from conformance.migration.region import (
     DATA_OFFSET,
@@ -87,40 +90,45 @@ def test_registers_of_resuming(migration: MigrationRegion, stream: list[bytes]) 
     expect_equal(migration.state, State.RESUMING, did="read device_state after that")
 
 
+def expect_misfit(access: Callable[[], object], did: str) -> None:
+    """Demand an error which does not blame the buffer: that one is good."""
+    try:
+        returned = access()
+    except OSError as error:
+        expect_true(error.errno != EFAULT, did=did, expected="another error", actual="EFAULT")
+        return
+    fail(did=did, expected="an error", actual=f"success, returning {returned!r}")
+
+
 @pytest.mark.rule("access.other-width")
 @pytest.mark.parametrize(("offset", "size"), named(MISFITS))
 def test_misfit_read(migration: MigrationRegion, offset: int, size: int) -> None:
     """Read what is not exactly one field while something pends: an error, nothing changes."""
     migration.enter(State.STOP_AND_COPY)
-    with (
-        unchanged(lambda: (migration.state, migration.pending_bytes), did="a misfit read"),
-        expect_errno(did=f"read {size} bytes at {offset} of the struct") as call,
-    ):
-        call.result = migration.region.read(offset, size)
+    did = f"read {size} bytes at {offset} of the struct"
+    with unchanged(lambda: (migration.state, migration.pending_bytes), did=did):
+        expect_misfit(lambda: migration.region.read(offset, size), did)
 
 
 @pytest.mark.rule("access.other-width")
 @pytest.mark.parametrize(("offset", "size"), named(MISFITS))
 def test_misfit_write(migration: MigrationRegion, offset: int, size: int) -> None:
     """Write zeros to what is not exactly one field: an error, the state stays."""
-    with (
-        unchanged(migration.snapshot, did="a misfit write", what="the struct"),
-        expect_errno(did=f"write {size} bytes at {offset} of the struct") as call,
-    ):
-        call.result = migration.region.write(offset, bytes(size))
+    did = f"write {size} bytes at {offset} of the struct"
+    with unchanged(migration.snapshot, did=did, what="the struct"):
+        expect_misfit(lambda: migration.region.write(offset, bytes(size)), did)
 
 
 @pytest.mark.rule("access.other-width")
-@pytest.mark.parametrize(("offset", "size"), named({"by-4": (24, 4), "by-1": (24, 1)}))
-def test_misfit_write_takes_no_data(
-    client: Client, stream: list[bytes], offset: int, size: int
-) -> None:
-    """Write data_size by halves and bytes while resuming: an error, the data is not taken."""
+@pytest.mark.parametrize("size", [1, 4])
+def test_misfit_write_takes_no_data(client: Client, stream: list[bytes], size: int) -> None:
+    """Write a part of data_size while resuming: an error, the data is not taken."""
     migration = client.migration
     migration.enter(State.RESUMING)
-    with expect_errno(did=f"write {size} bytes at {offset} of the struct") as call:
-        call.result = migration.region.write(offset, len(stream[0]).to_bytes(8, "little")[:size])
-    with expect_success(did="give the whole stream after that, and run"):
+    value = len(stream[0]).to_bytes(8, "little")[:size]
+    did = f"write {size} bytes of data_size"
+    expect_misfit(lambda: migration.region.write(DATA_SIZE.offset, value), did)
+    with expect_success(did=f"{did}, give the whole stream, and run"):
         client.write_all(stream)
         migration.set_state(State.RUNNING)
 
