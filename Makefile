@@ -27,13 +27,14 @@ help:
 	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
 	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
 	@echo 'MODULE=          judge this .ko instead of a rendered driver'
-	@echo 'ARGS=            for "python -m conformance run"; after "--" for pytest: ARGS="-- -k saving"'
+	@echo 'ARGS=            for "python -m conformance check": ARGS="-k saving", ARGS=--cold, ARGS=--dry-run'
 	@echo
 	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed'
 
 check: setup
-	@$(lab) run $(DEVICE) --image $(IMAGE) \
-		$(if $(KERNEL_TREE),--kernel-tree $(KERNEL_TREE)) $(if $(MODULE),--module $(MODULE)) $(ARGS)
+	@$(lab) check $(DEVICE) --image $(IMAGE) \
+		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
+		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
 # What is run, and how, is in tox.ini.
 test: setup
@@ -41,7 +42,8 @@ test: setup
 
 shell: setup
 	@$(lab) shell $(DEVICE) --image $(IMAGE) \
-		$(if $(KERNEL_TREE),--kernel-tree $(KERNEL_TREE)) $(if $(MODULE),--module $(MODULE)) $(ARGS)
+		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
+		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
 image: setup
 	@$(lab) image $(IMAGE) $(ARGS)

@@ -9,9 +9,19 @@
 set -euo pipefail
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=$kit/.venv/bin/python
 image=trixie
 
-VFIO_KIT_ROOT=${VFIO_KIT_ROOT:-$("$kit/.venv/bin/python" -m conformance image "$image" --print-root)}
+image_root() {
+	cd "$kit"
+	"$python" -m conformance image "$image" >&2
+	"$python" -c "
+from conformance.lab.definitions import image
+from conformance.lab.image import place
+print(place(image('$image')) / 'root')"
+}
+
+VFIO_KIT_ROOT=${VFIO_KIT_ROOT:-$(image_root)}
 VFIO_KIT_LINUX=${VFIO_KIT_LINUX:-$("$kit/vm-images/kernel-source.sh" "$image")}
 export VFIO_KIT_ROOT VFIO_KIT_LINUX
 exec "$@"

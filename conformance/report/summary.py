@@ -135,10 +135,12 @@ def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> lis
     lines += listing("console", verdict.console, _CONSOLE)
     good = verdict.conclusion is Conclusion.CONFORMS
     reason = _reach(results) if good else printable(verdict.reason)
+    first, *rest = reason.splitlines() or [""]
     paint = style.green if good else style.red
-    lines.append(paint(f"{_CONCLUSIONS[verdict.conclusion]}{reason and ': '}{reason}"))
+    lines.append(paint(f"{_CONCLUSIONS[verdict.conclusion]}{first and ': '}{first}"))
+    lines += rest
     lines += [f"  {printable(verdict.hint)}"] if verdict.hint else []
-    lines.append(_tests(results))
+    lines += [_tests(results)] if results.session else []
     return lines
 
 
