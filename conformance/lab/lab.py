@@ -29,16 +29,16 @@ class Lab:
         emulator: The image whose QEMU runs; mostly the same.
         kernel: The kernel.
         machine: The machine.
-        accelerator: ``kvm`` or ``tcg``.
         boot: The files that are booted.
+        accelerator: ``kvm`` or ``tcg``, which works everywhere.
     """
 
     image: Image
     emulator: Image
     kernel: BootKernel
     machine: MachineDefinition
-    accelerator: str
     boot: Boot
+    accelerator: str = "tcg"
 
     def argv(
         self, files: RunFiles, *, incoming: bool = False, writable: Sequence[Path] = ()
@@ -84,7 +84,6 @@ def assemble(
     emulator: Image,
     kernel: BootKernel,
     machine: MachineDefinition,
-    accelerator: str,
 ) -> Lab:
     """Put a lab together; makes its initramfs if it is not in the cache.
 
@@ -98,7 +97,7 @@ def assemble(
         image.disk,
         image.definition.cmdline,
     )
-    return Lab(image, emulator, kernel, machine, accelerator, boot)
+    return Lab(image, emulator, kernel, machine, boot)
 
 
 def provide_initramfs(image: Image, kernel: BootKernel, machine: MachineDefinition) -> Path:

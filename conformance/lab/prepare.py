@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance import __version__
@@ -145,11 +145,14 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
         return None
     module = _module(request, kernel, logs, steps)
     with steps.step("lab"):
-        name = options.accelerator
-        if not name:
-            name, why = accel.accelerator(emulator.sandbox)
-            steps.say(f"QEMU runs with {name.upper()}: {why}.")
-        lab = assemble(made, emulator, kernel, request.machine, name)
+        lab = assemble(made, emulator, kernel, request.machine)
+    if options.accelerator:
+        lab = replace(lab, accelerator=options.accelerator)
+    else:
+        with steps.step("accelerator"):
+            name, why = accel.accelerator(emulator.sandbox, lab.boot)
+            lab = replace(lab, accelerator=name)
+        steps.say(f"QEMU runs with {name.upper()}: {why}.")
     return Prepared(lab, module, versions(lab, module))
 
 

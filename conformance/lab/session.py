@@ -95,7 +95,7 @@ def _booted(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack
             raise
         steps.say(f"The lab does not boot with KVM, trying without. {_first(error)}")
         stack.close()
-        accel.distrust(lab.image.sandbox)
+        accel.distrust(lab.emulator.sandbox)
         return _boot(replace(lab, accelerator="tcg"), files, steps, stack)
 
 
