@@ -22,7 +22,7 @@
 #define IGB_VF_REGION_SIZE	(IGB_VF_DATA_OFFSET + IGB_VF_DATA_SIZE)
 
 /* One value for every register that makes up the device state. */
-#define IGB_VF_NR_VALUES		57
+#define IGB_VF_NR_VALUES		56
 
 /**
  * struct igb_vf_range - contiguous part of a region

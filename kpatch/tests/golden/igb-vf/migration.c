@@ -38,7 +38,7 @@
 
 #define IGB_VF_MAGIC		0x3147494d4f494656ULL
 #define IGB_VF_VERSION		1
-#define IGB_VF_LAYOUT_ID		0x80bf85ce
+#define IGB_VF_LAYOUT_ID		0x849760b9
 #define IGB_VF_CHUNK_SIZE		0x10000
 
 /* _SAVING | _RESUMING without _RUNNING; the header defines only its complement. */
@@ -117,16 +117,7 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.count = 3,
 		.offset = 0x1680,
 		.stride = 0x4,
-		.mask = 0x7fff,
-	},
-	/* PSRTYPE */
-	{
-		.bar = 0,
-		.width = 4,
-		.count = 1,
-		.offset = 0xf0c,
-		.stride = 0x4,
-		.mask = 0xffffffff,
+		.mask = 0xffff,
 	},
 	/* RDBAL */
 	{
@@ -135,7 +126,7 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.count = 2,
 		.offset = 0x2800,
 		.stride = 0x100,
-		.mask = 0xfffffff0,
+		.mask = 0xffffffe0,
 	},
 	/* RDBAH */
 	{
@@ -199,7 +190,7 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.count = 2,
 		.offset = 0x3800,
 		.stride = 0x100,
-		.mask = 0xfffffff0,
+		.mask = 0xffffffe0,
 	},
 	/* TDBAH */
 	{
