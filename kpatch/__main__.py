@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpatch import device, kbuild, kernel, module, programs, series_command, series_make
+from kpatch import (
+    device,
+    gate,
+    gate_command,
+    gate_report,
+    kbuild,
+    kernel,
+    module,
+    programs,
+    series_command,
+    series_make,
+)
 from kpatch.description import Device
 from kpatch.errors import KernelTreeError, KpatchError, OutputError
 from kpatch.finding import Finding
@@ -94,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_inspect)
 
     series_command.add(commands, _series)
+    gate_command.add(commands, common, _gate)
     return parser
 
 
@@ -200,6 +213,17 @@ def _series(arguments: argparse.Namespace) -> int:
         print(path)
     print(f"Read them, judge them with `kpatch gate`, then run {arguments.output / 'send.sh'}.")
     return 0
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as on Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    asked = gate_command.request(arguments)
+    report = gate.judge(asked, lambda line: print(line, flush=True))
+    gate_report.write(report, asked.results)
+    print("", *gate_report.table(report), sep="\n")
+    print(f"The results are in {asked.results}.")
+    return report.exit_code
 
 
 def _known_tree(arguments: argparse.Namespace) -> KernelTree | None:
