@@ -2,9 +2,10 @@
 """What tests ask for by name: the device in a known state, its regions, clients, helpers.
 
 The device stays open from test to test, because to open it resets the function and that takes
-the kernel a tenth of a second or more. Before a test it is brought to _RUNNING, by a reset, and
-if that does not help by a new open; after a test that failed, or that left mappings or child
-processes behind, it is opened anew. Use ``device.reopen()`` where the open itself matters.
+the kernel a tenth of a second or more. Before a test it is brought to _RUNNING: a migration that
+was begun is given up, else it is reset, else opened anew; after a test that failed, or that left
+mappings or child processes behind, it is opened anew. Use ``device.reopen()`` where the open itself
+matters.
 """
 
 import random

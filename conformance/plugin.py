@@ -45,6 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, register the marker, start the session's parts."""
     config.addinivalue_line("markers", "rule(id, ...): requirements which the test checks")
+    # A forked child runs nothing but its own loop, which takes no lock that a thread may hold.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
+    )
     settings = read_settings(config)
     config.stash[BENCH] = Bench(settings, outcomes=_outcomes)
     config.pluginmanager.register(Session(config, settings), "conformance-session")
@@ -169,6 +173,7 @@ class Session:
         self.events.emit(
             "session",
             collected=len(session.items),
+            tests=[{"id": name_of(item), "rules": rules_of(item)} for item in session.items],
             device=device,
             peer=peer,
             kernel=platform.release(),

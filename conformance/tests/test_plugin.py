@@ -10,6 +10,7 @@ import pytest
 from conformance import plugin
 from conformance.bench import ScratchPlace
 from conformance.klog import Record
+from conformance.report.events import Result, parse
 from conformance.requirements import Requirement
 
 pytest_plugins = ["pytester"]
@@ -128,6 +129,7 @@ def test_state(migration):
     assert result.ret == 0
     session, start, outcome, finish = inner.events
     assert session["collected"] == 1
+    assert session["tests"] == [{"id": start["id"], "rules": ["state.default"]}]
     assert session["device"] == {"bdf": BDF, "driver": "fake"}
     assert session["peer"]["bdf"] == PEER
     assert session["seed"] == 7
@@ -145,6 +147,30 @@ def test_state(migration):
         "klog": [],
     }
     assert finish["status"] == 0
+
+
+def test_the_report_takes_every_event(inner: Inner) -> None:
+    inner.run(
+        """
+@rule("state.default")
+def test_passes(migration): pass
+
+@rule("state.default")
+def test_fails(migration): fail(did="x", expected="y", actual="z")
+
+@rule("state.default")
+def test_breaks(migration): raise KeyError
+
+@rule("state.default")
+def test_skips(peer): pass
+
+@rule("state.arc-free.0-2")
+def test_observes(observe): observe("state.arc-free.0-2", "taken")
+"""
+    )
+    parsed = [parse(event, number) for number, event in enumerate(inner.events)]
+    outcomes = [event.outcome for event in parsed if isinstance(event, Result)]
+    assert outcomes == ["passed", "failed", "failed", "skipped", "passed"]
 
 
 def test_a_broken_rule(inner: Inner) -> None:
@@ -189,6 +215,12 @@ def test_one(device, migration):
     migration.set_state(2)
 
 @rule("state.default")
+def test_given_up(device, migration):
+    assert device.resets == 0
+    assert migration.state == 1
+    migration.set_state(4)
+
+@rule("state.default")
 def test_two(device, migration):
     assert device.opens == 1
     assert device.resets == 1
@@ -200,7 +232,7 @@ def test_three(device):
     assert device.opens == 2
 """
     )
-    assert result.parseoutcomes() == {"passed": 2, "failed": 1}
+    assert result.parseoutcomes() == {"passed": 3, "failed": 1}
 
 
 def test_a_device_that_cannot_be_brought_back(inner: Inner) -> None:
