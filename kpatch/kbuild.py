@@ -88,6 +88,8 @@ def excerpt(output: str) -> str:
 
 def _make(source_dir: Path, tree: KernelTree, warnings: bool, log: Path) -> str:
     options = ["W=1"] * warnings
+    # A kernel that can count which lines of a module are executed is there for that.
+    options += ["GCOV_PROFILE=y"] * ("GCOV_KERNEL" in tree.config)
     # Objects of another kernel can look newer than the headers of this one.
     foreign = not _same_tree(source_dir, tree) and any(source_dir.glob("*.o"))
     try:

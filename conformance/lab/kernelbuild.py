@@ -68,6 +68,7 @@ class KernelBuild:
         with self._progress(steps):
             self._run(build)
         self._put_in_place()
+        (self.root / "usr/src" / f"{self.package}.tar.xz").unlink()  # large, and done with
 
     def commands(self) -> tuple[list[str], list[str], list[str]]:
         """Return what is run inside the root: to unpack, to configure, to build."""

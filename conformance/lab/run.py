@@ -10,6 +10,7 @@ from typing import TextIO
 
 from conformance import requirements
 from conformance.errors import AgentError, ConformanceError, GuestLost
+from conformance.lab.coverage import Counts, evaluate
 from conformance.lab.guest import Event
 from conformance.lab.prepare import Prepared, Request, prepare, write_payload
 from conformance.lab.qemu import run_folder
@@ -22,6 +23,7 @@ DRIVER_PHASES = {
     "module": "the driver could not be loaded",
     "bind": "the driver did not take the functions",
     "unload": "the driver could not be removed",
+    "leaks": "the driver has lost memory",
 }
 """Phases of the agent in which a failure is the driver's."""
 
@@ -41,6 +43,7 @@ def check(request: Request, results: Path, out: TextIO) -> int:
         ReportError: The results cannot be written.
     """
     catalogue = requirements.load()
+    results = results.absolute()  # QEMU runs in another folder
     reporter = Reporter(results, out, requirements=catalogue, versions={})
     steps = Steps(reporter.note)
     try:
@@ -96,16 +99,22 @@ def _follow(
 ) -> Verdict:
     """Report events until the guest is done, and say how it ended."""
     verdict = Verdict.completed()
+    counts = Counts(results / "coverage")
     for event in events:
         if event["event"] == "output":
             output = results / "pytest.log"
             output.write_text(event["text"], encoding="utf-8")
+            continue
+        if event["event"] == "coverage":
+            counts.add(event["path"], event["data"])
             continue
         if event["event"] == "agent-error":
             verdict = _agent_error(event, prepared)
         if event.get("phase") == "tests-ended" and event["detail"] not in ("0", "1"):
             _show(results / "pytest.log", reporter)
         reporter.feed(event)
+    if counts.found:
+        evaluate(counts, prepared.lab.image.sandbox, results, reporter.note)
     return verdict
 
 

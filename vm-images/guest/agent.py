@@ -8,6 +8,7 @@ to do and the payload disk is read for the first time.
 Needs the standard library, pytest and python-kmod. Speaks JSON lines on a virtio-serial port.
 """
 
+import base64
 import contextlib
 import ctypes
 import fcntl
@@ -31,6 +32,7 @@ EVENTS = "/run/events"
 OUTPUT = "/run/output"
 PAYLOAD = "/dev/vdb"
 PLUG_TIMEOUT = 20.0  # seconds; plugging takes one
+COVERAGE = "/sys/kernel/debug/gcov"
 BLKFLSBUF = 0x1261  # linux/fs.h
 # A driver that is out of the tree and unsigned sets O and E; everything from this list is a fault.
 TAINTS = {5: "bad page", 7: "oops or BUG", 9: "warning", 14: "soft lockup", 26: "use of a freed object"}
@@ -230,6 +232,25 @@ def unload(functions, name, log):
     check(log, f"while the module {name} was unloaded")
 
 
+def send_coverage(port):
+    """Send what a module that was built for it has counted of its own execution."""
+    for folder, _folders, names in os.walk(COVERAGE):
+        for name in names:
+            if name.endswith(".gcda"):
+                with open(f"{folder}/{name}", "rb") as file:
+                    data = base64.b64encode(file.read()).decode()
+                port.send("coverage", path=f"{folder.removeprefix(COVERAGE)}/{name}", data=data)
+
+
+def look_for_leaks():
+    """Fail if the kernel has lost memory, on a kernel that can tell."""
+    sys.path.insert(0, KIT + "/kit")
+    leaks = importlib.import_module("conformance.vfio.leaks")
+    if not leaks.missing() and (found := leaks.scan()):
+        shown = "\n".join(f"  {leak}" for leak in found[:20])
+        raise Failure(f"kmemleak found {len(found)} allocations nobody points to:\n{shown}")
+
+
 def check(log, when):
     """Fail if the kernel complained since the last mark."""
     if faults := log.faults():
@@ -371,6 +392,9 @@ def work(port, log, settings, functions, order):
             log.mark()
             unload(functions, job["module"], log)
             port.phase(step)
+            send_coverage(port)
+            step = "leaks"
+            look_for_leaks()
     except Exception as error:
         message = str(error) if isinstance(error, Failure) else traceback.format_exc()
         port.send("agent-error", phase=step, message=message, klog=log.lines()[-200:])
