@@ -2,6 +2,7 @@
 """Judges calls of which every allocation, or every copy, fails once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from errno import EFAULT, ENOMEM
 from typing import Any, Final
 
@@ -12,13 +13,31 @@ from conformance.vfio import faults, trace
 ERRNO: Final = {faults.ALLOCATION: ENOMEM, faults.USER_COPY: EFAULT}
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """Which points of a call fail, one at each time.
+
+    Attributes:
+        kind: what fails.
+        within: addresses of which one must be among the callers of the point.
+        step: 1 for every point, 2 for every other, ...
+        errnos: how else than by ERRNO the call may end, because the kernel around the driver
+            has errnos of its own for want of memory.
+    """
+
+    kind: str = faults.ALLOCATION
+    within: tuple[int, int] | None = None
+    step: int = 1
+    errnos: tuple[int, ...] = ()
+
+
 def expect_clean(
     call: Callable[[], Any],
     *,
     did: str,
-    probe: Callable[[], object],
+    probe: Callable[[], object] = lambda: None,
     undo: Callable[[Any], object] = lambda _result: None,
-    kind: str = faults.ALLOCATION,
+    sweep: Sweep = Sweep(),
 ) -> None:
     """Demand that the call fails cleanly, or succeeds, whichever of its points fails.
 
@@ -28,22 +47,23 @@ def expect_clean(
     __tracebackhide__ = True
     before = probe()
     tried = 0
-    with faults.points(kind):
-        for attempt in faults.attempts(call):
-            tried = attempt.number
-            where = f"{did} while {kind} fails, its number {tried}"
+    with faults.points(sweep.kind, within=sweep.within):
+        for attempt in faults.attempts(call, step=sweep.step):
+            where = f"{did} while {sweep.kind} fails, its number {attempt.number}"
+            _judge(attempt, (ERRNO[sweep.kind], *sweep.errnos), where)
             with trace.quiet():
                 if not attempt.errno:
                     undo(attempt.result)
                 now = probe()
-            _judge(attempt, ERRNO[kind], where)
             expect_equal(now, before, did=f"{where}, then look at the device")
-    trace.note(f"{did}: {tried - 1} points at which {kind} can fail")
+            tried += attempt.hit
+    trace.note(f"{did}: {sweep.kind} failed at {tried} points")
 
 
-def _judge(attempt: faults.Attempt, allowed: int, where: str) -> None:
+def _judge(attempt: faults.Attempt, allowed: tuple[int, ...], where: str) -> None:
     __tracebackhide__ = True
-    if not attempt.errno or (attempt.hit and attempt.errno == allowed):
+    if not attempt.errno or (attempt.hit and attempt.errno in allowed):
         return
-    expected = f"success or {errno_words(allowed)}" if attempt.hit else "success, nothing failed"
+    names = " or ".join(errno_words(one) for one in allowed)
+    expected = f"success or {names}" if attempt.hit else "success, as nothing failed"
     fail(did=where, expected=expected, actual=errno_words(attempt.errno))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ _POINTS: Final = {ALLOCATION: ("failslab", "fail_page_alloc"), USER_COPY: ("fail
 _EVERY: Final = tuple(name for names in _POINTS.values() for name in names)
 
 #: No address lies in it: points with this filter never count.
-_NOWHERE: Final = {"require-start": "1", "require-end": "1"}
+_NOWHERE: Final = (1, 1)
 #: Without messages, and at allocations which may sleep or are for user space too.
 _EVERYTHING: Final = {
     "verbose": "0",
@@ -64,12 +65,20 @@ def missing(directory: Path = DEBUG) -> str:
 
 
 @contextmanager
-def points(kind: str, directory: Path = DEBUG) -> Iterator[None]:
-    """Within the block, let only points of one kind count: ALLOCATION or USER_COPY."""
+def points(
+    kind: str, *, within: tuple[int, int] | None = None, directory: Path = DEBUG
+) -> Iterator[None]:
+    """Within the block, let only points of one kind count: ALLOCATION or USER_COPY.
+
+    ``within`` is a range of kernel addresses, one of which must be among the callers.
+    """
     before: dict[Path, str] = {}
     try:
         for name in _EVERY:
-            wanted = {**_EVERYTHING, **({} if name in _POINTS[kind] else _NOWHERE)}
+            wanted = dict(_EVERYTHING)
+            where = within if name in _POINTS[kind] else _NOWHERE
+            if where:
+                wanted |= {"require-start": f"{where[0]:#x}", "require-end": f"{where[1]:#x}"}
             for file, value in wanted.items():
                 path = directory / name / file
                 if path.exists():
@@ -81,18 +90,32 @@ def points(kind: str, directory: Path = DEBUG) -> Iterator[None]:
             path.write_text(value)
 
 
-def attempts(call: Callable[[], Any], most: int = 1000) -> Iterator[Attempt]:
+def module_text(name: str) -> tuple[int, int]:
+    """Return the addresses of a module's code, and what may follow it; needs root.
+
+    Raises :class:`OSError` if there is no such module.
+    """
+    for line in Path("/proc/modules").read_text().splitlines():
+        words = line.split()
+        if words[0] == name:
+            start = int(words[5], 16)
+            return start, start + int(words[1])
+    raise FileNotFoundError(ENOENT, f"no module {name} is loaded")
+
+
+def attempts(call: Callable[[], Any], *, step: int = 1, most: int = 5000) -> Iterator[Attempt]:
     """Make the call again and again, with its 1st, 2nd, ... point failing, until none is hit.
 
-    What a call that succeeded has left behind must be undone between two steps. Raises
-    :class:`RuntimeError` if there is no end after ``most`` calls.
+    ``step`` leaves points out of a call with very many. What a call that succeeded has left
+    behind must be undone between two. Raises :class:`RuntimeError` if there is no end up to
+    the point ``most``.
     """
-    for number in range(1, most + 1):
+    for number in range(1, most + 1, step):
         attempt = _attempt(call, number)
         yield attempt
         if not attempt.hit:
             return
-    raise RuntimeError(f"the call still meets new points to fail at after {most} times")
+    raise RuntimeError(f"the call still meets new points to fail at after {most}")
 
 
 def _attempt(call: Callable[[], Any], number: int) -> Attempt:

@@ -44,6 +44,12 @@ def driver(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
     return link.resolve().name if link.exists() else None
 
 
+def module(driver_name: str, *, sysfs: Path = SYSFS) -> str | None:
+    """Return the name of the module a PCI driver comes from, None if it is built in."""
+    link = sysfs / "bus/pci/drivers" / driver_name / "module"
+    return link.resolve().name if link.exists() else None
+
+
 def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return the number of a function's IOMMU group, for example ``"12"``."""
     link = _directory(bdf, sysfs) / "iommu_group"
