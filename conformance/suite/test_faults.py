@@ -2,7 +2,8 @@
 """Every allocation and every copy of a call fails once, on a kernel which can make them fail."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EBUSY, errorcode
 
@@ -47,28 +48,33 @@ def test_open(device: Device, bench: Bench) -> None:
     expect_equal(bench.migration_of(device).state, State.RUNNING, did="open it undisturbed")
 
 
+@contextmanager
+def _unbound(bdf: str, driver: str) -> Iterator[int]:
+    """Take the function from its driver for a block; yields the driver's file to bind it with."""
+    sysfs.unbind(bdf)
+    fd = os.open(f"/sys/bus/pci/drivers/{driver}/bind", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        sysfs.bind(bdf, driver)
+
+
 @pytest.mark.rule("robust.allocation")
 def test_bind(device: Device, bench: Bench) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
     bdf, driver = device.bdf, sysfs.driver(device.bdf) or ""
-    module = sysfs.module(driver)
-    if not module:
-        pytest.skip("the driver is no module: its own allocations cannot be told from others")
+    module = sysfs.module(driver) or pytest.skip("the driver is built in: no module to look below")
     bench.close()
-    sysfs.unbind(bdf)
-    fd = os.open(f"/sys/bus/pci/drivers/{driver}/bind", os.O_WRONLY | os.O_CLOEXEC)
-    try:
+    with _unbound(bdf, driver) as fd:
         expect_clean(
             lambda: os.pwrite(fd, bdf.encode(), 0),
             did="bind the function",
             undo=lambda _count: sysfs.unbind(bdf),
             sweep=Sweep(within=faults.module_text(module), errnos=tuple(errorcode)),
         )
-    finally:
-        os.close(fd)
-        sysfs.bind(bdf, driver)
-    again = bench.ready("device")
-    expect_equal(bench.migration_of(again).state, State.RUNNING, did="bind and open undisturbed")
+    migration = bench.migration_of(bench.ready("device"))
+    expect_equal(migration.state, State.RUNNING, did="bind and open undisturbed")
 
 
 @pytest.mark.rule("robust.allocation")
