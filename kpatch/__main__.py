@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; nothing more to say
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        what = error.filename or "a file"
+        print(f"kpatch: {what} cannot be read or written: {error.strerror}.", file=sys.stderr)
+        return KpatchError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

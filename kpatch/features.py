@@ -129,8 +129,10 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
         stale.unlink(missing_ok=True)
     log = folder / "probe.log"
     log.unlink(missing_ok=True)
-    done = tree.make(folder, _TARGETS, options=["--keep-going"], log=log, check=False)
+    tree.make(folder, _TARGETS, options=["--keep-going"], log=log, check=False)
     if not wanted.exists():
+        # Once more by itself, without what may fail.
+        done = tree.make(folder, [wanted.name], log=log, check=False)
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise KernelTreeError(
             f"A probe of what the kernel of {tree.path}, {tree.release}, offers to VFIO drivers "

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import re
 from pathlib import Path
@@ -142,3 +144,14 @@ def test_interrupt_is_130(
 
     monkeypatch.setattr(device, "load", interrupt)
     assert run(capsys, "devices") == (130, "", "kpatch: interrupted.\n")
+
+
+def test_full_disk_is_4_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_name: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(device, "load", fail)
+    told = "kpatch: a file cannot be read or written: No space left on device.\n"
+    assert run(capsys, "devices") == (4, "", told)
