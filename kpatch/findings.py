@@ -29,6 +29,8 @@ _GPL = (
     "Dual MIT/GPL",
     "Dual MPL/GPL",
 )
+# include/linux/vermagic.h; what an architecture or a plugin adds, the configuration does not tell
+_OPTIONS = ("SMP", "preempt", "preempt_rt", "mod_unload", "modversions")
 _MACHINES = {"X86_64": "EM_X86_64", "ARM64": "EM_AARCH64", "S390": "EM_S390", "PPC64": "EM_PPC64"}
 
 
@@ -67,9 +69,9 @@ def _vermagic(info: ModuleInfo, tree: KernelTree | None, release: str | None) ->
     if built != kernel:
         yield _other_release(info, tree, built, kernel)
     if tree:
-        expected = tree.vermagic.split()[1:]
-        differ = [f"lacks {one}" for one in expected if one not in options]
-        differ += [f"has {one}" for one in options if one not in expected]
+        expected = tree.vermagic.split()
+        differ = [f"lacks {one}" for one in _OPTIONS if one in expected and one not in options]
+        differ += [f"has {one}" for one in _OPTIONS if one in options and one not in expected]
         if differ:
             what = f"Its vermagic {' and '.join(differ)}, unlike the kernel's."
             why = "The kernel refuses it: structures are laid out differently (Exec format error)."
@@ -166,7 +168,14 @@ def _versions(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
 def _namespaces(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     imported = {name.strip('"') for name in info.info.get("import_ns", ())}
     spaces = {tree.symbols[one.name].namespace for one in info.imports if one.name in tree.symbols}
-    for space in sorted(spaces - imported - {""}):
+    closed = {space for space in spaces if space.startswith("module:")}
+    for space in sorted(closed):
+        modules = space.removeprefix("module:").split(",")
+        if info.name not in modules:
+            what = f"It uses symbols which are exported for {_some(modules)} only."
+            why = "The kernel refuses it (Invalid argument)."
+            yield Finding("problem", "symbols", what, why, "Do without them.")
+    for space in sorted(spaces - closed - imported - {""}):
         lenient = "MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS" in tree.config
         what = f"It uses symbols of the namespace {space} and does not import it."
         why = "The kernel warns." if lenient else "The kernel refuses it (Invalid argument)."

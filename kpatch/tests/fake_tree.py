@@ -21,6 +21,7 @@ SYMBOLS = """\
 0x22222222\tvfio_pci_core_register_dev_region\tdrivers/vfio/pci/vfio-pci-core\tEXPORT_SYMBOL_GPL\t
 0x33333333\tvfio_pci_core_ioctl_feature\tdrivers/vfio/pci/vfio-pci-core\tEXPORT_SYMBOL_GPL\t
 0x44444444\tspaced\tvmlinux\tEXPORT_SYMBOL_GPL\tSPACE
+0x66666666\tclosed\tvmlinux\tEXPORT_SYMBOL_GPL\tmodule:kvm,kvm-intel
 0x55555555\tmodule_layout\tvmlinux\tEXPORT_SYMBOL\t
 0x00000000\t__fentry__\tvmlinux\tEXPORT_SYMBOL\t
 """

@@ -111,6 +111,10 @@ def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
             "symbols: It uses symbols of the namespace SPACE and does not import it.",
         ),
         (
+            {"imports": {**IMPORTS, "closed": 0x66666666}},
+            "symbols: It uses symbols which are exported for kvm and kvm-intel only.",
+        ),
+        (
             {"imports": {**IMPORTS, "module_layout": 0x99}},
             "versions: The version of module_layout (0x00000099, kernel 0x55555555) is not that "
             "of the kernel.",
@@ -126,6 +130,13 @@ def test_what_the_kernel_refuses(
     found = problems(find_in(tmp_path, tree, **arguments))
     assert len(found) == 1
     assert found[0].startswith(complaint)
+
+
+def test_vermagic_may_have_what_the_configuration_does_not_tell(
+    tmp_path: Path, tree: KernelTree
+) -> None:
+    info = info_with("vermagic", f"{VERMAGIC}RANDSTRUCT_0123abcd ")
+    assert problems(find_in(tmp_path, tree, info, IMPORTS)) == []
 
 
 def test_symbol_without_a_version(tmp_path: Path, tree: KernelTree) -> None:
