@@ -27,12 +27,23 @@ def explain(record: TestRecord, results: Results, style: Style, width: int) -> l
         lines += block("did", failure.did, width)
         lines += block("expected", failure.expected, width)
         lines += block("came back", failure.actual, width)
-        lines += block("message", failure.message, width)
-        lines += block("where", failure.where, width)
+        if not all(part in failure.message for part in (failure.expected, failure.actual)):
+            lines += block("message", failure.message, width)
+        lines += block("where", _where(failure.where), width)
     if result is not None:
         lines += listing("VFIO calls", result.calls, _CALLS)
         lines += listing("kernel log", result.klog, _KLOG)
     return lines
+
+
+def _where(place: str) -> str:
+    """Name a place of the kit as it is called in the checkout, wherever it ran.
+
+    >>> _where("/run/kit/conformance/suite/test_state.py:41")
+    'conformance/suite/test_state.py:41'
+    """
+    _, found, rest = place.rpartition("/conformance/")
+    return f"conformance/{rest}" if found else place
 
 
 def _source(key: str) -> str:

@@ -10,6 +10,7 @@ from enum import IntEnum
 from conformance.report.results import Results, RuleVerdict, TestOutcome
 from conformance.report.text import plural
 from conformance.report.verdict import Conclusion, Verdict
+from conformance.requirements import LEVELS
 
 
 class ExitCode(IntEnum):
@@ -78,8 +79,8 @@ def _judge(results: Results) -> Verdict:
     failed = [rule for rule in results.rules() if rule.verdict is RuleVerdict.FAILED]
     if failed:
         levels = [rule.requirement.level for rule in failed]
-        counts = {level: levels.count(level) for level in sorted(set(levels))}
-        said = " and ".join(plural(count, f"{level} rule") for level, count in counts.items())
+        counts = [(levels.count(level), f"{level} rule") for level in LEVELS]
+        said = ", ".join(plural(count, what) for count, what in counts if count)
         return Verdict(Conclusion.REQUIREMENT_FAILED, f"{said} failed")
     broken = results.count(TestOutcome.FAILED) + results.count(TestOutcome.ERROR)
     if broken:
