@@ -68,6 +68,7 @@ def _options(arguments: Namespace) -> Options:
         image=arguments.image,
         kernel_tree=arguments.kernel_tree,
         module=arguments.module,
+        modules_dir=arguments.modules_dir,
         bare=getattr(arguments, "bare", False),
         cold=arguments.cold,
         accelerator=arguments.accel,

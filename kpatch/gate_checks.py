@@ -55,9 +55,12 @@ def checkpatch(patch: Patch, place: Path, tree: KernelTree, log: Path) -> Step:
     argv = ["perl", str(script), "--strict", "--no-summary", "--show-types", "--mailback"]
     argv += [f"--root={place}", f"--ignore={_IGNORED}", "--max-line-length=100"]
     argv += [str(patch.path.absolute())]
+    # With a repository it runs spdxcheck.py, which needs Python modules that are not everywhere.
+    env = {"GIT_DIR": "/nonexistent"}
     if tree.sandbox:
-        argv = tree.sandbox.argv(argv, ro_bind=[place, patch.path.absolute().parent], cwd=place)
-    done = run(argv, check=False, log=log, timeout=300)
+        shown = [place, patch.path.absolute().parent]
+        argv = tree.sandbox.argv(argv, ro_bind=shown, cwd=place, env=env)
+    done = run(argv, check=False, log=log, timeout=300, env=env)
     output = done.stdout
     found = re.findall(
         r"^(ERROR|WARNING|CHECK):(\w+): (.*)\n(?:#\d+: (?:FILE: (\S+))?)?", output, re.M

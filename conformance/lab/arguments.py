@@ -113,6 +113,13 @@ def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--module", type=Path, metavar="FILE.ko", help="judge this module instead of a rendered one"
     )
+    parser.add_argument(
+        "--modules-dir",
+        type=Path,
+        metavar="DIR",
+        help="load the modules of this folder instead of the kernel's own, such as a patched "
+        "vfio-pci-core.ko which FILE.ko was built with",
+    )
     parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
     parser.add_argument(
         "--accel",

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance.errors import KernelError
+from conformance.errors import KernelError, UsageError
 from conformance.lab import locked, paths
 from conformance.lab.image import Image
+from conformance.lab.modtree import ModuleTree, module_name
 from kpatch import programs
 from kpatch.kernel import KernelTree, find
 from kpatch.sandbox import Sandbox
@@ -73,6 +75,48 @@ def of_tree(path: Path, image: Image) -> BootKernel:
             with locked.whole_folder(folder) as part:
                 _install(path, modules, part / "lib/modules" / tree.release, image.sandbox, part)
     return BootKernel(tree.release, vmlinuz, folder / "lib/modules" / tree.release, tree, key)
+
+
+def with_modules(kernel: BootKernel, folder: Path, sandbox: Sandbox) -> BootKernel:
+    """Return a kernel with some of its modules replaced, which has them from its boot on.
+
+    Args:
+        kernel: The kernel.
+        folder: The folder with the modules, built for that kernel.
+        sandbox: The image's root, which has depmod.
+
+    Raises:
+        UsageError: The folder has no modules.
+        ProgramFailed: depmod failed.
+    """
+    replaced = {module_name(path): path.absolute() for path in sorted(folder.glob("*.ko"))}
+    if not replaced:
+        raise UsageError(f"The folder {folder} has no kernel modules (*.ko) to load.")
+    digest = hashlib.sha256(kernel.key.encode())
+    for name, path in replaced.items():
+        digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    key = digest.hexdigest()[:12]
+    whole = paths.cache() / "kernels" / key
+    place = whole / "lib/modules" / kernel.release
+    with locked.lock(whole.parent / f"{key}.lock"):
+        if programs.dry():
+            depmod(sandbox, whole, kernel.release, show=[kernel.modules])
+        elif not whole.exists():
+            with locked.whole_folder(whole) as part:
+                target = part / "lib/modules" / kernel.release
+                for name in ModuleTree(kernel.modules).files():
+                    if module_name(name) not in replaced:
+                        link = target / name
+                        link.parent.mkdir(parents=True, exist_ok=True)
+                        link.symlink_to((kernel.modules / name).absolute())
+                (target / "updates").mkdir(parents=True)
+                for path in replaced.values():
+                    shutil.copyfile(path, target / "updates" / path.name)
+                for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+                    if (kernel.modules / name).exists():
+                        shutil.copyfile(kernel.modules / name, target / name)
+                depmod(sandbox, part, kernel.release, show=[kernel.modules.absolute()])
+    return replace(kernel, modules=place, key=key)
 
 
 def _modules(path: Path) -> Iterator[str]:

@@ -54,6 +54,10 @@ class ModuleTree:
         self._visiting: set[str] = set()
         self._aliases = _aliases(self._lines("modules.alias", optional=True))
 
+    def files(self) -> Iterator[str]:
+        """Yield the path of each module below the folder."""
+        yield from self._requires
+
     def load_order(self, names: Iterable[str]) -> list[Step]:
         """Return the files to load for these modules, each after what it depends on.
 
