@@ -123,17 +123,17 @@ def _attempt(call: Callable[[], Any], number: int) -> Attempt:
     collecting = gc.isenabled()
     gc.disable()
     fd = os.open(FAIL_NTH, os.O_RDWR | os.O_CLOEXEC)
-    order = str(number).encode()
+    order = b"%d\n" % number
     errno, result = 0, None
     try:
-        os.write(fd, order)
+        os.pwrite(fd, order, 0)
         try:
             result = call()
         except OSError as error:
             errno = error.errno or 0
         hit = _left(fd) == 0
     finally:
-        os.write(fd, b"0")
+        os.pwrite(fd, b"0\n", 0)
         os.close(fd)
         if collecting:
             gc.enable()
