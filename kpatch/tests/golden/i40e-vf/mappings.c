@@ -53,6 +53,9 @@ static const struct i40e_vf_layout i40e_vf_layouts[] = {
 	},
 };
 
+/* The areas hold for pages of 4 KiB, for which they were computed. */
+static_assert(PAGE_SIZE == SZ_4K);
+
 /* Returns the layouts of a region, NULL if its mappings are not restricted. */
 const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index)
 {

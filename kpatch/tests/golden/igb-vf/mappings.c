@@ -52,6 +52,9 @@ static const struct igb_vf_layout igb_vf_layouts[] = {
 	},
 };
 
+/* The areas hold for pages of 4 KiB, for which they were computed. */
+static_assert(PAGE_SIZE == SZ_4K);
+
 /* Returns the layouts of a region, NULL if its mappings are not restricted. */
 const struct igb_vf_layout *igb_vf_find_layout(unsigned int index)
 {
