@@ -35,7 +35,7 @@ def build(
     Args:
         out: Where to.
         busybox: The statically linked busybox.
-        guest: The folder with ``init`` and ``agent.py``.
+        guest: The folder with ``init`` and the package ``agent``.
         modules: The modules of the kernel.
         names: The machine's modules.
         settings: What ``/lab/settings`` says; shell words, one ``KEY=VALUE`` a line.
@@ -48,13 +48,15 @@ def build(
     every = modules.load_order([*ROOT_MODULES, *PORT_MODULES, *names])
     rest = [step for step in every if step not in root]
     archive = Cpio(out)
-    for folder in ("bin", "dev", "disk", "lab", "lab/modules", "proc", "ram", "sys"):
+    folders = ("bin", "dev", "disk", "lab", "lab/agent", "lab/modules", "proc", "ram", "sys")
+    for folder in folders:
         archive.directory(folder)
     archive.character_device("dev/console", 5, 1)  # init's own output
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
     archive.symlink("bin/sh", "busybox")
     archive.file("init", (guest / "init").read_bytes(), 0o755)
-    archive.file("lab/agent.py", (guest / "agent.py").read_bytes())
+    for path in sorted((guest / "agent").glob("*.py")):
+        archive.file(f"lab/agent/{path.name}", path.read_bytes())
     archive.file("lab/settings", "".join(f"{k}={v}\n" for k, v in settings.items()).encode())
     for step in every:
         archive.file(_place(step), modules.read(step.path))

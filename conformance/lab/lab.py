@@ -108,7 +108,8 @@ def provide_initramfs(image: Image, kernel: BootKernel, machine: MachineDefiniti
         "COUNT": str(machine.virtual_functions),
     }
     digest = hashlib.sha256(json.dumps([kernel.key, machine.modules, settings]).encode())
-    for path in (GUEST / "init", GUEST / "agent.py", Path(initramfs.__file__)):
+    programs = sorted((GUEST / "agent").glob("*.py"))
+    for path in (GUEST / "init", *programs, Path(initramfs.__file__)):
         digest.update(path.read_bytes())
     name = f"{machine.name}-{image.definition.name}-{digest.hexdigest()[:12]}.cpio"
     target = paths.cache() / "initramfs" / name

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Comes up, and serves one order of the host."""
+
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from agent import functions, job, module, shell, suite, traces
+from agent.errors import Failure
+from agent.kernel import KernelLog, sysrq
+from agent.port import Port
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LOG_LINES = 200
+"""Lines of the kernel's log that go with an error."""
+
+
+def main() -> None:
+    """Come up, tell the host, and do what it orders."""
+    os.environ["PATH"] = _PATH
+    port = Port()
+    agent = None
+    try:
+        agent = Agent(port)
+        order = port.receive()
+        while order["order"] == "wake":  # the host asks whether a restored guest lives
+            port.phase("ready")
+            order = port.receive()
+    except Exception as error:
+        port.send("agent-error", phase="boot", message=_words(error), klog=[])
+    if agent:
+        agent.serve(order)
+    time.sleep(5)  # the host ends the machine as soon as it has heard all
+    sysrq("o")
+    time.sleep(60)
+
+
+class Agent:
+    """The agent, up and ready. The phases are those of the contract with the host."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        lines = Path("/lab/settings").read_text().splitlines()
+        self._settings = dict(line.split("=", 1) for line in lines)
+        self._functions = functions.make(self._settings)
+        port.phase("boot", " ".join(self._functions))
+        job.warm_up()
+        self._log = KernelLog()
+        self._phase = "order"
+        port.phase("ready")
+
+    def serve(self, order: dict[str, Any]) -> None:
+        """Do what is ordered, and report what hinders it."""
+        time.clock_settime(time.CLOCK_REALTIME, order["time"])  # a snapshot's clock stood still
+        try:
+            self._serve(order)
+        except Exception as error:
+            klog = self._log.lines()[-_LOG_LINES:]
+            self._port.send("agent-error", phase=self._phase, message=_words(error), klog=klog)
+        self._port.phase("done")
+
+    def _serve(self, order: dict[str, Any]) -> None:
+        self._begin("plug")
+        self._functions = self._functions or functions.wait_for(self._settings)
+        self._begin("payload")
+        todo = job.read()
+        self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
+        if todo["module"]:
+            self._put_in_place(todo["module"])
+        if order["order"] == "shell":
+            self._begin("shell")
+            shell.run(order, todo, self._functions)
+        else:
+            self._begin("tests")
+            self._port.phase("tests")
+            status = suite.run(self._port, todo, self._functions)
+            self._port.phase("tests-ended", str(status))
+        if todo["module"]:
+            self._take_away(todo["module"])
+
+    def _put_in_place(self, name: str) -> None:
+        self._begin("module")
+        driver = module.load(name)
+        self._log.check(f"while the module {name} was loaded")
+        self._port.phase("module", driver)
+        self._begin("bind")
+        functions.bind(self._functions, driver)
+        self._log.check("while the functions were bound")
+        self._port.phase("bind", " ".join(self._functions))
+
+    def _take_away(self, name: str) -> None:
+        self._begin("unload")
+        functions.unbind(self._functions)
+        module.unload(name)
+        self._log.check(f"while the module {name} was unloaded")
+        self._port.phase("unload")
+        self._begin("leaks")
+        traces.send_coverage(self._port)
+        traces.look_for_leaks()
+
+    def _begin(self, phase: str) -> None:
+        self._phase = phase
+        self._log.mark()
+
+
+def _words(error: Exception) -> str:
+    """Say in words what happened; what was not foreseen is shown as it is."""
+    return str(error) if isinstance(error, Failure) else traceback.format_exc()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The PCI functions under test: made here, or plugged by the host."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.errors import Failure
+
+_PCI = Path("/sys/bus/pci")
+_PLUG_TIMEOUT = 20.0
+"""Seconds; plugging takes one."""
+
+
+def make(settings: Mapping[str, str]) -> list[str]:
+    """Make the virtual functions, without a driver, and return their addresses.
+
+    Returns:
+        The addresses; none where the host plugs the functions before it gives its order.
+
+    Raises:
+        Failure: They did not come.
+    """
+    if not settings["PHYSICAL"]:
+        return []
+    physical = next(iter(_folders(settings["PHYSICAL"])), None)
+    if physical is None:
+        raise Failure(f"no PCI function {settings['PHYSICAL']} came up")
+    (physical / "sriov_drivers_autoprobe").write_text("0")
+    (physical / "sriov_numvfs").write_text(settings["COUNT"])
+    links = sorted(physical.glob("virtfn*"), key=lambda link: int(link.name.removeprefix("virtfn")))
+    for link in links:
+        if not (link / "iommu_group").exists():
+            name = link.resolve().name
+            raise Failure(f"{name} is in no IOMMU group: the machine's IOMMU did not come up")
+    return [link.resolve().name for link in links]
+
+
+def wait_for(settings: Mapping[str, str]) -> list[str]:
+    """Wait for the functions which the host plugs, and return their addresses.
+
+    Raises:
+        Failure: They did not come.
+    """
+    wanted, count = settings["VIRTUAL"], int(settings["COUNT"])
+    deadline = time.monotonic() + _PLUG_TIMEOUT
+    while time.monotonic() < deadline:
+        found = [one.name for one in _folders(wanted) if (one / "iommu_group").exists()]
+        if len(found) == count:
+            return found
+        time.sleep(0.01)
+    raise Failure(f"{count} functions {wanted} in IOMMU groups did not come")
+
+
+def bind(addresses: list[str], driver: str) -> None:
+    """Bind each function to a driver.
+
+    Raises:
+        Failure: The driver does not take one.
+    """
+    for address in addresses:
+        folder = _PCI / "devices" / address
+        (folder / "driver_override").write_text(driver)
+        (_PCI / "drivers_probe").write_text(address)
+        link = folder / "driver"
+        if not link.exists() or link.resolve().name != driver:
+            raise Failure(f"the driver {driver} does not bind to {address}: its probe failed")
+
+
+def unbind(addresses: list[str]) -> None:
+    """Unbind each function that has a driver."""
+    for address in addresses:
+        folder = _PCI / "devices" / address
+        if (folder / "driver").exists():
+            (folder / "driver/unbind").write_text(address)
+        (folder / "driver_override").write_text("\n")
+
+
+def _folders(wanted: str) -> list[Path]:
+    """Return the folders of all functions which have that vendor:device, by address."""
+
+    def ids(folder: Path) -> str:
+        names = ("vendor", "device")
+        return ":".join((folder / name).read_text().strip().removeprefix("0x") for name in names)
+
+    return [folder for folder in sorted((_PCI / "devices").iterdir()) if ids(folder) == wanted]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs pytest in a copy of this process, which has imported it already."""
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agent.errors import Failure
+from agent.job import KIT
+from agent.kernel import say, sysrq
+from agent.port import Port
+
+_EVENTS = Path("/run/events")
+_OUTPUT = Path("/run/output")
+_LONGEST_OUTPUT = 200_000
+_INTERNAL_ERROR = 3
+"""pytest's own status for it."""
+
+
+def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
+    """Return the arguments with which pytest runs the suite."""
+    words = ["-p", "conformance.plugin", "-p", "no:cacheprovider", *job["tests"]]
+    words += ["--vfio-device", functions[0]]
+    words += ["--vfio-peer", functions[1]] if len(functions) > 1 else []
+    for register in job["scratch"]:
+        words += ["--vfio-scratch", register]
+    return words + list(job["pytest_args"])
+
+
+def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
+    """Run the suite, pass its events on, and return pytest's status.
+
+    Raises:
+        Failure: It was killed.
+    """
+    os.mkfifo(_EVENTS)
+    events = os.open(_EVENTS, os.O_RDWR | os.O_NONBLOCK)
+    child = os.fork()
+    if child == 0:
+        _be_pytest([*command(job, functions), "--vfio-events", str(_EVENTS)])
+    _relay(port, events, child, job["quiet"])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(OSError):
+        port.send("output", text=_OUTPUT.read_text(errors="replace")[-_LONGEST_OUTPUT:])
+    if status < 0:
+        raise Failure(f"the suite was killed by signal {-status} ({signal.strsignal(-status)})")
+    return status
+
+
+def _be_pytest(arguments: list[str]) -> NoReturn:
+    status = _INTERNAL_ERROR
+    try:
+        os.setpgid(0, 0)
+        output = os.open(_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(KIT)
+        sys.path.insert(0, str(KIT))
+        sys.argv = ["pytest", *arguments]
+        status = int(importlib.import_module("pytest").main(arguments))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _relay(port: Port, events: int, child: int, quiet: float) -> None:
+    """Copy events to the host until the child ends; show where it hangs if it is quiet."""
+    ended = os.pidfd_open(child)
+    shown = False
+    while True:
+        ready = select.select([events, ended], [], [], quiet)[0]
+        if events in ready:
+            shown = False
+            port.write(os.read(events, 65536))
+        elif ended in ready:
+            os.close(ended)
+            return
+        elif not shown:
+            shown = True
+            _show_stacks(child)
+
+
+def _show_stacks(group: int) -> None:
+    """Write to the console where the kernel is in the processes of the suite."""
+    say("nothing was heard of the suite for a while; this is where the kernel is for it:")
+    for stack in Path("/proc").glob("[0-9]*/task/*/stack"):
+        with contextlib.suppress(OSError):
+            of = stack.with_name("stat").read_text().rpartition(")")[2].split()[2]
+            lines = stack.read_text().split("\n")
+            if of == str(group):
+                name = stack.with_name("comm").read_text().strip()
+                say(f"{stack.parent.name} {name}: {' '.join(lines)}")
+    with contextlib.suppress(OSError):
+        sysrq("w")  # all tasks that are blocked
