@@ -108,11 +108,11 @@ def _follow(
         if event["event"] == "coverage":
             counts.add(event["path"], event["data"])
             continue
+        reporter.feed(event)  # first, so that the kernel's log is in the report
         if event["event"] == "agent-error":
             verdict = _agent_error(event, prepared)
         if event.get("phase") == "tests-ended" and event["detail"] not in ("0", "1"):
             _show(results / "pytest.log", reporter)
-        reporter.feed(event)
     if counts.found:
         evaluate(counts, prepared.lab.image.sandbox, results, reporter.note)
     return verdict
