@@ -12,7 +12,14 @@ import pytest
 from conformance.checks import RequirementFailed, fail
 from conformance.migration.errors import NoMigrationRegion
 from conformance.migration.region import MigrationRegion
-from conformance.migration.states import PRE_COPY, RUNNING, STOP_COPY, STOPPED, words
+from conformance.migration.states import (
+    PRE_COPY,
+    RESUMING,
+    RUNNING,
+    STOP_COPY,
+    STOPPED,
+    words,
+)
 from conformance.vfio import children, trace
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
@@ -200,12 +207,13 @@ class Bench:
         return slot.device
 
     def _give_up(self, slot: _Slot) -> int | None:
-        """Let a device which is stopped or saves run on, and return its state.
+        """Let a device which is stopped, saves, or was given a whole stream run on.
 
         Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
+        Returns the state that comes of it.
         """
         state = self._state(slot)
-        if slot.migration is None or state not in (STOPPED, STOP_COPY, PRE_COPY):
+        if slot.migration is None or state not in (STOPPED, STOP_COPY, PRE_COPY, RESUMING):
             return state
         with suppress(OSError, ShortTransfer):
             slot.migration.set_state(RUNNING)

@@ -71,6 +71,16 @@ def stream(client: Client) -> list[bytes]:
 
 
 @pytest.fixture
+def live_stream(client: Client) -> list[bytes]:
+    """Save the device with pre-copy and let it run on; skips if it has nothing to say."""
+    saved = client.save_live()
+    client.migration.set_state(State.RUNNING)
+    if not saved:
+        pytest.skip("this device has no state to migrate")
+    return saved
+
+
+@pytest.fixture
 def iteration(client: Client, stream: list[bytes]) -> Buffer:
     """Enter stop-and-copy, begin the first iteration and read its data; skips if none comes."""
     assert stream

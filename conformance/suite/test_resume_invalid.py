@@ -8,7 +8,6 @@ import pytest
 
 from conformance.bench import Scratch
 from conformance.checks import expect_equal, expect_errno
-from conformance.fixtures import Side
 from conformance.migration.client import Client
 from conformance.migration.stream import corrupt, total
 from conformance.model.states import State
@@ -36,9 +35,9 @@ def test_empty(client: Client, stream: Stream, rng: random.Random, damage: Damag
 
 @pytest.mark.rule("resume.invalid")
 @pytest.mark.parametrize("damage", named(CUT))
-def test_cut(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
-    """Give a part of a stream: refused."""
-    part = damage(stream, rng)
+def test_cut(client: Client, live_stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Give a part of a save with pre-copy: refused."""
+    stream, part = live_stream, damage(live_stream, rng)
     if total(part) >= total(stream):
         pytest.skip(f"a stream of {total(stream)} bytes is too short to be cut this way")
     expect_not_resumed(client, part, did=f"give {total(part)} of {total(stream)} bytes")
@@ -53,14 +52,11 @@ def test_corrupt(client: Client, stream: Stream, rng: random.Random, damage: Dam
 
 @pytest.mark.rule("resume.invalid")
 @pytest.mark.parametrize("damage", named(REORDERED))
-def test_reordered(source: Side, rng: random.Random, damage: Damage) -> None:
+def test_reordered(client: Client, live_stream: Stream, rng: random.Random, damage: Damage) -> None:
     """Give the buffers of a save with pre-copy in the wrong order, or too many: refused."""
-    client = source.client()
-    stream = client.save_live()
-    source.migration.enter(State.RUNNING)
-    wrong = damage(stream, rng)
-    if wrong == stream:
-        pytest.skip(f"a stream of {len(stream)} buffers cannot be reordered")
+    wrong = damage(live_stream, rng)
+    if wrong == live_stream:
+        pytest.skip(f"a stream of {len(wrong)} buffers cannot be reordered")
     expect_not_resumed(client, wrong, did="give the buffers in the wrong order")
 
 

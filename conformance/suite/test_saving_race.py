@@ -17,11 +17,9 @@ from conformance.suite.conftest import Find
 from conformance.suite.race import Race, expect_fair
 from conformance.vfio.children import Child
 
-ROUNDS = 20
+ROUNDS = 10
 
 PARTIES: dict[str, dict[str, Any]] = {
-    "threads": {"threads": 3},
-    "processes": {"processes": 3},
     "threads-and-processes": {"threads": 2, "processes": 2},
     "forking-processes": {"processes": 2, "heirs": True},
     "dying-processes": {"processes": 3, "deaths": True},
