@@ -25,6 +25,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if arguments.command != "check" and rest:
         parser.error(f"the command {arguments.command} passes nothing on, so `--` has no meaning")
     arguments.pytest_arguments = rest
+    if getattr(arguments, "named", None):
+        arguments.device = arguments.named
     return arguments
 
 
@@ -99,8 +101,9 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="a device of kpatch/devices, or the path of a description (default: igb-vf)",
     )
-    # The same, for those who expect an option. Without it the argument above stays.
-    parser.add_argument("--device", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    # The same, for those who expect an option. Had it the same name as the argument, the default
+    # of that, which is seen later, would win.
+    parser.add_argument("--device", dest="named", metavar="DEVICE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--image", default="trixie", metavar="NAME", help="lab image (default: trixie)"
     )
