@@ -211,4 +211,6 @@ def _mistake(error: Mapping[str, Any]) -> str:
     if not error["loc"]:  # it is about several keys
         return str(error["msg"])
     key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{key} is missing"
     return f"{key} = {error['input']!r}: {error['msg']}"
