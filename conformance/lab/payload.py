@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,8 +24,21 @@ from kpatch import programs
 from kpatch.module import ModuleInfo
 from kpatch.sandbox import Sandbox
 
-HOST_ONLY = frozenset({"lab", "report", "tests", "__main__.py", "__pycache__"})
+HOST_ONLY = frozenset({"lab", "mutants", "report", "tests", "__main__.py", "__pycache__"})
 """Parts of the package that the guest has no use for."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One of several builds of a module, and what is asked of it.
+
+    Attributes:
+        name: Its name; that of its file in the payload.
+        tests: What pytest shall collect.
+    """
+
+    name: str
+    tests: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Job:
         tests: What pytest shall collect.
         pytest_args: Arguments for pytest beside those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.
+        trials: Builds of the module which are judged instead, one after another.
     """
 
     module: str
@@ -45,9 +59,16 @@ class Job:
     tests: Sequence[str]
     pytest_args: Sequence[str]
     quiet: float
+    trials: Sequence[Trial] = ()
 
 
-def write(target: Path, job: Job, kit: Path, modules: Path | None) -> None:
+def write(
+    target: Path,
+    job: Job,
+    kit: Path,
+    modules: Path | None,
+    trials: Mapping[str, Path] | None = None,
+) -> None:
     """Write the payload disk.
 
     Args:
@@ -55,6 +76,7 @@ def write(target: Path, job: Job, kit: Path, modules: Path | None) -> None:
         job: What to do.
         kit: Folder with the guest's part of the kit.
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
+        trials: The file of each trial of the job, by its name.
 
     Raises:
         PayloadError: It is larger than the disk.
@@ -65,6 +87,8 @@ def write(target: Path, job: Job, kit: Path, modules: Path | None) -> None:
             _add_folder(tar, kit, "kit")
             if modules:
                 _add_folder(tar, modules, "modules")
+            for name, path in (trials or {}).items():
+                _add_bytes(tar, f"trials/{name}.ko", path.read_bytes())
         length = file.tell()
         if length > PAYLOAD_SIZE:
             raise PayloadError(

@@ -67,6 +67,9 @@ class Agent:
         self._begin("payload")
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
+        if todo.get("trials"):
+            self._try_all(todo)
+            return
         if todo["module"]:
             self._put_in_place(todo["module"])
         if order["order"] == "shell":
@@ -79,6 +82,21 @@ class Agent:
             self._port.phase("tests-ended", str(status))
         if todo["module"]:
             self._take_away(todo["module"])
+
+    def _try_all(self, todo: dict[str, Any]) -> None:
+        """Judge several builds of a module one after another; none after one left a fault."""
+        for trial in todo["trials"]:
+            self._port.phase("trial", trial["name"])
+            module.replace(todo["module"], trial["name"])
+            self._put_in_place(todo["module"])
+            self._begin("tests")
+            suite.run(self._port, {**todo, "tests": trial["tests"]}, self._functions)
+            self._log.check("while the suite ran")
+            self._begin("unload")
+            functions.unbind(self._functions)
+            module.unload(todo["module"])
+            self._log.check("while the module was unloaded")
+            self._port.phase("trial-ended", trial["name"])
 
     def _put_in_place(self, name: str) -> None:
         self._begin("module")

@@ -17,12 +17,12 @@ def load(name: str) -> str:
         Failure: The kernel does not take it, or it registers no driver.
     """
     kmod = _kmod()
-    release = os.uname().release
-    tree = ROOT / "modules/lib/modules" / release
-    Path("/lib/modules").mkdir(exist_ok=True)
-    Path("/lib/modules", release).symlink_to(tree)  # where the suite's own tools look
+    place = Path("/lib/modules", os.uname().release)  # where the suite's own tools look
+    if not place.is_symlink():
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(_tree())
     try:
-        kmod.Kmod(os.fsencode(tree)).modprobe(name)
+        kmod.Kmod(os.fsencode(_tree())).modprobe(name)
     except kmod.error.KmodError as error:
         # Why, only the kernel's log tells: python-kmod loses the error number.
         raise Failure(f"the kernel does not take the module {name}: {error}") from error
@@ -30,6 +30,11 @@ def load(name: str) -> str:
     if not drivers:
         raise Failure(f"the module {name} was loaded but registers no PCI driver")
     return drivers[0].removeprefix("pci:")
+
+
+def replace(name: str, trial: str) -> None:
+    """Put another build of a module, one of the payload's trials, in the place of the last."""
+    (ROOT / "trials" / f"{trial}.ko").replace(_tree() / "updates" / f"{name}.ko")
 
 
 def unload(name: str) -> None:
@@ -44,6 +49,10 @@ def unload(name: str) -> None:
     except kmod.error.KmodError as error:
         users = Path("/sys/module", name, "refcnt").read_text().strip()
         raise Failure(f"the module {name} cannot be unloaded ({error}), users: {users}") from error
+
+
+def _tree() -> Path:
+    return ROOT / "modules/lib/modules" / os.uname().release
 
 
 def _kmod() -> Any:

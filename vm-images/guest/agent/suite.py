@@ -40,12 +40,14 @@ def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
     Raises:
         Failure: It was killed.
     """
+    _EVENTS.unlink(missing_ok=True)  # of the run before
     os.mkfifo(_EVENTS)
     events = os.open(_EVENTS, os.O_RDWR | os.O_NONBLOCK)
     child = os.fork()
     if child == 0:
         _be_pytest([*command(job, functions), "--vfio-events", str(_EVENTS)])
     _relay(port, events, child, job["quiet"])
+    os.close(events)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(OSError):
         port.send("output", text=_OUTPUT.read_text(errors="replace")[-_LONGEST_OUTPUT:])
