@@ -20,6 +20,7 @@ class Sweep:
     Attributes:
         kind: what fails.
         within: addresses of which one must be among the callers of the point.
+        depth: how many callers are looked at.
         step: 1 for every point, 2 for every other, ...
         errnos: how else than by ERRNO the call may end, because the kernel around the driver
             has errnos of its own for want of memory.
@@ -27,6 +28,7 @@ class Sweep:
 
     kind: str = faults.ALLOCATION
     within: tuple[int, int] | None = None
+    depth: int = 32
     step: int = 1
     errnos: tuple[int, ...] = ()
 
@@ -47,7 +49,7 @@ def expect_clean(
     __tracebackhide__ = True
     before = probe()
     tried = 0
-    with faults.points(sweep.kind, within=sweep.within):
+    with faults.points(sweep.kind, within=sweep.within, depth=sweep.depth):
         for attempt in faults.attempts(call, step=sweep.step):
             where = f"{did} while {sweep.kind} fails, its number {attempt.number}"
             _judge(attempt, (ERRNO[sweep.kind], *sweep.errnos), where)

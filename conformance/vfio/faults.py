@@ -66,11 +66,16 @@ def missing(directory: Path = DEBUG) -> str:
 
 @contextmanager
 def points(
-    kind: str, *, within: tuple[int, int] | None = None, directory: Path = DEBUG
+    kind: str,
+    *,
+    within: tuple[int, int] | None = None,
+    depth: int = 32,
+    directory: Path = DEBUG,
 ) -> Iterator[None]:
     """Within the block, let only points of one kind count: ALLOCATION or USER_COPY.
 
-    ``within`` is a range of kernel addresses, one of which must be among the callers.
+    ``within`` is a range of kernel addresses, one of which must be among the ``depth``
+    innermost callers; 32 is the most the kernel looks at.
     """
     before: dict[Path, str] = {}
     try:
@@ -79,6 +84,7 @@ def points(
             where = within if name in _POINTS[kind] else _NOWHERE
             if where:
                 wanted |= {"require-start": f"{where[0]:#x}", "require-end": f"{where[1]:#x}"}
+                wanted["stacktrace-depth"] = str(depth)
             for file, value in wanted.items():
                 path = directory / name / file
                 if path.exists():
