@@ -129,7 +129,8 @@ class Race:
         offset = window.region.offset + window.offset
         seed = f"{self._rng.random()} {number} {party}"
         fd = self.migration.device.fd
-        return Turn(self._board.address, party, seed, fd, offset, window.size, self._heirs)
+        signal = self._board.read(SIGNAL)
+        return Turn(self._board.address, signal, party, seed, fd, offset, window.size, self._heirs)
 
     def _call(self, turn: Turn, function: Callable[..., Account | None], *args: object) -> object:
         """Call a function in the party: here for a thread, there for a process."""

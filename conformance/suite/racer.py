@@ -37,10 +37,12 @@ def heir_slot(party: int) -> int:
 class Turn:
     """What a party is to do in one round.
 
-    ``fd`` and ``file_offset`` name one conflicting page; ``heirs`` says whether to fork.
+    ``fd`` and ``file_offset`` name one conflicting page; ``heirs`` says whether to fork;
+    ``signal`` is what the board said before the round, so that who comes late can tell.
     """
 
     board: int
+    signal: int
     party: int
     seed: str
     fd: int
@@ -64,6 +66,8 @@ def run(turn: Turn) -> Account:
     board, rng, account = Board(turn.board), random.Random(turn.seed), Account()  # noqa: S311
     limit = time.monotonic() + _PATIENCE
     while board.phase(SIGNAL) is not Phase.HELD:
+        if board.read(SIGNAL) != turn.signal:
+            return account  # the round is over: this machine is slow, or busy
         if time.monotonic() > limit:
             account.wrong.append("the race never began: a defect of the kit")
             return account
