@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from conformance import requirements
 from conformance.errors import ConformanceError, UnknownMachine
-from conformance.lab import dryrun, image, paths, run, selection, shell
+from conformance.lab import dryrun, image, mutants_command, paths, run, selection, shell
 from conformance.lab.arguments import parse
 from conformance.lab.definitions import image as image_definition
 from conformance.lab.definitions import images, machine_for, machines
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "image": _image,
         "list": _list,
         "devices": _devices,
+        "mutants": _mutants,
     }
     arguments = parse(sys.argv[1:] if argv is None else argv)
     level = logging.INFO if arguments.verbose else logging.WARNING
@@ -142,6 +143,10 @@ def _list(arguments: Namespace) -> int:
             for test in found:
                 print(f"    - {test}")
     return 0
+
+
+def _mutants(arguments: Namespace) -> int:
+    return mutants_command.run(arguments, lambda line: print(line, flush=True))
 
 
 def _devices(_arguments: Namespace) -> int:

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from conformance.lab import mutants_command
 from conformance.lab.prepare import QUIET
 
 
@@ -50,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     _check(one)
     _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
     _image(commands.add_parser("image", parents=[common], help="make lab images"))
+    mutants_command.add(
+        commands.add_parser(
+            "mutants", parents=[common], help="judge the suite by faulty drivers it must notice"
+        )
+    )
     one = commands.add_parser("list", parents=[common], help="list the rules and their tests")
     one.set_defaults(command="list")
     one = commands.add_parser("devices", parents=[common], help="list the devices")

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds faulty drivers, lets the suite judge each, and tells which it did not notice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance import requirements
+from conformance.errors import LabError
+from conformance.lab import mutants, mutants_report, paths, selection, trials
+from conformance.lab.mutants import EditError, Mutant
+from conformance.lab.mutants_build import Builder, Built
+from conformance.lab.mutants_judge import Judged, Verdict, failing, judge, unjudged
+from conformance.lab.prepare import Options, Prepared, look_up, prepare
+from conformance.lab.steps import Steps
+from conformance.lab.trials import Bench, Journal, Outcome, Trial
+from kpatch import device as devices
+from kpatch import render
+
+BASELINE = "driver-itself"
+"""Name of the trial of the driver without a defect."""
+
+JOURNAL = "trials.jsonl"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        mutants: The mutants.
+        image: Name of the image.
+        jobs: How many are built at a time.
+        quiet: Seconds without an event after which a guest counts as hung.
+        accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
+    """
+
+    mutants: Mapping[str, Mutant]
+    image: str
+    jobs: int
+    quiet: float
+    accelerator: str = ""
+
+
+def sample(every: Mapping[str, Mutant], number: int, seed: int) -> dict[str, Mutant]:
+    """Return some mutants, the same for the same seed, in their order."""
+    chosen = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    names = set(chosen.sample(sorted(every), min(number, len(every))))
+    return {name: one for name, one in every.items() if name in names}
+
+
+def run(wanted: Wanted, results: Path, say: Say) -> bool:
+    """Judge the suite by mutants.
+
+    Args:
+        wanted: Which.
+        results: Folder of the run; outcomes which are there already are not tried again.
+        say: Takes lines for the user.
+
+    Returns:
+        Whether each mutant was killed for its reason, and the driver itself passes.
+
+    Raises:
+        ConformanceError: The lab failed.
+        KpatchError: The driver does not build.
+    """
+    results = results.absolute()
+    bench, prepared = _bench(wanted, results, say)
+    judged, built = _build(wanted, prepared, say)
+    planned = _plan(wanted, built)
+    journal = Journal(results / JOURNAL)
+    progress = _Progress(wanted.mutants, journal, judged, len(planned), say)
+    left = [one for one in planned if not progress.take(journal.known(one))]
+    try:
+        trials.run(bench, left, progress.done)
+    finally:
+        every = [
+            judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)
+            for name, mutant in wanted.mutants.items()
+        ]
+        unfit = failing(progress.baseline) if progress.baseline else {}
+        mutants_report.write(results, every, unfit)
+    return _conclude(every, unfit, results, say)
+
+
+def _bench(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]:
+    options = Options(
+        device=mutants.DEVICE,
+        image=wanted.image,
+        quiet=wanted.quiet,
+        accelerator=wanted.accelerator,
+    )
+    request = look_up(options)
+    prepared = prepare(request, results, Steps(say))
+    if prepared is None or prepared.module is None:
+        raise LabError("Nothing was prepared.")
+    scratch = request.machine.scratch
+    return Bench(prepared.lab, prepared.module, results, scratch, wanted.quiet), prepared
+
+
+def _build(
+    wanted: Wanted, prepared: Prepared, say: Say
+) -> tuple[dict[str, Judged], dict[str, Built]]:
+    """Return the verdict on mutants that cannot be built, and the modules of all others."""
+    kernel = prepared.lab.kernel
+    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
+    sources = render.texts(devices.load(mutants.DEVICE), features)
+    broken: dict[str, Judged] = {}
+    edited: dict[str, dict[str, str]] = {BASELINE: sources}
+    for name, mutant in wanted.mutants.items():
+        try:
+            edited[name] = mutant.apply(sources)
+        except EditError as error:
+            broken[name] = unjudged(mutant, Verdict.BROKEN, str(error))
+    say(f"Building {len(edited)} drivers ...")
+    builder = Builder(kernel, prepared.lab.image.sandbox, wanted.jobs)
+    built = builder.build(edited, lambda _one: None)
+    if built[BASELINE].module is None:
+        raise LabError(f"The driver itself does not build: {built[BASELINE].problem}")
+    for name, one in built.items():
+        if one.module is None:
+            broken[name] = unjudged(wanted.mutants[name], Verdict.BROKEN, one.problem)
+    for judged in broken.values():
+        say(mutants_report.line(judged))
+    return broken, {name: one for name, one in built.items() if one.module}
+
+
+def _plan(wanted: Wanted, built: Mapping[str, Built]) -> list[Trial]:
+    """Return the trials: first the driver itself with all tests that any mutant needs."""
+    tests = selection.tests_by_rule()
+    asked = {
+        name: tuple(dict.fromkeys(test for rule in mutant.rules for test in tests.get(rule, ())))
+        for name, mutant in wanted.mutants.items()
+        if name in built
+    }
+    every = tuple(dict.fromkeys(test for some in asked.values() for test in some))
+    return [_trial(built[name], asked.get(name, every)) for name in (BASELINE, *asked)]
+
+
+def _trial(built: Built, tests: tuple[str, ...]) -> Trial:
+    assert built.module
+    return Trial(built.name, built.module, tests)
+
+
+class _Progress:
+    """Judges as outcomes come, and shows it."""
+
+    def __init__(
+        self,
+        wanted: Mapping[str, Mutant],
+        journal: Journal,
+        judged: dict[str, Judged],
+        number: int,
+        say: Say,
+    ) -> None:
+        self.baseline: Outcome | None = None
+        self._wanted = wanted
+        self._journal = journal
+        self._judged = judged
+        self._number = number
+        self._count = 0
+        self._say = say
+
+    def take(self, outcome: Outcome | None) -> bool:
+        """Take an outcome that is known from before, if it is."""
+        if outcome is None:
+            return False
+        self._judge(outcome)
+        return True
+
+    def done(self, outcome: Outcome) -> None:
+        """Take an outcome that has just come."""
+        self._journal.add(outcome)
+        self._judge(outcome)
+
+    def _judge(self, outcome: Outcome) -> None:
+        self._count += 1
+        where = f"[{self._count}/{self._number}]"
+        if outcome.name == BASELINE:
+            self.baseline = outcome
+            if outcome.end != trials.DONE:
+                raise LabError(f"The suite did not get through without a defect: {outcome.detail}")
+            self._say(f"{where} the driver itself: {len(failing(outcome))} tests fail")
+            for name, why in failing(outcome).items():
+                self._say(f"  {name}: {why.splitlines()[0] if why else ''}")
+            return
+        assert self.baseline
+        verdict = judge(self._wanted[outcome.name], outcome, self.baseline)
+        self._judged[outcome.name] = verdict
+        self._say(f"{where} {mutants_report.line(verdict)}")
+
+
+def _conclude(every: Sequence[Judged], unfit: Mapping[str, str], results: Path, say: Say) -> bool:
+    for text in mutants_report.matrix(every):
+        say(text)
+    say("")
+    bad = [one for one in every if one.verdict is not Verdict.KILLED]
+    shown = ", ".join(f"{count} {name}" for name, count in mutants_report.counts(every).items())
+    say(f"{len(every)} mutants: {shown}; the matrix is in {results / mutants_report.MARKDOWN}")
+    for one in bad:
+        say(f"  {mutants_report.line(one)}")
+    if unfit:
+        say(f"{len(unfit)} tests fail with the driver itself, so no mutant was killed by them.")
+    return not bad and not unfit
+
+
+def check(known: Mapping[str, requirements.Requirement]) -> list[str]:
+    """Return what is missing: MUST rules without a test, or without a mutant that shows one."""
+    tests = selection.rules_by_test()
+    tested = {rule for rules in tests.values() for rule in rules}
+    shown = mutants.by_rule(mutants.load(known))
+    exempt = mutants.load_exempt(known)
+    missing = [f"{test} names no rule" for test, rules in tests.items() if not rules]
+    for rule in known.values():
+        if rule.level != "MUST":
+            continue
+        if rule.id not in tested:
+            missing.append(f"{rule.id} has no test")
+        if rule.id not in shown and rule.id not in exempt:
+            missing.append(f"{rule.id} has no mutant, and {mutants.EXEMPT} does not say why")
+        if rule.id in shown and rule.id in exempt:
+            missing.append(f"{rule.id} has a mutant, so {mutants.EXEMPT} is wrong about it")
+    return missing
