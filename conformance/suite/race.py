@@ -172,7 +172,7 @@ class Race:
         before = self._words()
         refused = attempt(self.migration, self._rng.choice((State.PRE_COPY, State.STOP_AND_COPY)))
         same = before == self._words()
-        free = len(self._certain(Phase.FREE)) == 2 * self._parties
+        free = all(Phase(word & 3) is Phase.FREE for word in before)
         self._board.write(SAVING, Phase.FREE if refused else Phase.HELD)
         self.tally.refused += bool(refused)
         self.tally.accepted += not refused
