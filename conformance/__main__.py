@@ -16,7 +16,17 @@ from collections.abc import Sequence
 
 from conformance import requirements
 from conformance.errors import ConformanceError, UnknownMachine
-from conformance.lab import dryrun, image, mutants_command, paths, run, selection, shell
+from conformance.lab import (
+    dryrun,
+    image,
+    mutants,
+    mutants_command,
+    paths,
+    run,
+    selection,
+    shell,
+    tracing,
+)
 from conformance.lab.arguments import parse
 from conformance.lab.definitions import image as image_definition
 from conformance.lab.definitions import images, machine_for, machines
@@ -134,14 +144,23 @@ def _image(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace) -> int:
-    tests = selection.tests_by_rule()
-    for rule in requirements.load().values():
-        found = tests.get(rule.id, [])
-        print(f"{rule.id}  {rule.level}  {','.join(rule.sources)}  tests: {len(found)}")
+    rules = requirements.load()
+    every, exempt = mutants.load(rules), mutants.load_exempt(rules)
+    for one in tracing.trace(rules, selection.tests_by_rule(), every, exempt):
+        rule = one.rule
+        shown = ", ".join(one.mutants) or ("no mutant" if rule.level == "MUST" else "-")
+        print(
+            f"{rule.id}  {rule.level}  {','.join(rule.sources)}  tests: {len(one.tests)}  "
+            f"mutants: {shown}"
+        )
         if arguments.verbose:
             print(textwrap.fill(rule.text, 96, initial_indent="    ", subsequent_indent="    "))
-            for test in found:
+            if one.exempt:
+                print(textwrap.indent(textwrap.fill(f"No mutant: {one.exempt}", 92), "    "))
+            for test in one.tests:
                 print(f"    - {test}")
+            for name in one.mutants:
+                print(f"    * {name}: {every[name].defect}")
     return 0
 
 

@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
             "mutants", parents=[common], help="judge the suite by faulty drivers it must notice"
         )
     )
-    one = commands.add_parser("list", parents=[common], help="list the rules and their tests")
+    one = commands.add_parser(
+        "list", parents=[common], help="list the rules, their tests and mutants"
+    )
     one.set_defaults(command="list")
     one = commands.add_parser("devices", parents=[common], help="list the devices")
     one.set_defaults(command="devices")

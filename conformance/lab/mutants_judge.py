@@ -85,4 +85,4 @@ def _verdict(killed: bool, lost: bool) -> Verdict:
 
 def unjudged(mutant: Mutant, verdict: Verdict, detail: str = "") -> Judged:
     """Return the verdict on a mutant that was not tried."""
-    return Judged(mutant, verdict, {rule: () for rule in mutant.rules}, detail=detail)
+    return Judged(mutant, verdict, dict.fromkeys(mutant.rules, ()), detail=detail)

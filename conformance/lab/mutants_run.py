@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance import requirements
 from conformance.errors import LabError
 from conformance.lab import mutants, mutants_report, paths, selection, trials
 from conformance.lab.mutants import EditError, Mutant
@@ -207,22 +206,3 @@ def _conclude(every: Sequence[Judged], unfit: Mapping[str, str], results: Path, 
     if unfit:
         say(f"{len(unfit)} tests fail with the driver itself, so no mutant was killed by them.")
     return not bad and not unfit
-
-
-def check(known: Mapping[str, requirements.Requirement]) -> list[str]:
-    """Return what is missing: MUST rules without a test, or without a mutant that shows one."""
-    tests = selection.rules_by_test()
-    tested = {rule for rules in tests.values() for rule in rules}
-    shown = mutants.by_rule(mutants.load(known))
-    exempt = mutants.load_exempt(known)
-    missing = [f"{test} names no rule" for test, rules in tests.items() if not rules]
-    for rule in known.values():
-        if rule.level != "MUST":
-            continue
-        if rule.id not in tested:
-            missing.append(f"{rule.id} has no test")
-        if rule.id not in shown and rule.id not in exempt:
-            missing.append(f"{rule.id} has no mutant, and {mutants.EXEMPT} does not say why")
-        if rule.id in shown and rule.id in exempt:
-            missing.append(f"{rule.id} has a mutant, so {mutants.EXEMPT} is wrong about it")
-    return missing
