@@ -6,11 +6,8 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-_TAINTED: Final = Path("/proc/sys/kernel/tainted")
 
 #: What the first line of a report looks like. Each pattern names the story it is from.
 _REPORTS: Final = re.compile(
@@ -138,12 +135,24 @@ def reports(records: Iterable[Record]) -> list[str]:
     return [record.text for record in records if _REPORTS.search(record.text)]
 
 
-def taint(path: Path = _TAINTED) -> int:
-    """Return the taint flags, 0 where they cannot be read."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0
+class Taint:
+    """The taint flags, from a file that stays open: they are asked for several times a test."""
+
+    def __init__(self, path: str = "/proc/sys/kernel/tainted") -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def read(self) -> int:
+        """Return the flags, 0 where they cannot be read."""
+        return int(os.pread(self._fd, 32, 0) or b"0") if self._fd >= 0 else 0
+
+    def close(self) -> None:
+        """Close it. Does nothing the second time."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def taint_words(flags: int) -> list[str]:

@@ -2,6 +2,7 @@
 """The verdict on one test, out of the reports of its three phases."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any, Self
 
 import pytest
@@ -39,7 +40,9 @@ def failure_of(
         return None
     error = call.excinfo.value
     entries = call.excinfo.traceback
-    entry = next((e for e in reversed(entries) if e.path == item.path), entries[-1])
+    # By name: a file that was compiled elsewhere has another path in its code.
+    ours = (e for e in reversed(entries) if PurePath(e.path).name == item.path.name)
+    entry = next(ours, entries[-1])
     where = f"{entry.path}:{entry.lineno + 1}"
     if isinstance(error, RequirementFailed):
         return Failure(error.rule, error.did, error.expected, error.actual, str(error), where)

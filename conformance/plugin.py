@@ -15,7 +15,7 @@ import pytest
 from conformance import checks
 from conformance.bench import BENCH, OBSERVED, Bench, ScratchPlace, Settings, new_seed
 from conformance.events import Events
-from conformance.klog import KernelLog, reports, taint, taint_words
+from conformance.klog import KernelLog, Taint, reports, taint_words
 from conformance.outcome import Failure, Tally, failure_of
 from conformance.vfio import sysfs, trace
 from conformance.vfio.errors import SysfsError
@@ -127,7 +127,8 @@ class Session:
         self.settings = settings
         self.events = Events(config.getoption("--vfio-events"))
         self.log = KernelLog()
-        self.taint = taint()
+        self.flags = Taint()
+        self.taint = self.flags.read()
         self.tally = Tally()
         self.started = time.monotonic()
 
@@ -233,13 +234,14 @@ class Session:
         """Close what is open."""
         self.events.close()
         self.log.close()
+        self.flags.close()
 
     def _look_at_kernel(self) -> list[str]:
         """Return reports and new taint since the last look; all lines go to the tally."""
         records = self.log.read()
         self.tally.klog += [record.text for record in records]
         found = reports(records)
-        now = taint()
+        now = self.flags.read()
         if new := now & ~self.taint:
             found += [f"new taint: {word}" for word in taint_words(new)]
         self.taint |= now

@@ -62,10 +62,16 @@ class FakeLog:
         pass
 
 
-class Taint:
+class FakeTaint:
     """Stands for the taint flags; 12288 is what a module of ours gives."""
 
     flags = 12288
+
+    def read(self) -> int:
+        return self.flags
+
+    def close(self) -> None:
+        pass
 
 
 class Inner:
@@ -111,8 +117,8 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     monkeypatch.setattr(plugin, "_identity", identity)
     monkeypatch.setattr(plugin, "_catalogue", lambda: CATALOGUE)
     monkeypatch.setattr(plugin, "KernelLog", FakeLog)
-    monkeypatch.setattr(plugin, "taint", lambda: Taint.flags)
-    monkeypatch.setattr(Taint, "flags", 12288)
+    monkeypatch.setattr(plugin, "Taint", FakeTaint)
+    monkeypatch.setattr(FakeTaint, "flags", 12288)
     return Inner(pytester)
 
 
@@ -353,7 +359,7 @@ def test_new_taint_fails_the_test_old_taint_does_not(inner: Inner) -> None:
         """
 @rule("state.default")
 def test_one():
-    test_plugin.Taint.flags |= 1 << 9
+    test_plugin.FakeTaint.flags |= 1 << 9
 
 @rule("state.default")
 def test_two():

@@ -40,6 +40,8 @@ def _is_device(path: str) -> bool:
 
 def parse(text: str) -> list[Vma]:
     """Return the vmas of VFIO devices among the lines of a ``maps`` file."""
+    if _MARK not in text:
+        return []
     matches = (_LINE.match(line) for line in text.splitlines() if _MARK in line)
     return [
         Vma(int(m["start"], 16), int(m["end"], 16), int(m["offset"], 16), m["perms"])
