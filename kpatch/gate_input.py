@@ -109,7 +109,7 @@ def parse(path: Path) -> Patch:
     subject = re.sub(r"^(?:\s*\[[^]]*\])+\s*|^Re:\s*", "", subject).strip()
     payload = message.get_payload(decode=True)
     text = payload.decode("utf-8", errors="replace") if isinstance(payload, bytes) else ""
-    text = text.replace("\r\n", "\n")
+    text = "\n" + text.replace("\r\n", "\n")  # a message without text begins with the dashes
     body, _, rest = text.partition("\n---\n")
     start = _DIFF.search(text)
     if not rest or (start and start.start() < len(body)):

@@ -114,7 +114,7 @@ class Repository:
         Raises:
             SeriesError: There is no change.
         """
-        self.run("add", "--all", "--force", ".")
+        self.run("add", "--all", "--force", "--sparse", ".")
         if self.run("diff", "--cached", "--quiet", check=False).returncode == 0:
             raise SeriesError(
                 f"The patch {message.splitlines()[0]!r} would be empty: the tree already has "
