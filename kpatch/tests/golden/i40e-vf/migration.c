@@ -20,9 +20,10 @@
  * takes one ahead of the state, from a source that has something to say in
  * pre-copy.
  * The state frame comes last. Its payload is the id of the register layout,
- * 4 bytes, and one 4-byte value for each register in the order of
+ * flags, both 4 bytes, and one 4-byte value for each register in the order of
  * i40e_vf_registers. Both driver and description can change, so a layout id
- * other than our own is refused.
+ * other than our own is refused. A flag says that an identity frame was taken by
+ * the user, so that the loss of it shows.
  *
  * Nothing of a stream is applied before all of it was checked.
  */
@@ -64,8 +65,12 @@ struct i40e_vf_frame {
 	__le32 crc;
 };
 
+/* Flags of the state frame */
+#define I40E_VF_AFTER_IDENTITY	BIT(0)
+
 struct i40e_vf_state {
 	__le32 layout;
+	__le32 flags;
 	__le32 values[I40E_VF_NR_VALUES];
 };
 
@@ -370,7 +375,7 @@ static void i40e_vf_seal_frame(struct i40e_vf_device *xdev, enum i40e_vf_frame_t
 	mig->length = sizeof(*frame) + length;
 }
 
-static void i40e_vf_save_state(struct i40e_vf_device *xdev)
+static void i40e_vf_save_state(struct i40e_vf_device *xdev, u32 flags)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
 	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)mig->stream;
@@ -379,6 +384,7 @@ static void i40e_vf_save_state(struct i40e_vf_device *xdev)
 
 	i40e_vf_for_each(xdev, i40e_vf_save);
 	state->layout = cpu_to_le32(I40E_VF_LAYOUT_ID);
+	state->flags = cpu_to_le32(flags);
 	for (i = 0; i < I40E_VF_NR_VALUES; i++)
 		state->values[i] = cpu_to_le32(mig->values[i]);
 	i40e_vf_seal_frame(xdev, I40E_VF_FRAME_STATE, sizeof(*state));
@@ -408,11 +414,13 @@ static int i40e_vf_parse_stream(struct i40e_vf_device *xdev)
 	const struct i40e_vf_frame *frame = (const struct i40e_vf_frame *)mig->stream;
 	const struct i40e_vf_state *state;
 	size_t room = mig->length;
+	u32 flags = 0;
 	u32 i;
 
 	if (!i40e_vf_frame_valid(xdev, frame, room))
 		return -EINVAL;
 	if (frame->type == cpu_to_le16(I40E_VF_FRAME_IDENTITY) && !frame->length) {
+		flags = I40E_VF_AFTER_IDENTITY;
 		room -= sizeof(*frame);
 		frame++;
 		if (!i40e_vf_frame_valid(xdev, frame, room))
@@ -423,7 +431,8 @@ static int i40e_vf_parse_stream(struct i40e_vf_device *xdev)
 	if (frame->type != cpu_to_le16(I40E_VF_FRAME_STATE) ||
 	    le32_to_cpu(frame->length) != sizeof(*state) ||
 	    room != sizeof(*frame) + sizeof(*state) ||
-	    state->layout != cpu_to_le32(I40E_VF_LAYOUT_ID))
+	    state->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
 		return -EINVAL;
 
 	for (i = 0; i < I40E_VF_NR_VALUES; i++)
@@ -444,6 +453,7 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 	struct i40e_vf_migration *mig = &xdev->migration;
 	const u32 cleared = mig->state & ~next;
 	const u32 set = next & ~mig->state;
+	u32 flags = 0;
 	int ret;
 
 	lockdep_assert_held(&mig->lock);
@@ -481,7 +491,7 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 
 	i40e_vf_drop_stream(mig);
 	if (next == I40E_VF_STATE_STOP_COPY)
-		i40e_vf_save_state(xdev);
+		i40e_vf_save_state(xdev, flags);
 
 	if (set & VFIO_DEVICE_STATE_V1_RUNNING)
 		i40e_vf_for_each(xdev, i40e_vf_start);

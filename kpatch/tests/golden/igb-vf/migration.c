@@ -19,9 +19,10 @@
  * An identity frame has no payload. One is offered in pre-copy, so that a
  * destination which the stream does not suit is found before the source stops.
  * The state frame comes last. Its payload is the id of the register layout,
- * 4 bytes, and one 4-byte value for each register in the order of
+ * flags, both 4 bytes, and one 4-byte value for each register in the order of
  * igb_vf_registers. Both driver and description can change, so a layout id
- * other than our own is refused.
+ * other than our own is refused. A flag says that an identity frame was taken by
+ * the user, so that the loss of it shows.
  *
  * Nothing of a stream is applied before all of it was checked.
  */
@@ -63,8 +64,12 @@ struct igb_vf_frame {
 	__le32 crc;
 };
 
+/* Flags of the state frame */
+#define IGB_VF_AFTER_IDENTITY	BIT(0)
+
 struct igb_vf_state {
 	__le32 layout;
+	__le32 flags;
 	__le32 values[IGB_VF_NR_VALUES];
 };
 
@@ -405,7 +410,7 @@ static void igb_vf_seal_frame(struct igb_vf_device *xdev, enum igb_vf_frame_type
 	mig->length = sizeof(*frame) + length;
 }
 
-static void igb_vf_save_state(struct igb_vf_device *xdev)
+static void igb_vf_save_state(struct igb_vf_device *xdev, u32 flags)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
 	struct igb_vf_frame *frame = (struct igb_vf_frame *)mig->stream;
@@ -414,6 +419,7 @@ static void igb_vf_save_state(struct igb_vf_device *xdev)
 
 	igb_vf_for_each(xdev, igb_vf_save);
 	state->layout = cpu_to_le32(IGB_VF_LAYOUT_ID);
+	state->flags = cpu_to_le32(flags);
 	for (i = 0; i < IGB_VF_NR_VALUES; i++)
 		state->values[i] = cpu_to_le32(mig->values[i]);
 	igb_vf_seal_frame(xdev, IGB_VF_FRAME_STATE, sizeof(*state));
@@ -443,11 +449,13 @@ static int igb_vf_parse_stream(struct igb_vf_device *xdev)
 	const struct igb_vf_frame *frame = (const struct igb_vf_frame *)mig->stream;
 	const struct igb_vf_state *state;
 	size_t room = mig->length;
+	u32 flags = 0;
 	u32 i;
 
 	if (!igb_vf_frame_valid(xdev, frame, room))
 		return -EINVAL;
 	if (frame->type == cpu_to_le16(IGB_VF_FRAME_IDENTITY) && !frame->length) {
+		flags = IGB_VF_AFTER_IDENTITY;
 		room -= sizeof(*frame);
 		frame++;
 		if (!igb_vf_frame_valid(xdev, frame, room))
@@ -458,7 +466,8 @@ static int igb_vf_parse_stream(struct igb_vf_device *xdev)
 	if (frame->type != cpu_to_le16(IGB_VF_FRAME_STATE) ||
 	    le32_to_cpu(frame->length) != sizeof(*state) ||
 	    room != sizeof(*frame) + sizeof(*state) ||
-	    state->layout != cpu_to_le32(IGB_VF_LAYOUT_ID))
+	    state->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
 		return -EINVAL;
 
 	for (i = 0; i < IGB_VF_NR_VALUES; i++)
@@ -479,6 +488,7 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 	struct igb_vf_migration *mig = &xdev->migration;
 	const u32 cleared = mig->state & ~next;
 	const u32 set = next & ~mig->state;
+	u32 flags = 0;
 	int ret;
 
 	lockdep_assert_held(&mig->lock);
@@ -514,9 +524,11 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
 		igb_vf_for_each(xdev, igb_vf_restore);
 
+	if (mig->state == IGB_VF_STATE_PRE_COPY && mig->position)
+		flags = IGB_VF_AFTER_IDENTITY;
 	igb_vf_drop_stream(mig);
 	if (next == IGB_VF_STATE_STOP_COPY)
-		igb_vf_save_state(xdev);
+		igb_vf_save_state(xdev, flags);
 	else if (next == IGB_VF_STATE_PRE_COPY)
 		igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, 0);
 
