@@ -14,7 +14,29 @@ from conformance.migration.stream import Stream
 
 #: No device of this kind has more state than this; a longer stream never ends.
 MOST_BYTES: Final = 1 << 28
-MOST_CHUNKS: Final = 1 << 16
+#: So many iterations in which pending_bytes was never less than before: a stream without end.
+MOST_STALLED: Final = 1 << 12
+
+
+class Progress:
+    """Watches pending_bytes over the iterations of a save, for a device that never ends."""
+
+    def __init__(self) -> None:
+        self._least: int | None = None
+        self._stalled = 0
+        self._taken = 0
+
+    def note(self, pending: int, size: int) -> None:
+        """Count an iteration; raises :class:`EndlessStream`."""
+        self._taken += size
+        if self._least is None or pending < self._least:
+            self._least, self._stalled = pending, 0
+        self._stalled += 1
+        if self._stalled > MOST_STALLED or self._taken > MOST_BYTES:
+            raise EndlessStream(
+                f"after {self._taken} bytes pending_bytes is not 0, and for {self._stalled} "
+                f"iterations it was not less than {self._least}"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,17 +91,13 @@ class Client:
         Raises :class:`EndlessStream` if that does not happen.
         """
         stream: Stream = []
-        taken = 0
+        progress = Progress()
         with self.moving() as move:
             while buffer := self.read_buffer(move):
                 if not buffer.size:
                     break
                 stream.append(buffer.data)
-                taken += buffer.size
-                if taken > MOST_BYTES or len(stream) > MOST_CHUNKS:
-                    raise EndlessStream(
-                        f"{len(stream)} chunks of {taken} bytes in all, and pending_bytes is not 0"
-                    )
+                progress.note(buffer.pending, buffer.size)
         return stream
 
     def room(self) -> tuple[int, int]:

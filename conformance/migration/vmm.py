@@ -7,8 +7,8 @@ The data section stays mapped from start to end where it can be mapped.
 
 from contextlib import ExitStack
 
-from conformance.migration.client import MOST_BYTES, Buffer, Client
-from conformance.migration.errors import EndlessStream, MoverUnusable, StateError
+from conformance.migration.client import Buffer, Client, Progress
+from conformance.migration.errors import MoverUnusable, StateError
 from conformance.migration.movers import Mover, mover
 from conformance.migration.region import MigrationRegion
 from conformance.migration.states import (
@@ -66,12 +66,12 @@ class Vmm:
     def iterate(self, limit: int | None = None) -> Stream:
         """Take buffers while something pends, ``limit`` at most, and return their data."""
         taken: Stream = []
+        progress = Progress()
         while limit is None or len(taken) < limit:
             if not (buffer := self._buffer()) or not buffer.size:
                 break
             taken.append(buffer.data)
-            if sum(map(len, taken)) > MOST_BYTES:
-                raise EndlessStream(f"{len(taken)} buffers, and pending_bytes is not 0")
+            progress.note(buffer.pending, buffer.size)
         self.stream += taken
         return taken
 

@@ -36,7 +36,7 @@ from conformance.vfio.children import Child
 from conformance.vfio.errors import ChildDied
 from conformance.vfio.maps import mapped_areas
 
-_WRITES: Final = 6
+_WRITES: Final = 5
 
 
 @dataclass

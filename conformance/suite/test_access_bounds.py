@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Accesses at and past the end of the region, and whether an access moves all its bytes."""
 
+from collections.abc import Callable
+
 import pytest
 
 from conformance.checks import expect_equal, expect_errno, expect_true, fail
@@ -11,27 +13,38 @@ from conformance.model.states import State
 from conformance.suite.cases import named
 from conformance.vfio.mapping import anonymous
 
-#: Reads past the end: (bytes past it, bytes to read). A region of vfio-pci has 2^40 of offsets.
-PAST = {
-    "at-the-end": (0, 4),
-    "one-past": (1, 1),
-    "a-page-past": (PAGE, 8),
-    "far-past": (1 << 39, 8),
-    "into-the-next-region": ((1 << 40) - PAGE, 2 * PAGE),
-    "at-the-largest-offset": (1 << 63, 8),
+
+def _room_after(migration: MigrationRegion) -> int:
+    """Return how many offsets lie between the region's begin and the next region's, if any."""
+    begin = migration.region.offset
+    others = [region.offset - begin for region in migration.device.regions]
+    return min((other for other in others if other > 0), default=1 << 40)
+
+
+#: Where to read, from the size of the region and the offsets up to the next; how many bytes.
+PAST: dict[str, tuple[Callable[[int, int], int], int]] = {
+    "at-the-end": (lambda size, _: size, 4),
+    "one-past": (lambda size, _: size + 1, 1),
+    "a-page-past": (lambda size, _: size + PAGE, 8),
+    "far-past": (lambda _, room: room // 2, 8),
+    "into-the-next-region": (lambda _, room: room - PAGE, 2 * PAGE),
+    "at-the-largest-offset": (lambda *_: 1 << 63, 8),
 }
 
 
 @pytest.mark.rule("access.past-end")
-@pytest.mark.parametrize(("distance", "size"), named(PAST))
-def test_read_past_the_end(migration: MigrationRegion, distance: int, size: int) -> None:
+@pytest.mark.parametrize(("place", "size"), named(PAST))
+def test_read_past_the_end(
+    migration: MigrationRegion, place: Callable[[int, int], int], size: int
+) -> None:
     """Read at the end of the region and far past it: an error, or no bytes."""
-    at = min(migration.size + distance, (1 << 63) - 1 - migration.region.offset - size)
+    largest = (1 << 63) - 1 - migration.region.offset - size
+    at = min(place(migration.size, _room_after(migration)), largest)
     try:
         data = migration.region.read(at, size)
     except OSError:
         data = b""
-    expect_equal(data, b"", did=f"read {size} bytes at {at:#x}, {distance:#x} past the end")
+    expect_equal(data, b"", did=f"read {size} bytes at {at:#x} of {migration.size:#x}")
     expect_equal(migration.state, State.RUNNING, did="read device_state after that")
 
 
@@ -91,9 +104,9 @@ def test_mapping_cannot_grow(migration: MigrationRegion) -> None:
     last = migration.data_areas[-1]
     with (
         migration.region.map_area(last) as mapping,
-        expect_errno(did="grow a mapping by a page") as call,
+        expect_errno(did="grow a mapping past the end of the region") as call,
     ):
-        call.result = mapping.mremap(0, last.size, last.size + PAGE)
+        call.result = mapping.mremap(0, last.size, migration.size - last.offset + PAGE)
 
 
 @pytest.mark.rule("access.whole")

@@ -17,6 +17,7 @@ from conformance.model.states import State
 from conformance.suite.cases import by_state, named
 from conformance.suite.conftest import Reach
 from conformance.suite.registers import registers_of
+from conformance.suite.sparing import sparing_mover
 from conformance.suite.steps import (
     Announced,
     expect_whole,
@@ -132,7 +133,7 @@ def test_window_is_stable(migration: MigrationRegion, iteration: Buffer) -> None
 @pytest.mark.parametrize("how", ["bulk", "u64", "u8"])
 def test_data_is_stable(migration: MigrationRegion, iteration: Buffer, how: str) -> None:
     """Read the data of an iteration three times: the same bytes."""
-    with mover(migration, how) as move:
+    with sparing_mover(migration, how) as move:
         again = [move.read(iteration.offset, iteration.size) for _ in range(2)]
     expect_equal(again, [iteration.data] * 2, did=f"read the data again, {how}")
 
@@ -265,7 +266,7 @@ def test_width_free(reach: Reach, how: str, state: State) -> None:
     migration = reach(state)
     if how == "mmap" and not migration.data_areas:
         pytest.skip("no part of the data section can be mapped")
-    with mover(migration, "bulk") as bulk, mover(migration, how) as other:
+    with mover(migration, "bulk") as bulk, sparing_mover(migration, how) as other:
         for window in windows(migration):
             data = bulk.read(window.offset, window.size)
             expect_equal(other.read(window.offset, window.size), data, did=f"read data, {how}")

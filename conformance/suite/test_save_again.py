@@ -39,13 +39,12 @@ HALF_DONE = {"entered": _enter, "in-an-iteration": _begin, "all-taken": _take_al
 @pytest.mark.parametrize("begin", named(HALF_DONE))
 @pytest.mark.parametrize("state", [2, 3])
 def test_fresh_after_giving_up(
-    client: Client, stream: Stream, state: int, begin: Callable[[Client, State], None]
+    client: Client, state: int, begin: Callable[[Client, State], None]
 ) -> None:
-    """Give a save up, save again: as many buffers as ever, and the stream is whole."""
+    """Give a save up, save again: the stream is whole."""
     begin(client, State(state))
     client.migration.enter(State.RUNNING)
     again = save_and_run(client)
-    expect_equal(list(map(len, again)), list(map(len, stream)), did="save again: buffer sizes")
     expect_whole(client, again, did=f"give a save up in state {state}, save again")
 
 

@@ -148,13 +148,12 @@ def test_registers_stay(
 
 
 @pytest.mark.rule("saving.refuse-pure")
-def test_save_after_a_refusal(client: Client, stream: list[bytes], window: Find) -> None:
-    """Be refused, unmap, save: the stream is whole, and no longer than without."""
+def test_save_after_a_refusal(client: Client, window: Find) -> None:
+    """Be refused, unmap, save: the stream is whole."""
     with window("C").map():
         expect_refused(client.migration, State.PRE_COPY, EBUSY)
         expect_refused(client.migration, State.STOP_AND_COPY, EBUSY)
     again = save_and_run(client)
-    expect_equal(list(map(len, again)), list(map(len, stream)), did="save after it: buffer sizes")
     expect_whole(client, again, did="be refused, unmap, save")
 
 

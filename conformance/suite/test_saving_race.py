@@ -17,7 +17,7 @@ from conformance.suite.conftest import Find
 from conformance.suite.race import Race, expect_fair
 from conformance.vfio.children import Child
 
-ROUNDS = 10
+ROUNDS = 8
 
 PARTIES: dict[str, dict[str, Any]] = {
     "threads-and-processes": {"threads": 2, "processes": 2},

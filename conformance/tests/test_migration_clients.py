@@ -177,7 +177,7 @@ def test_a_window_in_the_struct(device: FakeDevice, migration: MigrationRegion) 
         client.room()
 
 
-@pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_CHUNKS"])
+@pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_STALLED"])
 def test_a_stream_without_an_end(
     limit: str, device: FakeDevice, migration: MigrationRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
