@@ -26,6 +26,7 @@ from conformance.lab import (
     selection,
     shell,
     tracing,
+    variants_command,
 )
 from conformance.lab.arguments import parse
 from conformance.lab.definitions import image as image_definition
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list": _list,
         "devices": _devices,
         "mutants": _mutants,
+        "variants": _variants,
     }
     arguments = parse(sys.argv[1:] if argv is None else argv)
     level = logging.INFO if arguments.verbose else logging.WARNING
@@ -166,6 +168,10 @@ def _list(arguments: Namespace) -> int:
 
 def _mutants(arguments: Namespace) -> int:
     return mutants_command.run(arguments, lambda line: print(line, flush=True))
+
+
+def _variants(arguments: Namespace) -> int:
+    return variants_command.execute(arguments, sys.stdout, lambda line: print(line, flush=True))
 
 
 def _devices(_arguments: Namespace) -> int:

@@ -28,7 +28,7 @@ class Form:
     Attributes:
         intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
         migration: With the migration region.
-        saving: With the saving layout, and the refusal to enter _SAVING.
+        saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
     """
 
     intree: bool = False
@@ -87,23 +87,23 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
 
 def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
     """Return what depends on where the driver lives."""
+    saving = form.saving and any(bar.trapped_while_saving for bar in device.bars)
+    core_info = "vfio_pci_ioctl_get_region_info"
     found: dict[str, Any] = {
         "intree": form.intree,
         "migration": form.migration,
-        "saving": form.saving,
+        "saving": saving,
         "iomap": "compat_vfio_pci_iomap",
         "core_region_info": "compat_vfio_pci_get_region_info",
         "region_ioctl": "compat_vfio_pci_ioctl",
-        "region_info": f"{device.prefix}_get_region_info",
+        "region_info": f"{device.prefix}_get_region_info" if saving else core_info,
         "storage": "static inline",  # in a header
     }
     if form.intree:
-        core = "vfio_pci_ioctl_get_region_info"
         own = f"{device.prefix}_bar_info"
         found["iomap"] = "vfio_pci_core_get_iomap"
-        found["core_region_info"] = core if features.get_region_info_caps else own
+        found["core_region_info"] = core_info if features.get_region_info_caps else own
         found["region_ioctl"] = f"{device.prefix}_region_ioctl"
-        found["region_info"] = found["region_info"] if form.saving else core
         found["storage"] = "static"
     return found
 

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.lab import mutants_command
+from conformance.lab import mutants_command, variants_command
 from conformance.lab.prepare import QUIET
 
 
@@ -54,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     mutants_command.add(
         commands.add_parser(
             "mutants", parents=[common], help="judge the suite by faulty drivers it must notice"
+        )
+    )
+    variants_command.add(
+        commands.add_parser(
+            "variants", parents=[common], help="judge the suite by good drivers it must pass"
         )
     )
     one = commands.add_parser(

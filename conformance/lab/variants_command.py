@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``variants``: the suite must pass on each driver that conforms, whatever it does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from conformance.lab import paths, run, variants
+from conformance.lab.prepare import Options, look_up
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.set_defaults(command="variants")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all without one")
+    parser.add_argument("--list", action="store_true", help="list variants, and do nothing")
+    parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
+    parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
+    parser.add_argument(
+        *("--results", "-o"),
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder which gets a folder for each run (default: ./results)",
+    )
+    parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
+
+
+def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], None]) -> int:
+    """Do what the command says.
+
+    Returns:
+        0 if the suite passes on all; else the exit code of the first that it does not pass on.
+
+    Raises:
+        UsageError: There is no such variant.
+        KpatchError: A variant has mistakes.
+        ReportError: Results cannot be written.
+    """
+    chosen = [variants.load(name) for name in arguments.names or variants.names()]
+    if arguments.list:
+        for one in chosen:
+            say(f"{one.name}: {one.why}")
+        return 0
+    options = Options(
+        image=arguments.image,
+        accelerator=arguments.accel,
+        pytest_args=("-k", arguments.keyword) if arguments.keyword else (),
+    )
+    codes: dict[str, int] = {}
+    for one in chosen:
+        say(f"== {one.name}: {one.why}")
+        request = replace(look_up(options), device=one.device)
+        results = paths.new_results(arguments.results, one.device.name, arguments.image)
+        codes[one.name] = run.check(request, results, out)
+        if codes[one.name] == _INTERRUPTED:
+            break
+    for name, code in codes.items():
+        say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}")
+    return next((code for code in codes.values() if code), 0)
+
+
+_INTERRUPTED = 130
