@@ -20,7 +20,7 @@ from conformance.migration.states import (
     STOPPED,
     words,
 )
-from conformance.vfio import children, trace
+from conformance.vfio import children, mapping, trace
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer, VfioError
@@ -95,6 +95,7 @@ class Bench:
     unusable: str = ""
     _container: Container | None = None
     _slots: dict[str, _Slot] = field(default_factory=dict)
+    _mapped: int = 0
 
     @property
     def seed(self) -> int:
@@ -154,7 +155,10 @@ class Bench:
 
     def after_test(self, *, failed: bool) -> None:
         """Take away what a test left behind; what it touched is opened anew if it failed."""
-        leaked = children.kill_leftovers() + unmap_leaked()
+        leaked = children.kill_leftovers()
+        if self._mapped != mapping.count():
+            leaked += unmap_leaked()
+            self._mapped = mapping.count()
         known = {slot.device.fd for slot in self._slots.values()}
         leaked += close_leaked(known) if failed else 0
         for slot in self._slots.values():

@@ -8,6 +8,7 @@ requirement. Without it the first id of the test's ``rule`` marker counts.
 import errno as _errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 from conformance.vfio.errors import ShortTransfer
@@ -22,6 +23,11 @@ class RequirementFailed(AssertionError):
         self.did = did
         self.expected = expected
         self.actual = actual
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A child process may raise it.
+        words = {"did": self.did, "expected": self.expected, "actual": self.actual}
+        return partial(type(self), **words), (self.rule,)
 
 
 class _Current:

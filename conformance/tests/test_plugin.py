@@ -12,6 +12,7 @@ from conformance.bench import ScratchPlace
 from conformance.klog import Record
 from conformance.report.events import Result, parse
 from conformance.requirements import Requirement
+from conformance.vfio import maps
 
 pytest_plugins = ["pytester"]
 
@@ -236,6 +237,42 @@ def test_two(device, migration):
 @rule("state.default")
 def test_three(device):
     assert device.opens == 2
+"""
+    )
+    assert result.parseoutcomes() == {"passed": 3, "failed": 1}
+
+
+def test_what_a_test_leaves_behind_is_taken_away(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "_FILES", ("fake-device",))
+    monkeypatch.setattr(maps, "_MARK", "fake-device")
+    result = inner.run(
+        """
+import os
+from conformance.vfio.children import fork_child
+from conformance.vfio.maps import vmas
+
+@rule("state.default")
+def test_leaves_a_mapping(device):
+    device.region(0).map()
+
+@rule("state.default")
+def test_leaves_a_child(device):
+    assert (device.opens, vmas()) == (2, [])
+    fork_child()
+
+@rule("state.default")
+def test_leaves_a_descriptor(device):
+    assert device.opens == 3
+    os.dup(device.fd)
+    raise ValueError
+
+@rule("state.default")
+def test_finds_nothing(device):
+    assert device.opens == 4
+    names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert sum("fake-device" in name for name in names) == 1
 """
     )
     assert result.parseoutcomes() == {"passed": 3, "failed": 1}

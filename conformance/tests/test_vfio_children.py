@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from conformance.checks import RequirementFailed, fail
 from conformance.tests.fake_device import PAGE, FakeDevice
 from conformance.tests.raising import raises_errno
 from conformance.vfio import children, trace
 from conformance.vfio.areas import Area
 from conformance.vfio.children import Child, fork_child, kill_leftovers, sleeping_program
-from conformance.vfio.errors import ChildDied, ChildError, ChildTimeout
+from conformance.vfio.errors import (
+    ChildDied,
+    ChildError,
+    ChildTimeout,
+    ModuleLoadError,
+    ShortTransfer,
+)
 from conformance.vfio.region import Region
 
 
@@ -51,6 +58,46 @@ def test_a_call_returns_its_value(child: Child) -> None:
 def test_a_call_raises_what_was_raised_there(child: Child) -> None:
     with raises_errno(errno.EBADF):
         child.call(os.close, 9999)
+
+
+def _run_short() -> None:
+    raise ShortTransfer("read BAR0", wanted=4, moved=2)
+
+
+def _refuse_to_load() -> None:
+    raise ModuleLoadError("no", ("kernel: no",))
+
+
+def _break_a_rule() -> None:
+    fail("group.rule", did="map", expected="success", actual="EBUSY")
+
+
+class OddError(Exception):
+    """Cannot be made again from its message."""
+
+    def __init__(self, *, number: int) -> None:
+        super().__init__(f"odd {number}")
+
+
+def _be_odd() -> None:
+    raise OddError(number=3)
+
+
+def test_our_own_errors_come_whole(child: Child) -> None:
+    with pytest.raises(ShortTransfer, match="read BAR0 moved 2 of 4") as short:
+        child.call(_run_short)
+    assert (short.value.wanted, short.value.moved) == (4, 2)
+    with pytest.raises(ModuleLoadError) as load:
+        child.call(_refuse_to_load)
+    assert load.value.klog == ("kernel: no",)
+    with pytest.raises(RequirementFailed) as broken:
+        child.call(_break_a_rule)
+    assert (broken.value.rule, broken.value.actual) == ("group.rule", "EBUSY")
+
+
+def test_an_error_that_cannot_be_sent_is_told(child: Child) -> None:
+    with pytest.raises(ChildError, match="odd 3"):
+        child.call(_be_odd)
 
 
 def test_a_value_that_cannot_be_sent(child: Child) -> None:

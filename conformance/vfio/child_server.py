@@ -61,6 +61,8 @@ class _Server:
             value, error = None, caught
         try:
             data = pickle.dumps(Reply(value, error, trace.lines()))
+            if error is not None:
+                pickle.loads(data)  # noqa: S301 - our own; not every exception survives this
         except Exception:
             words = ChildError(f"{request} gave {value!r} and {error!r}, which cannot be sent")
             data = pickle.dumps(Reply(None, words, []))

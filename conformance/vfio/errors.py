@@ -13,7 +13,12 @@
     +-- ChildError           a child process misbehaved
         +-- ChildDied        it ended although it should have answered
         +-- ChildTimeout     it did not answer in time
+
+All of them can be pickled: a child process sends them to the test.
 """
+
+from functools import partial
+from typing import Any
 
 
 class VfioError(Exception):
@@ -25,8 +30,12 @@ class ShortTransfer(VfioError):
 
     def __init__(self, what: str, *, wanted: int, moved: int) -> None:
         super().__init__(f"{what} moved {moved} of {wanted} bytes without an error")
+        self.what = what
         self.wanted = wanted
         self.moved = moved
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), wanted=self.wanted, moved=self.moved), (self.what,)
 
 
 class InfoError(VfioError):
@@ -46,7 +55,11 @@ class ModuleLoadError(VfioError):
 
     def __init__(self, message: str, klog: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join((message, *klog)))
+        self.message = message
         self.klog = klog
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.klog)
 
 
 class ChildError(VfioError):

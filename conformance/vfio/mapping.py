@@ -16,6 +16,11 @@ from conformance.vfio.areas import Area, intersect, subtract
 
 PAGE_SIZE: Final = _pymmap.PAGESIZE
 
+
+class _Made:
+    count = 0
+
+
 _WIDTHS: Final = {
     1: ctypes.c_uint8,
     2: ctypes.c_uint16,
@@ -158,6 +163,11 @@ class Mapping:
         return self.address + offset
 
 
+def count() -> int:
+    """Return how many files this process has mapped with :func:`map_fd` so far."""
+    return _Made.count
+
+
 def map_fd(
     fd: int,
     file_offset: int,
@@ -177,6 +187,7 @@ def map_fd(
     at = Area(offset, size)
     with trace.call(f"mmap {name} {at}"):
         mapped = libc.mmap(address, size, prot, flags, fd, file_offset)
+    _Made.count += 1
     return Mapping(mapped, size, name=name, offset=offset)
 
 
