@@ -20,7 +20,7 @@ from conformance.lab import kernelbuild, kmod, locked, paths
 from conformance.lab.definitions import ImageDefinition
 from conformance.lab.steps import Steps
 from kpatch import kernel, programs
-from kpatch.errors import KernelTreeError, ProgramFailed
+from kpatch.errors import KernelTreeError, ProgramFailed, ProgramTimeout
 from kpatch.sandbox import Sandbox
 
 _RECIPE = 1
@@ -30,6 +30,7 @@ _NEEDED = 3 << 30
 """Bytes that must be free: the packages, the archive and the unpacked root."""
 
 _TIMEOUT = 1800.0
+_TIDY_UP = 60.0
 
 _MANIFEST = "manifest.json"
 
@@ -231,13 +232,26 @@ def _make_root(definition: ImageDefinition, part: Path, log: Path, steps: Steps)
         "It needs the network, and space in the temporary folder. What it fetches from where is "
         "decided by the apt settings of this host."
     )
-    with steps.follow(log, "I: "):
-        argv = mmdebstrap_argv(definition, tar)
-        programs.run(argv, env=_ENVIRONMENT, log=log, timeout=_TIMEOUT, hint=hint)
+    argv = mmdebstrap_argv(definition, tar)
+    # When interrupted it removes what it has unpacked, which takes longer than most programs get.
+    with (
+        steps.follow(log, "I: "),
+        programs.start(argv, env=_ENVIRONMENT, log=log, grace=_TIDY_UP, hint=hint) as process,
+    ):
+        status = process.wait(_TIMEOUT)
+    if status is None:
+        raise ProgramTimeout(argv, _TIMEOUT, _tail(log), hint)
+    if status:
+        raise ProgramFailed(argv, status, _tail(log), hint)
     steps.say("  unpacking")
     root.mkdir()
     programs.run(tar_argv(tar, root), log=log, timeout=_TIMEOUT)
     tar.unlink()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-programs.TAIL_LINES :])
 
 
 def _make_kernel(source: str, fragment: Path, part: Path, log: Path, steps: Steps) -> None:
