@@ -48,7 +48,7 @@ MISFITS = {
 }
 
 
-@pytest.mark.rule("access.native")
+@pytest.mark.rule("access.native", "access.whole")
 @pytest.mark.parametrize("state", by_state())
 @pytest.mark.parametrize("field", named(PLAIN))
 def test_read_in_any_state(reach: Reach, field: Field, state: State) -> None:
