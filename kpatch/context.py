@@ -47,7 +47,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another; `arcs` lists for each state those that may follow;
-    `data_size`, `data_mmap`, `chunk_size` and `precopy` are those of the description; `k` has the
+    `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
+    the description; `k` has the
     features of the kernel. `intree`, `migration` and `saving` are those of `form`; `iomap`,
     `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions of vfio-pci-core,
     or of the layer over it, as they are called there.
@@ -78,6 +79,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "arcs": arcs(migration.accept_free_arcs),
         "data_size": migration.data_size,
         "data_mmap": migration.data_mmap,
+        "data_mmap_size": migration.data_mmap_size,
+        "padding": migration.padding,
         "chunk_size": migration.chunk_size,
         "precopy": migration.precopy,
         "k": features,

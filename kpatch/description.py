@@ -205,8 +205,11 @@ class Migration(_Model):
     Attributes:
         data_size: Size of the data section of the migration region; a multiple of a page.
         data_mmap: Whether user space may map the data section.
+        data_mmap_size: How much of it, from its beginning; all of it unless said.
         chunk_size: Most bytes of the stream that are offered at a time, 64 to `data_size`;
             `data_size` unless said.
+        padding: Bytes behind the registers in the stream, which makes it as long as that of a
+            device with memory of its own; a multiple of 4, none unless said.
         precopy: Whether a frame with the device's identity is sent before the device stops.
         accept_free_arcs: Transitions to accept, of those the protocol leaves open.
         state: The registers of the device state, in the order they are restored.
@@ -215,6 +218,10 @@ class Migration(_Model):
 
     data_size: _Pages
     data_mmap: bool = True
+    data_mmap_size: _Pages
+    padding: Annotated[int, _demand(lambda n: n % 4 == 0, "a multiple of 4")] = Field(
+        default=0, ge=0, le=1 << 26
+    )
     chunk_size: Annotated[int, Field(ge=64)]
     precopy: bool = False
     accept_free_arcs: Annotated[tuple[FreeArc, ...], _AsTuple] = ()
@@ -225,10 +232,12 @@ class Migration(_Model):
     @classmethod
     def _defaults(cls, data: Any) -> Any:
         """Fill in what follows from the size of the data section."""
-        if not isinstance(data, dict) or "chunk_size" in data:
+        if not isinstance(data, dict):
             return data
         size = data.get("data_size")
-        return {"chunk_size": size if isinstance(size, int) and size >= PAGE else PAGE, **data}
+        # A mistake in data_size is not to be reported a second time for what follows from it.
+        whole = size if isinstance(size, int) and size >= PAGE and size % PAGE == 0 else PAGE
+        return {"chunk_size": whole, "data_mmap_size": whole, **data}
 
 
 class Device(_Model):

@@ -71,10 +71,12 @@ def _bars(parts: Parts) -> Iterator[Mistake]:
 def _migration(migration: Any) -> Iterator[Mistake]:
     if not isinstance(migration, dict):
         return
-    chunk, data = migration.get("chunk_size"), migration.get("data_size")
-    if isinstance(chunk, int) and isinstance(data, int) and chunk > data:
-        message = f"must not be larger than data_size, which is {data:#x}"
-        yield Mistake("migration.chunk_size", f"{chunk:#x}", message)
+    data = migration.get("data_size")
+    for key in ("chunk_size", "data_mmap_size"):
+        size = migration.get(key)
+        if isinstance(size, int) and isinstance(data, int) and size > data:
+            message = f"must not be larger than data_size, which is {data:#x}"
+            yield Mistake(f"migration.{key}", f"{size:#x}", message)
     arcs = migration.get("accept_free_arcs")
     named = enumerate(arcs if isinstance(arcs, list) else [])
     keys = [(f"migration.accept_free_arcs[{number}]", str(arc)) for number, arc in named]

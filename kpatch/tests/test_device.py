@@ -146,6 +146,16 @@ def test_descriptions_do_not_change() -> None:
         ),
         (
             "data_size = 0x2000",
+            "data_size = 0x2000\ndata_mmap_size = 0x3000",
+            "migration.data_mmap_size = 0x3000: must not be larger than data_size, which is 0x2000",
+        ),
+        (
+            "data_size = 0x2000",
+            "data_size = 0x2000\npadding = 6",
+            "migration.padding = 0x6: must be a multiple of 4",
+        ),
+        (
+            "data_size = 0x2000",
             "data_size = 0x2000\nchunk_size = 63",
             "migration.chunk_size = 0x3f: must be 0x40 or more",
         ),
