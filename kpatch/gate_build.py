@@ -115,9 +115,8 @@ class Builder:
         if not order.exists():
             return {}
         names = (Path(line) for line in order.read_text("utf-8").split())
-        files = [self.place / one.with_suffix(".ko") for one in names]
-        # An external build of up to 6.12 lists absolute paths, later ones may be relative to M.
-        files = [one if one.exists() else order.parent / one.name for one in files]
+        # Up to 6.12 they are listed with absolute paths, later below the directory that is built.
+        files = [order.parent / one.with_suffix(".ko") for one in names]
         return {one.stem.replace("-", "_"): one for one in files if one.exists()}
 
     def _run(self, argv: Sequence[str], log: Path | None) -> CompletedProcess[str]:

@@ -135,6 +135,7 @@ class Kconfig:
         done = self._conf([str(self.conf), mode, "Kconfig"], env, log)
         result = Path(env["KCONFIG_CONFIG"])
         text = result.read_text("utf-8", errors="replace") if result.exists() else ""
+        text = "" if done.returncode else text
         options = dict(re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.M))
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         said = [re.sub(r"^(?:\./)?", "", line) for line in said if not _NOISE.search(line)]
@@ -229,13 +230,15 @@ def _exporters(
 
 
 def _conditional(name: str, option: str, place: Path) -> bool:
-    """Tell whether a header makes a function depend on an option: it then has a form without."""
+    """Tell whether a symbol is used only with an option: a header says so, or no header has it.
+
+    In the first case there is a form of it for kernels without the option. In the second it is the
+    compiler that calls it, as for a sanitizer.
+    """
     test = re.compile(rf"^#\s*(?:if|ifdef|elif)\b.*\bCONFIG_{option}\b", re.M)
-    for path in sorted((place / "include/linux").glob("*.h")):
-        text = path.read_text("latin-1")
-        if name in text and test.search(text):
-            return True
-    return False
+    texts = (path.read_text("latin-1") for path in sorted((place / "include/linux").glob("*.h")))
+    found = [text for text in texts if re.search(rf"\b{name}\b", text)]
+    return not found or any(test.search(text) for text in found)
 
 
 def _line(key: str, value: str) -> str:
