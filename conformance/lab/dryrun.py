@@ -27,4 +27,4 @@ def commands(request: Request, steps: Steps) -> None:
     if prepared is None:
         steps.say("What follows depends on the result of these commands.")
         return
-    session.dry(prepared.lab, RunFiles(_FOLDER, _FOLDER), cold=request.options.cold)
+    session.dry(prepared.lab, RunFiles(_FOLDER, _FOLDER), steps, cold=request.options.cold)

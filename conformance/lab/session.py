@@ -54,13 +54,17 @@ def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) 
         yield guest
 
 
-def dry(lab: Lab, files: RunFiles, *, cold: bool) -> None:
+def dry(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool) -> None:
     """Print how the guest would be started."""
     programs.run(["mkdir", "-p", str(files.folder), str(files.logs)])
     programs.run(["truncate", "--size", str(PAYLOAD_SIZE), str(files.payload)])
     restore = not cold and (lab.snapshot / _STATE).exists()
     with served(lab.machine, files), programs.start(lab.argv(files, incoming=restore)):
-        pass
+        if restore:
+            steps.say(
+                "Through its monitor QEMU is told to turn on the migration capability mapped-ram, "
+                f"to migrate-incoming from the file {lab.snapshot / _STATE}, and to cont."
+            )
 
 
 def _restored(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest | None:
