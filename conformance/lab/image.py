@@ -239,6 +239,12 @@ def _make_root(definition: ImageDefinition, part: Path, log: Path, steps: Steps)
         programs.start(argv, env=_ENVIRONMENT, log=log, grace=_TIDY_UP, hint=hint) as process,
     ):
         status = process.wait(_TIMEOUT)
+    if "unable to pick chroot mode" in _tail(log):
+        hint = (
+            "An ordinary user needs the Debian package uidmap, and lines of their own in "
+            "/etc/subuid and /etc/subgid (usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 USER)."
+        )
     if status is None:
         raise ProgramTimeout(argv, _TIMEOUT, _tail(log), hint)
     if status:

@@ -68,6 +68,13 @@ def test_no_network_is_told_with_the_log_and_a_hint(
     assert str(paths.logs() / "image-trixie.log") in said
 
 
+def test_user_without_subordinate_ids_is_told_what_to_do(
+    trixie: ImageDefinition, tmp_path: Path
+) -> None:
+    play(tmp_path, "echo 'E: unable to pick chroot mode automatically' >&2; exit 25")
+    assert "uidmap" in str(failure(trixie))
+
+
 def test_full_disk_while_it_is_made_is_told(trixie: ImageDefinition, tmp_path: Path) -> None:
     play(tmp_path, f"echo '{NO_SPACE}' >&2; exit 1")
     assert "No space left on device" in str(failure(trixie))
