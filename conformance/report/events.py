@@ -35,6 +35,7 @@ class Session:
     versions: Mapping[str, str]  # kernel, python, pytest
     seed: int | None
     tests: tuple[Planned, ...]  # empty where the guest tells only their number
+    workers: int = 1  # how many tests may run beside each other
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def _session(f: _Fields) -> Session:
         versions={key: f.text(key) for key in ("kernel", "python", "pytest") if f.has(key)},
         seed=f.whole("seed") if f.has("seed") else None,
         tests=tuple(Planned(test.text("id"), test.texts("rules")) for test in tests),
+        workers=f.whole("workers") if f.has("workers") else 1,
     )
 
 

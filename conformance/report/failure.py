@@ -1,39 +1,81 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One failed test, told to the author of the driver."""
+"""Failed tests, told to the author of the driver: rule by rule, what was done and came back."""
 
-from conformance.report.results import Results, TestOutcome, TestRecord
+from collections.abc import Iterator
+
+from conformance.report.results import BAD, Results, TestOutcome, TestRecord
 from conformance.report.text import Style, block, listing, printable
 from conformance.requirements import load_catalogue
 
+_FULL = 3  # tests of a rule told in full; of the others a line, and all of it in the files
 _CALLS = 20  # decoded calls shown; a test's own calls are at the end
 _KLOG = 40  # kernel log lines shown
 
 
-def explain(record: TestRecord, results: Results, style: Style, width: int) -> list[str]:
-    """Return which rule failed, what was done, what was expected, what came back."""
-    result = record.result
-    failure = result.failure if result else None
-    blamed = failure.rule if failure and failure.rule in results.requirements else ""
-    rules = [blamed] if blamed else list(record.rules)
-    word = "FAILED" if record.outcome is TestOutcome.FAILED else "ERROR"
-    lines = [style.red(f"{word}  {', '.join(rules) or printable(record.id)}")]
+def explain(results: Results, style: Style, width: int) -> Iterator[str]:
+    """Yield the lines about all failed tests, those of a rule together."""
+    blamed: dict[tuple[str, ...], list[TestRecord]] = {}
+    for record in results.tests.values():
+        if record.outcome in BAD:
+            blamed.setdefault(_blamed(record, results), []).append(record)
+    for rules, records in blamed.items():
+        yield ""
+        yield from _heading(rules, records, results, style, width)
+        for record in records[:_FULL]:
+            yield from _test(record, width)
+        if rest := records[_FULL:]:
+            yield ""
+            yield f"  {len(rest)} more, in full in results.json:"
+            for record in rest:
+                yield from block("", _line(record), width)
+
+
+def _blamed(record: TestRecord, results: Results) -> tuple[str, ...]:
+    """Return the rule which a check says was broken, or all the rules of the test."""
+    failure = record.result.failure if record.result else None
+    if failure and failure.rule in results.requirements:
+        return (failure.rule,)
+    return record.rules
+
+
+def _heading(
+    rules: tuple[str, ...], records: list[TestRecord], results: Results, style: Style, width: int
+) -> Iterator[str]:
+    failed = any(record.outcome is TestOutcome.FAILED for record in records)
+    word = "FAILED" if failed else "ERROR"
+    yield style.red(f"{word}  {', '.join(rules) or 'a test of the kit'}")
     for rule in rules:
         requirement = results.requirements[rule]
-        lines += block("rule", requirement.text, width)
-        lines += block("level", requirement.level, width)
-        lines += block("source", "; ".join(map(_source, requirement.sources)), width)
-    lines += block("test", record.id, width)
-    if failure is not None:
-        lines += block("did", failure.did, width)
-        lines += block("expected", failure.expected, width)
-        lines += block("came back", failure.actual, width)
+        yield from block("rule", requirement.text, width)
+        yield from block("level", requirement.level, width)
+        yield from block("source", "; ".join(map(_source, requirement.sources)), width)
+
+
+def _test(record: TestRecord, width: int) -> Iterator[str]:
+    result = record.result
+    yield ""
+    yield from block("test", record.id, width)
+    if result is None:
+        return
+    if (failure := result.failure) is not None:
+        yield from block("did", failure.did, width)
+        yield from block("expected", failure.expected, width)
+        yield from block("came back", failure.actual, width)
         if not all(part in failure.message for part in (failure.expected, failure.actual)):
-            lines += block("message", failure.message, width)
-        lines += block("where", _where(failure.where), width)
-    if result is not None:
-        lines += listing("VFIO calls", result.calls, _CALLS)
-        lines += listing("kernel log", result.klog, _KLOG)
-    return lines
+            yield from block("message", failure.message, width)
+        yield from block("where", _where(failure.where), width)
+    yield from listing("VFIO calls", result.calls, _CALLS)
+    yield from listing("kernel log", result.klog, _KLOG)
+
+
+def _line(record: TestRecord) -> str:
+    failure = record.result.failure if record.result else None
+    if failure is None:
+        return record.id
+    said = failure.message
+    if failure.expected and failure.actual:
+        said = f"expected {failure.expected}, came back {failure.actual}"
+    return printable(f"{record.id}: {said}").replace("\n", " ")
 
 
 def _where(place: str) -> str:

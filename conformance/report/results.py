@@ -106,9 +106,9 @@ class Results:
     tests: dict[str, TestRecord] = field(default_factory=dict)
 
     @property
-    def running(self) -> TestRecord | None:
-        """The test which has begun and not ended."""
-        return next((r for r in self.tests.values() if r.outcome is TestOutcome.RUNNING), None)
+    def running(self) -> tuple[TestRecord, ...]:
+        """The tests which have begun and not ended."""
+        return tuple(r for r in self.tests.values() if r.outcome is TestOutcome.RUNNING)
 
     def add(self, event: events.Event) -> None:
         """Take in one event.
@@ -181,8 +181,9 @@ class Results:
     def _start(self, event: events.Start) -> None:
         if self.session is None:
             raise EventError("a test starts before the session", event.id)
-        if (running := self.running) is not None:
-            raise EventError(f"a test starts while {running.id} still runs", event.id)
+        running = self.running
+        if len(running) >= self.session.workers:
+            raise EventError(f"a test starts while {running[0].id} still runs", event.id)
         known = self.tests.get(event.id)
         if known is not None and known.outcome is not TestOutcome.NOT_RUN:
             raise EventError("a test starts for the second time", event.id)

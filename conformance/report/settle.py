@@ -66,8 +66,8 @@ def _unsound(results: Results, status: int) -> Verdict | None:
             return Verdict.bad_usage("pytest refused its arguments", hint)
         case ExitCode.NO_TESTS_COLLECTED:
             return Verdict.bad_usage("no test was selected", "check the expressions of -k and -m")
-        case ExitCode.OK | ExitCode.TESTS_FAILED if running is not None:
-            return Verdict.lab_failed(f"pytest ended and left {running.id} without a result")
+        case ExitCode.OK | ExitCode.TESTS_FAILED if running:
+            return Verdict.lab_failed(f"pytest ended and left {running[0].id} without a result")
         case ExitCode.OK if missing:
             return Verdict.lab_failed(f"pytest reports success, but {missing} tests did not run")
         case ExitCode.OK | ExitCode.TESTS_FAILED:

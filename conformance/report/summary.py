@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from conformance.report.failure import explain
 from conformance.report.results import (
-    BAD,
     CUT_SHORT,
     GroupResult,
     Results,
@@ -34,9 +33,7 @@ def render(results: Results, verdict: Verdict, style: Style, width: int) -> str:
     lines: list[str] = []
     if results.tests:
         lines += ["", *_table(results, style)]
-    for record in results.tests.values():
-        if record.outcome in BAD:
-            lines += ["", *explain(record, results, style, width)]
+    lines += explain(results, style, width)
     lines += _unjudged(results, style, width)
     lines += _ending(results, verdict, style, width)
     return "\n".join(lines) + "\n"
@@ -125,7 +122,7 @@ def _indented(text: str, width: int, indent: int) -> list[str]:
 
 def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> list[str]:
     lines = [""]
-    if (running := results.running) is not None:
+    for running in results.running:
         lines += [style.red(f"RUNNING  {printable(running.id)} when the run ended")]
         for rule in running.rules:
             lines += block("rule", f"{rule}: {results.requirements[rule].text}", width)

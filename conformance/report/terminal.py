@@ -15,7 +15,7 @@ _ERASE = "\r\x1b[2K"
 
 
 class Progress:
-    """Shows where a run is; failures and phases of the guest get lines of their own.
+    """Shows where a run is; failures get lines of their own.
 
     Args:
         out: where to; asked whether it is a terminal.
@@ -45,11 +45,11 @@ class Progress:
             case events.Session():
                 self.line(_greeting(event))
             case events.Start():
-                self._update(event.id)
+                self._update(f"{self._tally()}  {event.id}")
             case events.Result():
                 self._result(event)
             case events.Agent(phase, detail):
-                self.line(f"guest: {phase}{f' ({detail})' if detail else ''}")
+                self._phase(f"guest: {phase}{f' ({detail})' if detail else ''}")
             case events.AgentError(phase, message):
                 self.line(self._style.red(f"guest: {phase} failed: {printable(message)}"))
             case events.Finish():
@@ -76,12 +76,19 @@ class Progress:
             self._last = self._clock()
             self.line(self._tally())
 
-    def _update(self, test_id: str) -> None:
+    def _phase(self, text: str) -> None:
+        """Show what the guest is at: gone with the next line, but kept in a log."""
+        if self._live:
+            self._update(text)
+        else:
+            self.line(printable(text))
+
+    def _update(self, text: str) -> None:
+        """Show the live line, where there is one, in the place of the one before."""
         if not self._live:
             return
         columns = shutil.get_terminal_size().columns
-        text = f"{self._tally()}  {printable(test_id)}"
-        self._out.write(_ERASE + text[: max(columns - 1, 20)])
+        self._out.write(_ERASE + printable(text)[: max(columns - 1, 20)])
         self._out.flush()
         self._shown = True
 

@@ -199,6 +199,23 @@ def test_versions_and_timings_reach_the_file(tmp_path: Path) -> None:
     assert document["timings"] == {"build": 1.235, "total": 2.5}
 
 
+def test_failures_of_a_rule_are_told_together_and_the_first_in_full(tmp_path: Path) -> None:
+    out = io.StringIO()
+    report = reporter(tmp_path, out)
+    report.feed(session(5))
+    said = {"rule": RULE, "did": "reset", "expected": "state 1", "actual": "state 2"}
+    for name in "abcde":
+        report.feed(start(name))
+        report.feed({**result(name, "failed"), "failure": said})
+    report.feed(finish(1))
+    report.finish(Verdict.completed())
+    text = out.getvalue()
+    assert text.count(load()[RULE].text.split(".")[0][:40]) == 1
+    assert text.count("  did        reset\n") == 3
+    assert "2 more, in full in results.json:" in text
+    assert "e: expected state 1, came back state 2\n" in text
+
+
 def test_names_of_tests_cannot_break_the_ktap(tmp_path: Path) -> None:
     report = reporter(tmp_path)
     for event in (session(1), start("a # SKIP\nnot ok 2 b"), result("a # SKIP\nnot ok 2 b")):
