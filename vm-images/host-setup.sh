@@ -116,7 +116,7 @@ make_venv() {
 	say "making the virtual environment .venv, with the kit and its tools"
 	# --clear: a new Python cannot use the packages of the old one.
 	python3 -m venv --clear "$venv" || fail "python3 -m venv failed; see above"
-	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+	"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check \
 		--editable "${kit}[dev]" || fail "pip could not install the kit; is there a network?"
 	printf '%s\n' "$key" >"$venv/made-from"
 }
