@@ -82,7 +82,10 @@ class Guest:
         Raises:
             ConformanceError: The guest is gone.
         """
-        line = json.dumps({"order": name, "time": time.time(), **details}) + "\n"
+        # Guests from the same snapshot would draw the same random numbers.
+        chance = os.urandom(32).hex()
+        order = {"order": name, "time": time.time(), "entropy": chance, **details}
+        line = json.dumps(order) + "\n"
         try:
             self._socket.sendall(line.encode())
         except OSError as error:

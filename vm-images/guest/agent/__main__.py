@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Comes up, and serves one order of the host."""
 
+import fcntl
 import os
+import random
+import struct
 import time
 import traceback
 from pathlib import Path
@@ -13,6 +16,8 @@ from agent.kernel import KernelLog, sysrq
 from agent.port import Port
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
+"""From linux/random.h."""
 _LOG_LINES = 200
 """Lines of the kernel's log that go with an error."""
 
@@ -53,7 +58,7 @@ class Agent:
 
     def serve(self, order: dict[str, Any]) -> None:
         """Do what is ordered, and report what hinders it."""
-        time.clock_settime(time.CLOCK_REALTIME, order["time"])  # a snapshot's clock stood still
+        _wake(order)
         try:
             self._serve(order)
         except Exception as error:
@@ -121,6 +126,17 @@ class Agent:
     def _begin(self, phase: str) -> None:
         self._phase = phase
         self._log.mark()
+
+
+def _wake(order: dict[str, Any]) -> None:
+    """Undo that all guests from a snapshot have its time and draw the same random numbers."""
+    time.clock_settime(time.CLOCK_REALTIME, order["time"])
+    entropy = bytes.fromhex(order["entropy"])
+    with Path("/dev/urandom").open("wb", buffering=0) as device:
+        bits = struct.pack("ii", 8 * len(entropy), len(entropy))
+        fcntl.ioctl(device, _RNDADDENTROPY, bits + entropy)
+        fcntl.ioctl(device, _RNDRESEEDCRNG)
+    random.seed()
 
 
 def _words(error: Exception) -> str:
