@@ -22,6 +22,9 @@ from conformance.vfio.errors import SysfsError
 
 pytest_plugins = ["conformance.fixtures"]
 
+WALKS: Final = 10
+"""Random walks that are taken unless told otherwise; a second or two."""
+
 _BDF: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
@@ -39,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="bits of a 4-byte register which may be written freely; may be repeated",
     )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
+    group.addoption(
+        "--vfio-walks", type=int, default=WALKS, metavar="N", help="random walks to take"
+    )
     group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
 
 

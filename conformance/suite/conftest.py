@@ -14,6 +14,7 @@ from conformance.model.states import State
 from conformance.suite.book import Book
 from conformance.suite.shapes import Window, find
 from conformance.suite.steps import attempt, begin_iteration, save_and_run
+from conformance.suite.walker import Walker
 from conformance.vfio.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
@@ -131,3 +132,18 @@ def book(
     """Keep mappings twice, for real and in the oracle; all are unmapped in the end."""
     with Book(migration, saving_regions, child) as made:
         yield made
+
+
+@pytest.fixture
+def walks(request: pytest.FixtureRequest) -> int:
+    """Return how many random walks are to be taken (--vfio-walks)."""
+    return int(request.config.getoption("--vfio-walks"))
+
+
+@pytest.fixture
+def walker(bench: Bench, device: Device, migration: MigrationRegion) -> Iterator[Walker]:
+    """Provide what takes the steps of a walk; what it has mapped is unmapped in the end."""
+    regions = [region for region in device.regions if region.runtime_areas and not region.type]
+    made = Walker(migration, regions, bench.scratch_of(device))
+    yield made
+    made.end()

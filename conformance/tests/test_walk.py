@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random walks: the oracle of a walk, and the walker on a device without a kernel."""
+
+import errno
+
+import pytest
+
+from conformance.bench import Scratch
+from conformance.checks import RequirementFailed
+from conformance.migration.region import MigrationRegion
+from conformance.model.layout import PAGE, Layout
+from conformance.model.ledger import Ledger
+from conformance.model.states import State
+from conformance.model.walk import Outcome, Walk
+from conformance.suite import walk_machine
+from conformance.suite.walker import Walker
+from conformance.tests.fake_device import FakeDevice
+
+SEED = 20200602
+LAYOUT = Layout(4 * PAGE, ((0, 4 * PAGE),), ((0, 2 * PAGE),))
+
+
+def walk(*states: State) -> Walk:
+    made = Walk(Ledger({0: LAYOUT}))
+    for state in states:
+        made.moved(state)
+    return made
+
+
+def test_expect_without_mappings() -> None:
+    assert walk().expect(2).outcome is Outcome.TAKEN
+    assert walk().expect(5).outcome is Outcome.REFUSED
+    assert walk(State.STOPPED).expect(2).outcome is Outcome.EITHER
+
+
+def test_a_conflict_hinders_what_adds_saving() -> None:
+    made = walk()
+    made.ledger.mmap("me", 0, 0, 2 * PAGE, PAGE)
+    expected = made.expect(3)
+    assert (expected.outcome, expected.errno) == (Outcome.REFUSED, errno.EBUSY)
+    assert "page 0x2000 of region 0" in expected.why
+    assert made.expect(0).outcome is Outcome.TAKEN
+    made.moved(State.STOPPED)
+    assert made.expect(2).errno == 0  # that transition need not be there at all
+
+
+def test_resuming_needs_the_whole_stream() -> None:
+    made = walk(State.STOP_AND_COPY)
+    made.registers = {}
+    made.took(b"one")
+    made.took(b"two")
+    made.nothing_pends()
+    assert made.saved is not None
+    made.moved(State.RUNNING)
+    made.moved(State.RESUMING)
+    assert made.expect(1).rule == "resume.invalid"
+    assert made.chunk_to_give() == b"one"
+    made.gave()
+    assert made.expect(1).outcome is Outcome.REFUSED
+    made.gave()
+    assert made.chunk_to_give() is None
+    assert made.expect(1).outcome is Outcome.TAKEN
+    made.gave_wrong()
+    assert made.expect(1).outcome is Outcome.REFUSED
+
+
+def test_a_stream_needs_all_of_its_buffers() -> None:
+    made = walk(State.PRE_COPY, State.STOP_AND_COPY)
+    made.took(b"one")
+    made.moved(State.PRE_COPY)  # offered by some devices; nothing says what comes now
+    made.moved(State.STOP_AND_COPY)
+    made.nothing_pends()
+    assert made.saved is None
+
+
+def test_registers_come_back_with_the_stream() -> None:
+    made = walk()
+    made.registers[0] = 7
+    made.moved(State.STOP_AND_COPY)
+    made.took(b"all")
+    made.nothing_pends()
+    made.moved(State.RUNNING)
+    made.registers[0] = 8
+    made.moved(State.RESUMING)
+    made.gave()
+    made.moved(State.RUNNING)
+    assert made.registers == {0: 7}
+    made.reset()
+    assert made.registers == {}
+
+
+class Good(FakeDevice):
+    """The fake device, which forgets what it was sent when it is resumed or reset."""
+
+    def _write_state(self, value: int) -> None:
+        super()._write_state(value)
+        self.taken = []
+
+    def reset(self) -> None:
+        super().reset()
+        self.taken = []
+
+
+class Forgetful(Good):
+    """A device which restores one register wrongly."""
+
+    def _load(self) -> None:
+        super()._load()
+        self.pwrite(b"\0\0\0\0", 8)
+
+
+class Restless(Good):
+    """A device which starts again when pending_bytes is read for the third time."""
+
+    reads = 0
+
+    def _write_state(self, value: int) -> None:
+        super()._write_state(value)
+        self.reads = 0
+
+    def _read_pending(self) -> int:
+        self.reads += 1
+        if self.reads > 2 and self.state == 2:
+            self.state = 1
+        return super()._read_pending()
+
+
+class Moody(Good):
+    """A device which fails once in its life, to enter pre-copy the fifth time."""
+
+    entries = 0
+
+    def _write_state(self, value: int) -> None:
+        self.entries += (self.state, value) == (1, 3)
+        if (self.state, value, self.entries) == (1, 3, 5):
+            raise OSError(errno.EIO, "not now")
+        super()._write_state(value)
+
+
+def walker(device: FakeDevice) -> Walker:
+    places = [Scratch(device.region(0), offset, 0xFFFFFFFF) for offset in (0, 8)]
+    return Walker(MigrationRegion.find(device), [], places)
+
+
+def test_a_good_device_walks() -> None:
+    walk_machine.walk(walker(Good()), 30, SEED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "longest"),
+    [(Forgetful, "resume.round-trip", 9), (Restless, "state.no-spontaneous", 5)],
+)
+def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longest: int) -> None:
+    said: list[str] = []
+    with pytest.raises(RequirementFailed) as caught:
+        walk_machine.walk(walker(kind()), 300, SEED, said.append)
+    assert caught.value.rule == rule
+    steps = [line.strip() for line in said if line.startswith("    walker.")]
+    assert 2 <= len(steps) <= longest, "\n".join(said)
+    # The text is a test: its steps go wrong in the same way.
+    scope = {"walker": walker(kind())}
+    with pytest.raises(RequirementFailed):
+        exec("\n".join(steps), scope)  # noqa: S102 - that is what it is for
+
+
+def test_a_failure_that_does_not_come_again_is_one() -> None:
+    said: list[str] = []
+    with pytest.raises(RequirementFailed, match="EIO"):
+        walk_machine.walk(walker(Moody()), 300, SEED, said.append)
+    assert said[-1] == "the walk does not go wrong every time"
