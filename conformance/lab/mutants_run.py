@@ -24,6 +24,8 @@ BASELINE = "driver-itself"
 
 JOURNAL = "trials.jsonl"
 
+_WALK = "/test_walk.py::"
+
 Say = Callable[[str], None]
 
 
@@ -131,7 +133,11 @@ def _build(
 
 def _plan(wanted: Wanted, built: Mapping[str, Built]) -> list[Trial]:
     """Return the trials: first the driver itself with all tests that any mutant needs."""
-    tests = selection.tests_by_rule()
+    # A random walk may stumble over any defect, which would prove nothing of the rule's own tests.
+    tests = {
+        rule: [test for test in some if _WALK not in test]
+        for rule, some in selection.tests_by_rule().items()
+    }
     asked = {
         name: tuple(dict.fromkeys(test for rule in mutant.rules for test in tests.get(rule, ())))
         for name, mutant in wanted.mutants.items()
@@ -158,6 +164,7 @@ class _Progress:
         say: Say,
     ) -> None:
         self.baseline: Outcome | None = None
+        self._early: list[Outcome] = []  # known before the driver itself is
         self._wanted = wanted
         self._journal = journal
         self._judged = judged
@@ -178,6 +185,9 @@ class _Progress:
         self._judge(outcome)
 
     def _judge(self, outcome: Outcome) -> None:
+        if outcome.name != BASELINE and self.baseline is None:
+            self._early.append(outcome)
+            return
         self._count += 1
         where = f"[{self._count}/{self._number}]"
         if outcome.name == BASELINE:
@@ -187,6 +197,8 @@ class _Progress:
             self._say(f"{where} the driver itself: {len(failing(outcome))} tests fail")
             for name, why in failing(outcome).items():
                 self._say(f"  {name}: {why.splitlines()[0] if why else ''}")
+            for early in self._early:
+                self._judge(early)
             return
         assert self.baseline
         verdict = judge(self._wanted[outcome.name], outcome, self.baseline)
