@@ -70,6 +70,7 @@ class Settings:
     peer: str | None = None
     scratch: tuple[ScratchPlace, ...] = ()
     seed: int = 0
+    beside: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass

@@ -8,11 +8,12 @@ import platform
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
-from conformance import checks
+from conformance import checks, workers
 from conformance.bench import BENCH, OBSERVED, Bench, ScratchPlace, Settings, new_seed
 from conformance.events import Events
 from conformance.klog import KernelLog, Taint, reports, taint_words
@@ -33,6 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vfio", "VFIO migration conformance")
     group.addoption("--vfio-device", metavar="BDF", help="PCI address of the function under test")
     group.addoption("--vfio-peer", metavar="BDF", help="a second one, as destination")
+    group.addoption(
+        "--vfio-beside",
+        metavar="BDF,BDF",
+        action="append",
+        default=[],
+        help="a further device and peer of the same kind: tests run on all of them beside each "
+        "other; may be repeated",
+    )
     group.addoption("--vfio-events", metavar="PATH", help="write events here, one JSON a line")
     group.addoption(
         "--vfio-scratch",
@@ -70,6 +79,14 @@ def read_settings(config: pytest.Config) -> Settings:
     peer = config.getoption("--vfio-peer")
     if peer and peer == config.getoption("--vfio-device"):
         wrong.append("--vfio-peer: this is the same function as --vfio-device")
+    beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
+    for pair in beside:
+        if len(pair) != 2 or not all(_BDF.fullmatch(bdf) for bdf in pair):
+            given = ",".join(pair)
+            wrong.append(f"--vfio-beside: {given!r} is not two PCI addresses, parted by a comma")
+    functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
+    if beside and len(set(functions)) < len(functions):
+        wrong.append("--vfio-beside: a function is given twice")
     places = []
     for text in config.getoption("--vfio-scratch"):
         try:
@@ -84,6 +101,7 @@ def read_settings(config: pytest.Config) -> Settings:
         peer,
         tuple(places),
         new_seed() if seed is None else seed,
+        beside,
     )
 
 
@@ -166,10 +184,10 @@ class Session:
             raise pytest.UsageError("\n".join(wrong))
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Tell what is to come, before the first test."""
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Tell what is to come, before the first test, and have workers do it if there are any."""
         if session.config.option.collectonly:
-            return
+            return None
         if not self.settings.device:
             raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
         try:
@@ -177,6 +195,8 @@ class Session:
             peer = _identity(self.settings.peer)
         except SysfsError as error:
             raise pytest.UsageError(str(error)) from error
+        pairs = [(self.settings.device, self.settings.peer), *self.settings.beside]
+        pairs = pairs[: workers.count(pairs, len(session.items))]
         self.events.emit(
             "session",
             collected=len(session.items),
@@ -187,7 +207,21 @@ class Session:
             python=platform.python_version(),
             pytest=pytest.__version__,
             seed=self.settings.seed,
+            workers=len(pairs),
         )
+        if len(pairs) == 1:
+            return None
+        self.events.turn = workers.Turn()
+        workers.run(session, pairs, self._take)
+        return True
+
+    def _take(self, pair: workers.Pair) -> None:
+        """Be the worker which has these functions, with eyes of its own on the kernel."""
+        stash = self.config.stash
+        settings = replace(self.settings, device=pair[0], peer=pair[1])
+        stash[BENCH] = replace(stash[BENCH], settings=settings)
+        self.log = KernelLog()
+        self.flags = Taint()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
