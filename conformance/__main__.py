@@ -89,6 +89,7 @@ def _options(arguments: Namespace) -> Options:
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
             *(["-k", arguments.keyword] if arguments.keyword else []),
+            *(["--vfio-walks", str(arguments.walks)] if arguments.walks is not None else []),
             *arguments.pytest_arguments,
         ),
     )

@@ -82,6 +82,9 @@ def _check(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
+        "--walks", type=int, metavar="N", help="random walks to take; thousands for a soak"
+    )
+    parser.add_argument(
         "--rule",
         action="append",
         default=[],
@@ -91,7 +94,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 
 def _shell(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command="shell", keyword="", rule=[])
+    parser.set_defaults(command="shell", keyword="", rule=[], walks=None)
     _lab(parser)
     parser.add_argument("--bare", action="store_true", help="load no driver")
 
