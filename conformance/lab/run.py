@@ -27,6 +27,9 @@ DRIVER_PHASES = {
 }
 """Phases of the agent in which a failure is the driver's."""
 
+_REFUSED = "4"
+"""pytest's status for arguments that it does not take."""
+
 _TAIL = 20
 """Lines of pytest's own output that are shown when it broke."""
 
@@ -113,6 +116,8 @@ def _follow(
             verdict = _agent_error(event, prepared)
         if event.get("phase") == "tests-ended" and event["detail"] not in ("0", "1"):
             _show(results / "pytest.log", reporter)
+            if event["detail"] == _REFUSED:
+                verdict = Verdict.bad_usage("pytest refused its arguments", "its words are above")
     if counts.found:
         evaluate(counts, prepared.lab.image.sandbox, results, reporter.note)
     return verdict
