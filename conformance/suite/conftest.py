@@ -14,7 +14,7 @@ from conformance.model.states import State
 from conformance.suite.book import Book
 from conformance.suite.shapes import Window, find
 from conformance.suite.steps import attempt, begin_iteration, save_and_run
-from conformance.suite.walker import Walker
+from conformance.suite.walker import WALKS, Walker
 from conformance.vfio.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
@@ -27,6 +27,15 @@ Find = Callable[..., Window]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the look for lost memory last: it is about all tests."""
     items.sort(key=lambda item: item.path.name == "test_leaks.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Part random walks (--vfio-walks) into tests of some each: one that takes long looks hung."""
+    if "walks" in metafunc.fixturenames:
+        wanted = int(metafunc.config.getoption("--vfio-walks"))
+        parts = [min(WALKS, wanted - done) for done in range(0, wanted, WALKS)]
+        numbered = list(enumerate(parts))
+        metafunc.parametrize(("part", "walks"), numbered, ids=[f"part-{n}" for n, _ in numbered])
 
 
 @pytest.fixture
@@ -132,12 +141,6 @@ def book(
     """Keep mappings twice, for real and in the oracle; all are unmapped in the end."""
     with Book(migration, saving_regions, child) as made:
         yield made
-
-
-@pytest.fixture
-def walks(request: pytest.FixtureRequest) -> int:
-    """Return how many random walks are to be taken (--vfio-walks)."""
-    return int(request.config.getoption("--vfio-walks"))
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ JUDGED = (
 
 
 @pytest.mark.rule(*JUDGED)
-def test_random_walks(walker: Walker, walks: int, seed: int) -> None:
+def test_random_walks(walker: Walker, part: int, walks: int, seed: int) -> None:
     """Take random walks over states, mappings, buffers, registers and resets: as the oracle says.
 
     A walk that goes wrong is shortened, and shown as a test at the end of the calls.
     """
     reason = "random walks need hypothesis (python3-hypothesis), which is not there"
     machine = pytest.importorskip("conformance.suite.walk_machine", reason=reason)
-    machine.walk(walker, walks, seed)
+    machine.walk(walker, walks, seed + part)

@@ -11,6 +11,7 @@ import hypothesis
 import hypothesis.errors
 from hypothesis import HealthCheck, Phase, stateful
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 
 from conformance.checks import RequirementFailed
 from conformance.model.states import State
@@ -19,6 +20,9 @@ from conformance.vfio import trace
 
 _STEPS = 40
 """Steps of a walk, at most."""
+
+# There is no setting for it. The default of five minutes would look as if the device hung.
+engine.MAX_SHRINKING_SECONDS = 20
 
 _STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
 _PAGES = st.integers(0, 3)
