@@ -68,9 +68,9 @@ def expect_after_failure(migration: MigrationRegion, old: State, did: str) -> No
 
 
 def to_running(migration: MigrationRegion) -> None:
-    """Bring a device that is stopped or saving back to _RUNNING."""
-    if migration.state != State.RUNNING:
-        migration.set_state(State.RUNNING)
+    """Bring a device back to _RUNNING: by the arc, or by a reset where there is none."""
+    if attempt(migration, State.RUNNING) is not None:
+        migration.device.reset()
 
 
 def save_and_run(client: Client) -> Stream:

@@ -81,13 +81,15 @@ def test_read_in_an_iteration(migration: MigrationRegion, field: Field) -> None:
 
 
 @pytest.mark.rule("access.native")
-def test_registers_of_resuming(migration: MigrationRegion, stream: list[bytes]) -> None:
+def test_registers_of_resuming(client: Client, stream: list[bytes]) -> None:
     """Read data_offset and write data_size while resuming, each at its width: both succeed."""
+    migration = client.migration
     migration.enter(State.RESUMING)
     with expect_success(did="read data_offset, write data, write data_size in state 4"):
         migration.region.write_exact(migration.data_offset, stream[0])
         migration.set_data_size(len(stream[0]))
     expect_equal(migration.state, State.RESUMING, did="read device_state after that")
+    client.write_all(stream[1:])
 
 
 def expect_misfit(access: Callable[[], object], did: str) -> None:
@@ -163,11 +165,10 @@ def test_offset_cannot_be_written(migration: MigrationRegion, value: int) -> Non
 
 @pytest.mark.rule("access.read-only")
 @pytest.mark.parametrize("value", [0, 0x1008, (1 << 64) - 1])
-def test_offset_of_resuming_cannot_be_written(migration: MigrationRegion, value: int) -> None:
+def test_offset_of_resuming_cannot_be_written(resuming: MigrationRegion, value: int) -> None:
     """Write data_offset while resuming: an error or ignored, it reads as before."""
-    migration.enter(State.RESUMING)
-    with unchanged(lambda: migration.data_offset, did=f"write {value:#x} to data_offset"):
-        write_tolerantly(migration, DATA_OFFSET, value)
+    with unchanged(lambda: resuming.data_offset, did=f"write {value:#x} to data_offset"):
+        write_tolerantly(resuming, DATA_OFFSET, value)
 
 
 def write_tolerantly(migration: MigrationRegion, field: Field, value: int) -> None:

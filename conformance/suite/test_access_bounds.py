@@ -68,11 +68,10 @@ def test_read_across_the_end(migration: MigrationRegion, before: int, size: int)
 
 @pytest.mark.rule("access.past-end")
 @pytest.mark.parametrize(("before", "size"), named({"at": (0, 4), "2": (1, 2), "page": (8, PAGE)}))
-def test_write_across_the_end(migration: MigrationRegion, before: int, size: int) -> None:
+def test_write_across_the_end(resuming: MigrationRegion, before: int, size: int) -> None:
     """Write at and across the end of the region while resuming: an error or short."""
-    migration.enter(State.RESUMING)
     try:
-        moved = migration.region.write(migration.size - before, b"\x5a" * size)
+        moved = resuming.region.write(resuming.size - before, b"\x5a" * size)
     except OSError:
         moved = 0
     expect_true(
@@ -81,7 +80,7 @@ def test_write_across_the_end(migration: MigrationRegion, before: int, size: int
         expected=f"an error or at most {before}",
         actual=f"{moved} bytes",
     )
-    expect_equal(migration.state, State.RESUMING, did="read device_state after that")
+    expect_equal(resuming.state, State.RESUMING, did="read device_state after that")
 
 
 @pytest.mark.rule("access.past-end")
@@ -141,10 +140,9 @@ def test_odd_read_of_data(
 
 @pytest.mark.rule("access.whole")
 @pytest.mark.parametrize("size", [1, 2, 4, 8, PAGE])
-def test_write_of_data_is_whole(migration: MigrationRegion, size: int) -> None:
+def test_write_of_data_is_whole(resuming: MigrationRegion, size: int) -> None:
     """Write data while resuming, in one access of any size: all its bytes are taken."""
-    migration.enter(State.RESUMING)
-    offset = migration.data_offset
-    size = min(size, migration.size - offset)
-    moved = migration.region.write(offset, b"\x5a" * size)
+    offset = resuming.data_offset
+    size = min(size, resuming.size - offset)
+    moved = resuming.region.write(offset, b"\x5a" * size)
     expect_equal(moved, size, did=f"write {size} bytes of data")

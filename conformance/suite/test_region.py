@@ -85,14 +85,12 @@ def test_layout_leaves_the_struct_out(migration: MigrationRegion) -> None:
 
 
 @pytest.mark.rule("region.data-either-way")
-def test_write_is_seen_by_a_mapping(migration: MigrationRegion, client: Client) -> None:
+def test_write_is_seen_by_a_mapping(resuming: MigrationRegion) -> None:
     """Write data with write() while resuming: a mapping shows the same bytes."""
-    if not migration.data_areas:
+    if not resuming.data_areas:
         pytest.skip("no part of the data section can be mapped")
-    area = migration.data_areas[0]
-    migration.enter(State.RESUMING)
-    data = bytes(range(1, 200))
-    with migration.region.map_area(area) as mapping, mover(migration, client.how) as move:
+    area, data = resuming.data_areas[0], bytes(range(1, 200))
+    with resuming.region.map_area(area) as mapping, mover(resuming, "bulk") as move:
         move.write(area.offset, data)
         expect_equal(mapping.read(0, len(data)), data, did="write() data, read the mapping")
 

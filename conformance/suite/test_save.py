@@ -98,11 +98,10 @@ def _misaligned(migration: MigrationRegion, window: Announced) -> bool:
 
 
 @pytest.mark.rule("save.offset")
-def test_offset_for_resuming(migration: MigrationRegion) -> None:
+def test_offset_for_resuming(resuming: MigrationRegion) -> None:
     """Read data_offset while resuming: past the struct, aligned where it can be mapped."""
-    migration.enter(State.RESUMING)
-    window = Announced(0, migration.data_offset, 0)
-    good = STRUCT_SIZE <= window.offset < migration.size and not _misaligned(migration, window)
+    window = Announced(0, resuming.data_offset, 0)
+    good = STRUCT_SIZE <= window.offset < resuming.size and not _misaligned(resuming, window)
     expect_true(
         good,
         did="read data_offset in state 4",

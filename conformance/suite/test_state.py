@@ -230,7 +230,7 @@ def test_no_stop_is_needed(client: Client, how: str) -> None:
 
 
 @pytest.mark.rule("state.reset")
-@pytest.mark.parametrize("old", by_state((*states.WORKING, State.ERROR)))
+@pytest.mark.parametrize("old", by_state((State.STOPPED, State.RUNNING, *LEFT)))
 def test_reset(reach: Reach, old: State) -> None:
     """Reset in any state: the state is _RUNNING."""
     migration = reach(old)
