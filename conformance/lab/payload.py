@@ -7,6 +7,7 @@ to run; all else is in the snapshot of the booted guest.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -16,13 +17,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from conformance.errors import PayloadError
-from conformance.lab import bootkernel
+from conformance.lab import bootkernel, locked
 from conformance.lab.bootkernel import BootKernel
 from conformance.lab.machine import PAYLOAD_SIZE
 from conformance.lab.modtree import ModuleTree
 from kpatch import programs
 from kpatch.module import ModuleInfo
 from kpatch.sandbox import Sandbox
+
+_PLACE = Path("/run/kit/kit")
+"""Where the agent unpacks the kit."""
+
+_KEPT = 4
+"""Copies of the kit which are kept; runs that go on at the same time read theirs."""
 
 HOST_ONLY = frozenset({"lab", "mutants", "report", "tests", "__main__.py", "__pycache__"})
 """Parts of the package that the guest has no use for."""
@@ -123,33 +130,40 @@ def stage_kit(source: Path, sandbox: Sandbox, folder: Path, log: Path) -> Path:
     Args:
         source: The checkout.
         sandbox: The image's root.
-        folder: Where to; what is there already is used again.
+        folder: Where to; the last few copies stay there.
         log: Takes the output of the compilation.
 
     Returns:
-        The folder with the copy.
+        The folder with the copy, which nobody changes any more.
     """
-    target = folder / "kit"
     wanted = {path: (source / path).stat() for path in kit_files(source)}
-    state = {str(path): [one.st_mtime_ns, one.st_size] for path, one in wanted.items()}
-    record = folder / "kit.json"
-    if record.exists() and json.loads(record.read_text(encoding="utf-8")) == state:
-        return target
-    record.unlink(missing_ok=True)
-    if target.exists():
-        shutil.rmtree(target)
-    for path in wanted:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / path, target / path)
-    # Collecting makes pytest write its own compiled form of the tests. Should it fail, the guest
-    # meets the same error and reports it.
+    state = [[str(path), one.st_mtime_ns, one.st_size] for path, one in wanted.items()]
+    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:12]
+    target = folder / f"kit-{digest}"
+    with locked.lock(folder / "lock"):
+        if not target.exists():
+            with locked.whole_folder(target) as part:
+                for path in wanted:
+                    (part / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source / path, part / path)
+                programs.run(_compile_argv(sandbox, part), log=log, check=False, timeout=120)
+        target.touch()
+        for old in sorted(folder.glob("kit-*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            locked.remove(old)
+    return target
+
+
+def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
+    """Return the command which has pytest write its own compiled form of the tests.
+
+    Should it fail, the guest meets the same error and reports it.
+    """
     argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
     argv += ["--collect-only", "--quiet", "conformance/suite"]
-    compiled = sandbox.argv(argv, bind=[target], cwd=target)
-    done = programs.run(compiled, log=log, check=False, timeout=120)
-    if done.returncode == 0:
-        record.write_text(json.dumps(state), encoding="utf-8")
-    return target
+    argv = sandbox.argv(argv, cwd=_PLACE)
+    # At the place which it has in the guest: the compiled form holds it, and shows it in traces.
+    at = argv.index("--remount-ro")
+    return [*argv[:at], "--tmpfs", "/run", "--bind", str(kit), str(_PLACE), *argv[at:]]
 
 
 def stage_modules(module: ModuleInfo, kernel: BootKernel, sandbox: Sandbox, folder: Path) -> Path:
