@@ -28,7 +28,7 @@ from kpatch import (
     series_make,
 )
 from kpatch.description import Device
-from kpatch.errors import KernelTreeError, KpatchError, OutputError
+from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
 from kpatch.finding import Finding
 from kpatch.kernel import KernelTree
 from kpatch.render import render
@@ -213,13 +213,23 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _series(arguments: argparse.Namespace) -> int:
+    _refuse_dry()
     for path in series_make.make(series_command.request(arguments), arguments.output):
         print(path)
     print(f"Read them, judge them with `kpatch gate`, then run {arguments.output / 'send.sh'}.")
     return 0
 
 
+def _refuse_dry() -> None:
+    """Refuse --dry-run where each program works on what the ones before it have written."""
+    if programs.dry():
+        raise SeriesError(
+            "This command has no dry run: it writes nothing but its results. Verbose output shows the programs."
+        )
+
+
 def _gate(arguments: argparse.Namespace) -> int:
+    _refuse_dry()
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as on Ctrl-C
         signal.signal(number, signal.default_int_handler)
     asked = gate_command.request(arguments)

@@ -6,14 +6,13 @@ Everything happens in a scratch repository. The user's tree and branches are rea
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kpatch import gate_boot, gate_input, gate_patch, gate_tree, git, source
+from kpatch import gate_boot, gate_input, gate_keys, gate_patch, gate_tree, git, source
 from kpatch.errors import BuildFailed, ProgramFailed
 from kpatch.gate_build import Builder, merged
 from kpatch.gate_input import Patch, Series
@@ -171,7 +170,9 @@ def _patch(run: _Run, patch: Patch, one: PatchResult) -> None:
     """Judge a patch that was applied, or take what an earlier run came to."""
     progress, request = run.progress, run.request
     progress.take(patch)
-    key = _key(run, patch)
+    after = run.repository.out("rev-parse", "HEAD^{tree}")
+    how = (run.builder.tree.identity, f"{request.sparse} {request.signoff}")
+    key = gate_keys.of_patch(patch, progress, after, how)
     kept = None if request.fresh else run.store.load(key)
     if kept:
         steps, warnings, logs = kept
@@ -208,7 +209,7 @@ def _base_warnings(run: _Run, one: PatchResult) -> None:
     folders = progress.folders
     names = [progress.before, run.builder.tree.identity, str(run.request.sparse), *folders]
     names += [f"{key}={value}" for key, value in progress.earlier.items()]
-    key = "base-" + hashlib.sha256("\0".join(names).encode()).hexdigest()[:40]
+    key = gate_keys.of_base(names)
     kept = None if run.request.fresh else run.store.load(key)
     if kept:
         progress.known = kept[1]
@@ -259,7 +260,10 @@ def _boot(run: _Run, one: PatchResult) -> None:
         one.steps.append(Step("boot", "skipped", reason))
         return
     start = time.monotonic()
-    key = _boot_key(run, driver)
+    names = [f"HEAD:{gate_tree.VFIO}", "HEAD:include"]
+    parts = [run.repository.out("rev-parse", name) for name in names]
+    parts += [driver.device, run.request.image, run.builder.tree.identity]
+    key = gate_keys.of_boot(parts)
     kept = None if run.request.fresh else run.store.load(key)
     if kept:
         one.steps += kept[0]
@@ -277,44 +281,6 @@ def _boot(run: _Run, one: PatchResult) -> None:
     one.steps.append(step)
     if status == 0:  # what the lab failed at may be gone the next time
         run.store.save(key, [replace(step, log="")], {}, {})
-
-
-def _key(run: _Run, patch: Patch) -> str:
-    """Return a hash of all that the result of a patch follows from."""
-    progress, request = run.progress, run.request
-    parts = [
-        progress.before,
-        run.repository.out("rev-parse", "HEAD^{tree}"),
-        patch.subject,
-        patch.body,
-        run.builder.tree.identity,
-        f"{request.sparse} {request.signoff}",
-        *(f"{key}={value}" for key, value in progress.options.items()),
-        _code(),
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
-
-
-def _boot_key(run: _Run, driver: gate_boot.Subject) -> str:
-    tree = run.repository.out("rev-parse", f"HEAD:{gate_tree.VFIO}")
-    include = run.repository.out("rev-parse", "HEAD:include")
-    parts = [tree, include, driver.device, run.request.image, run.builder.tree.identity]
-    kit = Path(__file__).parent.parent
-    parts += [_digest(kit, "conformance/**/*.py"), _digest(kit, "vm-images/*/*"), _code()]
-    return "boot-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
-
-
-def _code() -> str:
-    """Return a hash of the gate itself: what it judges changes with it."""
-    return _digest(Path(__file__).parent, "gate*.py")
-
-
-def _digest(folder: Path, pattern: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _log(run: _Run, one: PatchResult, name: str) -> Path:
