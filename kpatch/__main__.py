@@ -224,7 +224,8 @@ def _refuse_dry() -> None:
     """Refuse --dry-run where each program works on what the ones before it have written."""
     if programs.dry():
         raise SeriesError(
-            "This command has no dry run: it writes nothing but its results. Verbose output shows the programs."
+            "This command has no dry run: it writes nothing but its results. "
+            "`kpatch -v COMMAND` shows the programs."
         )
 
 
