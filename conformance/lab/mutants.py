@@ -115,7 +115,7 @@ def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, M
     mistakes: list[str] = []
     found: dict[str, Mutant] = {}
     for path in sorted(folder.glob("*.toml")):
-        if path.name == EXEMPT:
+        if path.name in {EXEMPT, "equivalent.toml"}:
             continue
         for number, raw in enumerate(_read(path, mistakes).get("mutant", ()), 1):
             where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"

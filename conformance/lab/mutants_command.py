@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conformance import requirements
-from conformance.lab import mutants, mutants_run
+from conformance.lab import generic_run, mutants, mutants_run
 from conformance.lab.mutants_run import JOURNAL, Wanted
 
 _QUIET = 40.0
@@ -29,6 +29,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, metavar="N", help="only so many of them, at random")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="chooses the sample (default: 0)"
+    )
+    parser.add_argument(
+        "--unplanned",
+        type=int,
+        metavar="N",
+        help="instead of these, N mutants made by universalmutator; takes an hour for 100",
     )
     parser.add_argument("--list", action="store_true", help="list mutants, and do nothing")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
@@ -83,4 +89,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     if not arguments.resume:
         (results / JOURNAL).unlink(missing_ok=True)
     wanted = Wanted(chosen, arguments.image, arguments.jobs, arguments.quiet, arguments.accel)
+    if arguments.unplanned:
+        good = generic_run.run(wanted, arguments.unplanned, arguments.seed, results, say)
+        return 0 if good else 1
     return 0 if mutants_run.run(wanted, results, say) else 1

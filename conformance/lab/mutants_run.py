@@ -71,7 +71,7 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
         KpatchError: The driver does not build.
     """
     results = results.absolute()
-    bench, prepared = _bench(wanted, results, say)
+    bench, prepared = bench_for(wanted, results, say)
     judged, built = _build(wanted, prepared, say)
     planned = _plan(wanted, built)
     journal = Journal(results / JOURNAL)
@@ -89,7 +89,8 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
     return _conclude(every, unfit, results, say)
 
 
-def _bench(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]:
+def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]:
+    """Return where mutants are judged, and the lab that was prepared for it."""
     options = Options(
         device=mutants.DEVICE,
         image=wanted.image,

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mutants that nobody planned: the generic operators of universalmutator over the driver's C.
+
+Most of what they yield does not compile, and some of what compiles is the same code. What is left
+is judged by the whole suite. A mutant which no test can tell from the driver is equivalent;
+``equivalent.toml`` lists those that are known, each with the reason.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from elftools.elf.elffile import ELFFile
+
+from conformance.errors import LabError
+from conformance.lab import mutants
+from kpatch import programs
+
+EQUIVALENT: Final = "equivalent.toml"
+_FILES: Final = ("main.c", "migration.c", "mappings.c")
+_LINES: Final = 3
+"""Lines that an unplanned mutant may change: each operator changes one, or puts one in."""
+
+
+@dataclass(frozen=True)
+class Generic:
+    """A mutant that nobody planned.
+
+    Attributes:
+        name: File and number; stable for the same sources and tool.
+        file: The file that is changed.
+        line: Where, a line of the original.
+        before: The original's text there.
+        after: What became of it.
+        text: The whole file.
+    """
+
+    name: str
+    file: str
+    line: int
+    before: str
+    after: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.file}:{self.line}: {self.before or '(nothing)'} => {self.after}"
+
+
+def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
+    """Let the tool make all its mutants.
+
+    Args:
+        sources: Name and text of each source of the driver.
+        folder: For the tool's files; emptied.
+
+    Raises:
+        LabError: The tool yielded nothing.
+        ProgramMissing: The tool is not installed.
+        ProgramFailed: It failed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    found: list[Generic] = []
+    for name in _FILES:
+        out = folder / Path(name).stem
+        out.mkdir(parents=True)
+        (folder / name).write_text(sources[name], "utf-8")
+        argv = ["mutate", name, "c", "--noCheck", "--mutantDir", str(out)]
+        programs.run(argv, cwd=folder, timeout=300, hint="pip install universalmutator")
+        found += _read(name, sources[name], out)
+    if not found:
+        raise LabError("universalmutator yielded no mutant.")
+    return found
+
+
+def _read(file: str, original: str, folder: Path) -> Iterator[Generic]:
+    paths = sorted(folder.iterdir(), key=lambda path: int(path.name.split(".")[-2]))
+    for path in paths:
+        text = path.read_text("utf-8")
+        change = _change(original.splitlines(), text.splitlines())
+        if change:
+            name = f"{Path(file).stem}-{path.name.split('.')[-2]}"
+            yield Generic(name, file, *change, text)
+
+
+def _change(old: list[str], new: list[str]) -> tuple[int, str, str] | None:
+    """Return the number of the changed line, and its text before and after."""
+    begin = _alike(old, new)
+    if old == new:
+        return None
+    end = _alike(old[begin:][::-1], new[begin:][::-1])
+    before, after = old[begin : len(old) - end], new[begin : len(new) - end]
+    if max(len(before), len(after)) > _LINES:
+        return None
+    return begin + 1, _joined(before), _joined(after)
+
+
+def _alike(one: list[str], other: list[str]) -> int:
+    """Return how many lines both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _joined(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+def shuffled(every: list[Generic], seed: int) -> list[Generic]:
+    """Return them in an order of chance, the same for the same seed."""
+    order = list(every)
+    random.Random(seed).shuffle(order)  # noqa: S311 - repeatable on purpose
+    return order
+
+
+def code(module: Path) -> dict[str, bytes]:
+    """Return what of a module is executed or read: two modules alike in it are the same."""
+    with module.open("rb") as file:
+        return {
+            section.name: section.data()
+            for section in ELFFile(file).iter_sections()
+            if section["sh_flags"] & 2 and not section.name.startswith((".note", "__versions"))
+        }
+
+
+def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str], str]:
+    """Return the known equivalent mutants, by file, text before and after, with the reason.
+
+    Raises:
+        LabError: The file has mistakes.
+    """
+    path = folder / EQUIVALENT
+    try:
+        entries = tomllib.loads(path.read_text("utf-8"))["equivalent"]
+        return {(one["file"], one["before"], one["after"]): one["reason"] for one in entries}
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise LabError(f"{path} cannot be used: {error!r}.") from error
