@@ -29,6 +29,7 @@ _PROBE = """\
 /* Used, so that the compiler describes them. */
 struct vfio_device_ops kpatch_probe_ops;
 struct pci_driver kpatch_probe_driver;
+struct vfio_pci_core_device kpatch_probe_core;
 
 MODULE_IMPORT_NS("KPATCH_PROBE");
 """
@@ -82,6 +83,8 @@ class Features:
             VFIO_DEVICE_GET_REGION_INFO in place of ioctl; if it is NULL, that is -EINVAL.
         setup_barmap: vfio_pci_core_setup_barmap() is exported.
         get_iomap: There is vfio_pci_core_get_iomap(), its successor, which is in a header.
+        vma_list: `vfio_pci_core_device` has a list of its mappings, whose vm_pgoff is then the
+            page frame and no offset of the device file.
         vm_flags_set: There is vm_flags_set(), and vm_flags cannot be assigned.
         import_ns_string: MODULE_IMPORT_NS() takes a string.
         driver_managed_dma: `pci_driver` has driver_managed_dma.
@@ -94,6 +97,7 @@ class Features:
     get_region_info_caps: bool
     setup_barmap: bool
     get_iomap: bool
+    vma_list: bool
     vm_flags_set: bool
     import_ns_string: bool
     driver_managed_dma: bool
@@ -139,7 +143,7 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
             f"does not compile:\n\n{tail}\n\nThe whole output is in {log}. "
             "Are compiler and headers those that the kernel was built with?"
         )
-    members = elf.struct_members(wanted, ("vfio_device_ops", "pci_driver"))
+    members = elf.struct_members(wanted, ("vfio_device_ops", "pci_driver", "vfio_pci_core_device"))
     ops = members["vfio_device_ops"]
     return Features(
         iommufd_ops="bind_iommufd" in ops,
@@ -148,6 +152,7 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
         get_region_info_caps="get_region_info_caps" in ops,
         setup_barmap="vfio_pci_core_setup_barmap" in tree.symbols,
         get_iomap=get_iomap.exists(),
+        vma_list="vma_list" in members["vfio_pci_core_device"],
         vm_flags_set=vm_flags_set.exists(),
         # The older macro makes a string of its argument, here of one with quotes.
         import_ns_string="KPATCH_PROBE" in elf.modinfo(wanted).get("import_ns", ()),

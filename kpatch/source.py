@@ -44,8 +44,8 @@ def features(tree: Path) -> Features:
     """
     ops = _struct(tree, DEVICE_HEADER, "vfio_device_ops")
     core = read(tree, CORE_HEADER)
-    regions = "vfio_pci_core_register_dev_region"
-    if "void (*release)" not in ops.replace("\t", " ") or regions not in core:
+    regions = "vfio_pci_core_register_dev_region" in core and "vma_list;" not in core
+    if "void (*release)" not in ops.replace("\t", " ") or not regions:
         raise SourceTreeError(
             f"{tree} (Linux {version(tree)}) is too old: its vfio-pci-core does not let a driver "
             "add device regions as the in-tree driver does. Linux 6.10 or later is needed."
@@ -57,6 +57,7 @@ def features(tree: Path) -> Features:
         get_region_info_caps="(*get_region_info_caps)" in ops,
         setup_barmap="vfio_pci_core_setup_barmap(" in core,
         get_iomap="vfio_pci_core_get_iomap(" in core,
+        vma_list=False,
         vm_flags_set=True,
         import_ns_string=False,
         driver_managed_dma=True,

@@ -12,6 +12,7 @@ LINUX_6_12 = Features(
     get_region_info_caps=False,
     setup_barmap=True,
     get_iomap=False,
+    vma_list=False,
     vm_flags_set=True,
     import_ns_string=False,
     driver_managed_dma=True,

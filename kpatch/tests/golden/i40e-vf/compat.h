@@ -9,6 +9,7 @@
 #define I40E_VF_COMPAT_H
 
 #include <linux/io.h>
+#include <linux/mm.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -32,6 +33,15 @@
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 
 #define COMPAT_VFIO_MATCH_OPS
+
+/*
+ * Where a mapping of a BAR begins, as an offset of the device file. A part that was
+ * split off counts from its own start.
+ */
+static inline u64 compat_vfio_pci_vma_offset(const struct vm_area_struct *vma)
+{
+	return (u64)vma->vm_pgoff << PAGE_SHIFT;
+}
 
 /*
  * Maps the registers of a BAR until vfio_pci_core_disable(). Call it before user

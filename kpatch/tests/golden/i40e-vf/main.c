@@ -205,10 +205,11 @@ static long i40e_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsig
 
 static int i40e_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma)
 {
+	unsigned int index = vma->vm_pgoff >> (VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT);
 	int ret;
 
 	ret = vfio_pci_core_mmap(core_vdev, vma);
-	if (ret)
+	if (ret || !i40e_vf_find_layout(index))
 		return ret;
 	return i40e_vf_ledger_add(&i40e_vf_of_vdev(core_vdev)->ledger, vma);
 }

@@ -99,17 +99,17 @@ int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 /* Counts the pages of @vma outside the saving layout of its region. */
 static unsigned long i40e_vf_conflicts(struct vm_area_struct *vma)
 {
-	const unsigned int shift = VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT;
+	const u64 offset = compat_vfio_pci_vma_offset(vma);
 	const struct i40e_vf_layout *layout;
 	unsigned long pages = vma_pages(vma);
 	u64 start, end;
 	unsigned int i;
 
-	layout = i40e_vf_find_layout(vma->vm_pgoff >> shift);
+	layout = i40e_vf_find_layout(VFIO_PCI_OFFSET_TO_INDEX(offset));
 	if (!layout)
 		return 0;
 
-	start = (u64)(vma->vm_pgoff & (BIT(shift) - 1)) << PAGE_SHIFT;
+	start = offset & VFIO_PCI_OFFSET_MASK;
 	end = start + ((u64)pages << PAGE_SHIFT);
 	for (i = 0; i < layout->nr_areas; i++) {
 		u64 from = max(start, layout->areas[i].offset);

@@ -205,10 +205,11 @@ static long igb_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsign
 
 static int igb_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma)
 {
+	unsigned int index = vma->vm_pgoff >> (VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT);
 	int ret;
 
 	ret = vfio_pci_core_mmap(core_vdev, vma);
-	if (ret)
+	if (ret || !igb_vf_find_layout(index))
 		return ret;
 	return igb_vf_ledger_add(&igb_vf_of_vdev(core_vdev)->ledger, vma);
 }
