@@ -129,13 +129,22 @@ def fetch(source: Source) -> Path:
         part.replace(target)
     except (OSError, *_INDEX_ERRORS) as error:
         raise ImageError(
-            f"The sources of {source.project} {source.version} cannot be fetched: {error}. "
+            f"The sources of {source.project} {source.version} cannot be fetched: {_shown(error)}. "
             "They come from the package index that pip is configured for (pip config list); "
             f"without network, put the file there yourself: {target}"
         ) from error
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _shown(error: Exception) -> str:
+    """Return the words of an error without the password that an index's address may have.
+
+    >>> _shown(OSError("no route to https://me:secret@index.example/simple/"))
+    'no route to https://index.example/simple/'
+    """
+    return re.sub(r"//[^/@\s]*@", "//", str(error))
 
 
 def _download(source: Source, target: Path) -> None:

@@ -61,6 +61,13 @@ def test_no_network_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.exit_code == 4
 
 
+def test_password_of_an_index_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, requests.ConnectionError("no route to https://me:secret@host/simple/"))
+    with pytest.raises(ImageError, match="https://host/simple/") as caught:
+        kmod.fetch(SOURCE)
+    assert "secret" not in str(caught.value)
+
+
 def test_damaged_file_in_the_cache_is_fetched_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
