@@ -71,7 +71,7 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
         out.mkdir(parents=True)
         (folder / name).write_text(sources[name], "utf-8")
         argv = ["mutate", name, "c", "--noCheck", "--mutantDir", str(out)]
-        programs.run(argv, cwd=folder, timeout=300, hint="pip install universalmutator")
+        programs.run(argv, cwd=folder, timeout=300, hint="It comes with `pip install -e .[mutants]`.")
         found += _read(name, sources[name], out)
     if not found:
         raise LabError("universalmutator yielded no mutant.")
