@@ -24,6 +24,7 @@ from kpatch import programs
 
 EQUIVALENT: Final = "equivalent.toml"
 _FILES: Final = ("main.c", "migration.c", "mappings.c")
+_HINT: Final = "It comes with `pip install -e .[mutants]`."
 _LINES: Final = 3
 """Lines that an unplanned mutant may change: each operator changes one, or puts one in."""
 
@@ -71,7 +72,7 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
         out.mkdir(parents=True)
         (folder / name).write_text(sources[name], "utf-8")
         argv = ["mutate", name, "c", "--noCheck", "--mutantDir", str(out)]
-        programs.run(argv, cwd=folder, timeout=300, hint="It comes with `pip install -e .[mutants]`.")
+        programs.run(argv, cwd=folder, timeout=300, hint=_HINT)
         found += _read(name, sources[name], out)
     if not found:
         raise LabError("universalmutator yielded no mutant.")
