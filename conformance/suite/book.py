@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from conformance.checks import expect_equal, expect_errno, expect_success
 from conformance.migration.region import MigrationRegion
+from conformance.model.layout import PAGE
 from conformance.model.ledger import Ledger
 from conformance.model.states import State
 from conformance.suite.shapes import Window, layout_of
@@ -135,9 +136,10 @@ class Book:
         self.ledger.mremap(held.who, held.address + offset, size, mapping.address, new_size)
         return Held(_HERE, mapping.address, new_size, mapping)
 
-    def mremap_dontunmap(self, held: Held, flags: int) -> Held:
-        """Move a whole mapping and leave the old one behind, empty but there."""
-        mapping = held.local.mremap(0, held.size, held.size, flags)
+    def mremap_dontunmap(self, held: Held, flags: int, *, from_size: int | None = None) -> Held:
+        """Map a whole mapping again elsewhere, by flags or from 0 bytes; the old one stays."""
+        from_size = held.size if from_size is None else from_size
+        mapping = held.local.mremap(0, from_size, held.size, flags)
         self._local.append(mapping)
         self.ledger.mremap_dontunmap(held.who, held.address, held.size, mapping.address)
         return Held(_HERE, mapping.address, held.size, mapping)
@@ -151,6 +153,13 @@ class Book:
         """Map a range over pages of a mapping of this process, with MAP_FIXED."""
         flags = mman.MAP_SHARED | mman.MAP_FIXED
         return self.map(window, flags=flags, address=held.address + offset)
+
+    def remap_file_pages(self, held: Held, window: Window) -> None:
+        """Let a mapping of this process show another range of the device."""
+        page = (window.region.offset + window.offset) // PAGE
+        with trace.call(f"remap_file_pages of {held.mapping} to page {page:#x}"):
+            libc.remap_file_pages(held.address, window.size, page)
+        self.ledger.mmap(_HERE, held.address, window.region.index, window.offset, window.size)
 
     def fork(self, parent: Child | None = None) -> Child:
         """Fork this process, or a child, with all that it has mapped."""

@@ -175,6 +175,20 @@ def test_replaced_by_the_device(book: Book, window: Find, below: str, above: str
     book.judge("it was unmapped")
 
 
+@pytest.mark.rule("saving.exact.map-fixed-over")
+@pytest.mark.parametrize(("below", "above"), [("C", "f"), ("f", "C")])
+def test_replaced_by_remap_file_pages(book: Book, window: Find, below: str, above: str) -> None:
+    """Let a page show another one by remap_file_pages(): what it shows then counts."""
+    held, other = book.map(window(below)), window(above)
+    try:
+        book.remap_file_pages(held, other)
+    except OSError:
+        book.judge("remap_file_pages() was refused")
+    book.judge(f"{below} was mapped and then shows {above}")
+    book.munmap(held)
+    book.judge("it was unmapped")
+
+
 @pytest.mark.rule("saving.exact.many")
 def test_many(book: Book, window: Find, rng: random.Random) -> None:
     """Map 300 single pages, unmap them in any order: refused until the last conflict goes."""

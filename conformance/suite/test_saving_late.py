@@ -16,6 +16,7 @@ from conformance.suite.cases import by_state
 from conformance.suite.conftest import Find, Reach
 from conformance.suite.shapes import layout_of
 from conformance.uapi import mman
+from conformance.vfio import libc
 from conformance.vfio.children import Child
 from conformance.vfio.region import Region
 
@@ -79,6 +80,17 @@ def test_outside_in_another_process(
     migration.enter(State.PRE_COPY)
     with expect_errno(EBUSY, did="mmap a page outside in another process in state 3") as call:
         call.result = other.map(found.region, found.offset, found.size)
+    expect_equal(migration.state, State.PRE_COPY, did="read device_state after that")
+
+
+@pytest.mark.rule("saving.late-mmap")
+def test_outside_by_remap_file_pages(migration: MigrationRegion, window: Find) -> None:
+    """Let a page inside the areas become one outside while saving: EBUSY, or not possible."""
+    inside, outside = window("f"), window("C")
+    page = (outside.region.offset + outside.offset) // PAGE
+    migration.enter(State.PRE_COPY)
+    with inside.map() as mapping, expect_errno(did="remap_file_pages() to a page outside"):
+        libc.remap_file_pages(mapping.address, PAGE, page)
     expect_equal(migration.state, State.PRE_COPY, did="read device_state after that")
 
 

@@ -97,3 +97,18 @@ def test_dontunmap(book: Book, window: Find, first: str) -> None:
         book.judge("it is mapped")
         book.munmap(mapping)
     book.judge("all of it was unmapped")
+
+
+@pytest.mark.rule("saving.exact.mremap-move")
+def test_duplicate(book: Book, window: Find) -> None:
+    """Duplicate a mapping by mremap() from no bytes, where the kernel does: both count."""
+    held = book.map(window("C"))
+    both = [held]
+    try:
+        both.append(book.mremap_dontunmap(held, mman.MREMAP_MAYMOVE, from_size=0))
+    except OSError:
+        book.judge("the mapping was not duplicated")
+    for mapping in both:
+        book.judge("it is mapped")
+        book.munmap(mapping)
+    book.judge("all of it was unmapped")

@@ -117,6 +117,16 @@ def test_state_stays_over_time(reach: Reach, state: State) -> None:
 
 
 @pytest.mark.rule("state.no-spontaneous")
+@pytest.mark.parametrize("state", by_state((State.STOP_AND_COPY, State.PRE_COPY)))
+def test_state_stays_when_all_was_read(reach: Reach, client: Client, state: State) -> None:
+    """Read all that a saving device has to say: the state stays."""
+    migration = reach(state)
+    client.read_all()
+    migration.read_field(PENDING_BYTES)
+    expect_equal(migration.state, state, did=f"read all in state {state:d}, read device_state")
+
+
+@pytest.mark.rule("state.no-spontaneous")
 @pytest.mark.parametrize("doing", named(DOINGS))
 @pytest.mark.parametrize("state", by_state((State.RUNNING, State.PRE_COPY, State.RESUMING)))
 def test_state_stays(reach: Reach, state: State, doing: Callable[[MigrationRegion], None]) -> None:

@@ -25,6 +25,9 @@ _munmap: Final = _bind("munmap", c_int, c_void_p, c_size_t)
 _mprotect: Final = _bind("mprotect", c_int, c_void_p, c_size_t, c_int)
 _mremap: Final = _bind("mremap", c_void_p, c_void_p, c_size_t, c_size_t, c_int, c_void_p)
 _madvise: Final = _bind("madvise", c_int, c_void_p, c_size_t, c_int)
+_remap_file_pages: Final = _bind(
+    "remap_file_pages", c_int, c_void_p, c_size_t, c_int, c_size_t, c_int
+)
 _mlock: Final = _bind("mlock", c_int, c_void_p, c_size_t)
 _munlock: Final = _bind("munlock", c_int, c_void_p, c_size_t)
 _pread: Final = _bind("pread", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
@@ -69,6 +72,11 @@ def mprotect(address: int, size: int, prot: int) -> None:
 def mremap(address: int, old: int, new: int, flags: int, target: int = 0) -> int:
     """Move or resize and return the new address; ``target`` counts with MREMAP_FIXED."""
     return _address(_mremap(address, old, new, flags, target or None))
+
+
+def remap_file_pages(address: int, size: int, page: int) -> None:
+    """Let pages of a shared mapping show the file from another page on; the kernel maps anew."""
+    _check(_remap_file_pages(address, size, 0, page, 0))
 
 
 def madvise(address: int, size: int, advice: int) -> None:
