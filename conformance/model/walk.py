@@ -27,6 +27,7 @@ class Given(Enum):
     PART = "a part of a stream"
     WHOLE = "a whole stream"
     WRONG = "something that is no stream"
+    UNSURE = "something that it refused"
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,18 @@ class Walk:
         leaves = self.state is State.RESUMING and value != State.RESUMING
         if leaves and self.given is not Given.WHOLE:
             why = f"{self.given.value} was given"
-            return Expected(Outcome.REFUSED, "resume.invalid", 0, why)
+            return Expected(self._without_stream(), "resume.invalid", 0, why)
         if verdict is Verdict.FREE:
             return Expected(Outcome.EITHER, rule)
         return Expected(Outcome.TAKEN, "saving.accept" if value & states.SAVING_BIT else rule)
+
+    def _without_stream(self) -> Outcome:
+        """Return what leaving the state of resuming must come to without a whole stream."""
+        if self.given is Given.UNSURE:
+            return Outcome.EITHER  # it may go on with what it had, or give up
+        if self.given is Given.NOTHING and self.saved is None:
+            return Outcome.EITHER  # perhaps it has no state to migrate
+        return Outcome.REFUSED
 
     def allowed_after(self, value: int, *, taken: bool) -> tuple[State, ...]:
         """Return the states which device_state may read as after the write."""
@@ -151,7 +160,8 @@ class Walk:
 
     def chunk_to_give(self) -> bytes | None:
         """Return the buffer of the last whole stream which comes next; None if none does."""
-        if self.saved is None or self.given is Given.WRONG or self.next >= len(self.saved.chunks):
+        spoilt = self.given in {Given.WRONG, Given.UNSURE}
+        if self.saved is None or spoilt or self.next >= len(self.saved.chunks):
             return None
         return self.saved.chunks[self.next]
 
@@ -161,9 +171,10 @@ class Walk:
         self.next += 1
         self.given = Given.WHOLE if self.next == len(self.saved.chunks) else Given.PART
 
-    def gave_wrong(self) -> None:
-        """Note that the resuming device was given something else, whether it took it or not."""
-        self.given = Given.WRONG
+    def gave_wrong(self, *, taken: bool) -> None:
+        """Note that the resuming device was given something else, and whether it took it."""
+        if self.given is not Given.WRONG:
+            self.given = Given.WRONG if taken else Given.UNSURE
 
     def may_write_registers(self) -> bool:
         """Tell whether a register that is written now keeps its value."""

@@ -117,7 +117,7 @@ class Walker:
         where = self.regions[region % len(self.regions)]
         layout = layout_of(where)
         area = (page * PAGE_SIZE, pages * PAGE_SIZE)
-        if not layout.mappable(area):
+        if not layout.mappable(area) or self.oracle.state is State.ERROR:
             return
         did = f"mmap {pages} pages from page {page} of {where.name}"
         if self.oracle.state.saving and layout.conflicts(area):
@@ -208,9 +208,11 @@ class Walker:
         """Give the resuming device bytes that belong to no stream. It may refuse them at once."""
         if self.oracle.state is not State.RESUMING:
             return
+        taken = False
         with contextlib.suppress(OSError):
             self._give(b"\x5a" * length)
-        self.oracle.gave_wrong()
+            taken = True
+        self.oracle.gave_wrong(taken=taken)
 
     def _give(self, chunk: bytes) -> None:
         with mover(self.migration, "bulk") as move:

@@ -60,8 +60,18 @@ def test_resuming_needs_the_whole_stream() -> None:
     made.gave()
     assert made.chunk_to_give() is None
     assert made.expect(1).outcome is Outcome.TAKEN
-    made.gave_wrong()
+    made.gave_wrong(taken=True)
     assert made.expect(1).outcome is Outcome.REFUSED
+
+
+def test_what_is_refused_at_once_leaves_it_open() -> None:
+    made = walk(State.RESUMING)
+    assert made.expect(1).outcome is Outcome.EITHER  # perhaps it has no state
+    made.gave_wrong(taken=False)
+    assert made.expect(1).outcome is Outcome.EITHER
+    assert made.chunk_to_give() is None
+    made.gave_wrong(taken=True)
+    assert made.expect(1).outcome is Outcome.EITHER
 
 
 def test_a_stream_needs_all_of_its_buffers() -> None:
