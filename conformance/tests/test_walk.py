@@ -71,7 +71,7 @@ def test_what_is_refused_at_once_leaves_it_open() -> None:
     assert made.expect(1).outcome is Outcome.EITHER
     assert made.chunk_to_give() is None
     made.gave_wrong(taken=True)
-    assert made.expect(1).outcome is Outcome.EITHER
+    assert made.expect(1).outcome is Outcome.REFUSED
 
 
 def test_a_stream_needs_all_of_its_buffers() -> None:
