@@ -80,8 +80,13 @@ int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 	int ret;
 
 	sparse = kzalloc(size, GFP_KERNEL);
-	if (!sparse)
+	if (!sparse) {
+		/* As vfio_info_add_capability() does: not every caller frees them. */
+		kfree(caps->buf);
+		caps->buf = NULL;
+		caps->size = 0;
 		return -ENOMEM;
+	}
 
 	sparse->header.id = id;
 	sparse->header.version = 1;
