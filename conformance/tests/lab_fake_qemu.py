@@ -37,6 +37,7 @@ class Fake:
         self.log = Path(re.findall(r"logfile=([^,\s]+)", words)[0])
         self.running = asyncio.Event()
         self.over = asyncio.Event()
+        self.kept: list[asyncio.StreamWriter] = []
         self.status = "none"
         if not self.incoming:
             self.running.set()
@@ -102,6 +103,7 @@ class Fake:
 
     async def events(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the agent."""
+        self.kept.append(writer)  # from Python 3.13 on, one which nobody holds closes itself
 
         def send(event: str, **fields: object) -> None:
             writer.write(json.dumps({"event": event, **fields}).encode() + b"\n")
