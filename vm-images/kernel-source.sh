@@ -1,22 +1,30 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# kernel-source.sh SUITE: prints the path of the kernel source of a Debian suite, as
-# far as the kit's tests use it: checkpatch.pl on what is rendered, kunit_parser.py on
-# what is reported. Unpacked once into the cache, from the package linux-source; no
-# package is configured and nothing of it is ever run as part of a system.
+# kernel-source.sh SUITE [whole]: prints the path of the kernel source of a Debian
+# suite, as far as most of the kit's tests use it: checkpatch.pl on what is rendered,
+# kunit_parser.py on what is reported; or the whole of it, 1.7 GB. Unpacked once into
+# the cache, from the package linux-source; no package is configured.
 #
 # Exit status: 0, 2 bad usage, 4 the source cannot be had.
 set -euo pipefail
 
-suite=${1:?usage: kernel-source.sh SUITE}
+suite=${1:?usage: kernel-source.sh SUITE [whole]}
+extent=${2:-scripts}
 cache=${VFIO_KIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfio-migration-kit}/kernel-source
 key=$(sha256sum <"${BASH_SOURCE[0]}")
-folder=$cache/$suite-${key:0:12}
-wanted=('*/scripts' '*/tools/testing/kunit')
+folder=$cache/$suite-$extent-${key:0:12}
+case $extent in
+scripts) wanted=('*/scripts' '*/tools/testing/kunit') ;;
+whole) wanted=() ;;
+*)
+	echo "usage: kernel-source.sh SUITE [whole]" >&2
+	exit 2
+	;;
+esac
 
 if [ ! -d "$folder" ]; then
-	echo "unpacking the kernel source of $suite" >&2
+	echo "unpacking the kernel source of $suite ($extent)" >&2
 	mkdir -p "$cache"
 	part=$(mktemp -d "$cache/.part.XXXXXX")
 	trap 'rm -rf "$part"' EXIT

@@ -5,7 +5,9 @@
 # environment, each part made if it is not in the cache:
 #
 #   VFIO_KIT_ROOT   root of the lab's image: compiler, kernel headers, perl
-#   VFIO_KIT_LINUX  the scripts of that kernel's source: checkpatch.pl, kunit_parser.py
+#   VFIO_KIT_LINUX  the scripts of that kernel's source: checkpatch.pl, kunit_parser.py;
+#                   with VFIO_KIT_SOURCE=whole all of it
+#   PATH            ends with a gcc which is the image's, for hosts without one
 set -euo pipefail
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,6 +24,7 @@ print(place(image('$image')) / 'root')"
 }
 
 VFIO_KIT_ROOT=${VFIO_KIT_ROOT:-$(image_root)}
-VFIO_KIT_LINUX=${VFIO_KIT_LINUX:-$("$kit/vm-images/kernel-source.sh" "$image")}
-export VFIO_KIT_ROOT VFIO_KIT_LINUX
+VFIO_KIT_LINUX=${VFIO_KIT_LINUX:-$("$kit/vm-images/kernel-source.sh" "$image" "${VFIO_KIT_SOURCE:-scripts}")}
+PATH=$PATH:$kit/vm-images/bin
+export PATH VFIO_KIT_ROOT VFIO_KIT_LINUX
 exec "$@"

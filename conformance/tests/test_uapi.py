@@ -105,6 +105,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     return {name: [int(value) for value in values] for name, *values in words}
 
 
+@pytest.mark.slow  # a C compiler is no part of a fresh host; these have that of the image
 @pytest.mark.parametrize("name", sorted(_CONSTANTS))
 def test_constant(name: str, header: dict[str, list[int]]) -> None:
     if name == _SAVING:
@@ -116,6 +117,7 @@ def test_constant(name: str, header: dict[str, list[int]]) -> None:
     assert header[name] == [_CONSTANTS[name]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(_STRUCTS))
 def test_struct(name: str, header: dict[str, list[int]]) -> None:
     struct = _STRUCTS[name]

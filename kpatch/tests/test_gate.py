@@ -19,6 +19,9 @@ from kpatch.kernel import KernelTree
 from kpatch.tests import fake_source
 from kpatch.tests.fake_source import make_build, make_git, make_source, snapshot
 
+# A C compiler is no part of a fresh host; the slow tests have that of the image.
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Path], None]
 
 MAIN = "int neu(void);\nint neu(void)\n{\n\treturn 0;\n}\n"
