@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from conformance import requirements
 from conformance.errors import ConformanceError, UnknownMachine
 from conformance.lab import (
+    bench_command,
     dryrun,
     image,
     mutants,
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     commands = {
         "check": _check,
+        "bench": _bench,
         "shell": _shell,
         "image": _image,
         "list": _list,
@@ -104,6 +106,16 @@ def _check(arguments: Namespace) -> int:
         name = request.options.module.name.partition(".")[0]
     results = paths.new_results(arguments.results, name, picture)
     return run.check(request, results, sys.stdout)
+
+
+def _bench(arguments: Namespace) -> int:
+    request = look_up(_options(arguments))
+    if arguments.dry_run:
+        return _dry(arguments)
+    name = f"bench-{request.device.name}"
+    results = paths.new_results(arguments.results, name, request.definition.name)
+    bench_command.bench(request, results.absolute(), sys.stdout)
+    return 0
 
 
 def _shell(arguments: Namespace) -> int:

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
     )
     _check(one)
+    _bench(commands.add_parser("bench", parents=[common], help="measure what a driver costs"))
     _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
     _image(commands.add_parser("image", parents=[common], help="make lab images"))
     mutants_command.add(
@@ -73,13 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="check")
     _lab(parser)
-    parser.add_argument(
-        *("--results", "-o"),
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="folder which gets a folder for this run (default: ./results)",
-    )
+    _results(parser)
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
         "--walks", type=int, metavar="N", help="random walks to take; thousands for a soak"
@@ -90,6 +85,22 @@ def _check(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ID",
         help="only tests of this rule, or of all below it, such as `saving`; may be repeated",
+    )
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command="bench", keyword="", rule=[], walks=None)
+    _lab(parser)
+    _results(parser)
+
+
+def _results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *("--results", "-o"),
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder which gets a folder for this run (default: ./results)",
     )
 
 

@@ -114,7 +114,7 @@ def kit_files(source: Path) -> Iterator[Path]:
 
 def _below(source: Path, folder: Path) -> Iterator[Path]:
     for path in sorted((source / folder).iterdir()):
-        if path.name in HOST_ONLY and (folder.name == "conformance" or path.name[0] == "_"):
+        if path.name in HOST_ONLY and (len(folder.parts) == 1 or path.name == "__pycache__"):
             continue
         if path.is_dir():
             yield from _below(source, folder / path.name)
@@ -166,7 +166,13 @@ def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
     return [*argv[:at], "--tmpfs", "/run", "--bind", str(kit), str(_PLACE), *argv[at:]]
 
 
-def stage_modules(module: ModuleInfo, kernel: BootKernel, sandbox: Sandbox, folder: Path) -> Path:
+def stage_modules(
+    module: ModuleInfo,
+    kernel: BootKernel,
+    sandbox: Sandbox,
+    folder: Path,
+    also: Sequence[str] = (),
+) -> Path:
     """Make a tree of modules that holds the module under test and what it depends on.
 
     Args:
@@ -174,6 +180,7 @@ def stage_modules(module: ModuleInfo, kernel: BootKernel, sandbox: Sandbox, fold
         kernel: The kernel it is for.
         sandbox: The image's root, which has depmod.
         folder: Where to; replaced.
+        also: Other modules of the kernel which the guest will load.
 
     Returns:
         The folder above ``lib/modules/RELEASE``.
@@ -189,7 +196,7 @@ def stage_modules(module: ModuleInfo, kernel: BootKernel, sandbox: Sandbox, fold
     (place / "updates").mkdir(parents=True)
     shutil.copy2(module.path, place / "updates" / module.path.name)
     tree = ModuleTree(kernel.modules)
-    for step in tree.load_order(module.depends):
+    for step in tree.load_order([*module.depends, *also]):
         copy = place / step.path.removesuffix(".xz")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(tree.read(step.path))

@@ -165,8 +165,17 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
     return Prepared(lab, module, versions(lab, module))
 
 
-def write_payload(request: Request, prepared: Prepared, target: Path, logs: Path) -> None:
+def write_payload(
+    request: Request, prepared: Prepared, target: Path, logs: Path, *, also: Sequence[str] = ()
+) -> None:
     """Write the payload disk.
+
+    Args:
+        request: What is asked for.
+        prepared: What is run.
+        target: The file.
+        logs: The folder for logs.
+        also: Modules of the kernel which the guest loads beside those that the driver needs.
 
     Raises:
         PayloadError: It is too large.
@@ -185,7 +194,7 @@ def write_payload(request: Request, prepared: Prepared, target: Path, logs: Path
     kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
     tree = None
     if module:
-        tree = payload.stage_modules(module, lab.kernel, lab.image.sandbox, target.parent)
+        tree = payload.stage_modules(module, lab.kernel, lab.image.sandbox, target.parent, also)
     payload.write(target, job, kit, tree)
 
 

@@ -53,6 +53,7 @@ FORBIDDEN = {
     "conformance.suite": ("kpatch", "conformance.lab", "conformance.report"),
     "conformance.fixtures": ("kpatch", "conformance.lab", "conformance.suite", "conformance.model"),
     "conformance.bench": ("kpatch", "conformance.lab", "conformance.suite", "conformance.model"),
+    "conformance.measure": ("pytest", "kpatch", "conformance.lab", "conformance.suite"),
     "conformance.plugin": ("kpatch", "conformance.lab", "conformance.suite", "conformance.report"),
     "conformance.report": ("kpatch", "conformance.vfio", "conformance.suite", "pytest"),
     "conformance.lab": ("conformance.suite", "conformance.fixtures", "conformance.plugin"),
@@ -70,6 +71,7 @@ GUEST = (
     "conformance.events",
     "conformance.fixtures",
     "conformance.klog",
+    "conformance.measure",
     "conformance.outcome",
     "conformance.plugin",
 )

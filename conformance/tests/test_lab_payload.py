@@ -71,6 +71,8 @@ def test_guest_gets_the_suite_and_not_the_lab() -> None:
     assert {"conformance/plugin.py", "conformance/requirements.toml", "pyproject.toml"} <= found
     assert any(path.startswith("conformance/suite/test_") for path in found)
     assert any(path.startswith("conformance/uapi/") for path in found)
+    assert "conformance/measure/__main__.py" in found
+    assert "conformance/__main__.py" not in found
     assert not any(path.startswith(("conformance/lab", "conformance/tests")) for path in found)
     assert not any(path.endswith(".pyc") for path in found)
 

@@ -72,6 +72,9 @@ class Agent:
         self._begin("payload")
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
+        if order["order"] == "bench":
+            self._bench(todo)
+            return
         if todo.get("trials"):
             self._try_all(todo)
             return
@@ -87,6 +90,22 @@ class Agent:
             self._port.phase("tests-ended", str(status))
         if todo["module"]:
             self._take_away(todo["module"])
+
+    def _bench(self, todo: dict[str, Any]) -> None:
+        """Measure one function with the driver against one with plain vfio-pci."""
+        *_, plain = self._functions
+        self._functions = self._functions[:1]
+        self._put_in_place(todo["module"])
+        self._begin("plain")
+        functions.bind([plain], module.load("vfio_pci"))
+        self._log.check("while a function was bound to vfio-pci")
+        self._begin("measure")
+        self._port.phase("measure")
+        status = suite.measure(self._port, todo, self._functions[0], plain)
+        self._log.check("while it was measured")
+        self._port.phase("measured", str(status))
+        functions.unbind([plain])
+        self._take_away(todo["module"])
 
     def _try_all(self, todo: dict[str, Any]) -> None:
         """Judge several builds of a module one after another; none after one left a fault."""

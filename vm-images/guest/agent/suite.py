@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs pytest in a copy of this process, which has imported it already."""
+"""Runs the suite, or the benchmark, in a copy of this process, which has imported it already."""
 
 import contextlib
 import importlib
@@ -44,13 +44,29 @@ def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
     Raises:
         Failure: It was killed.
     """
+    arguments = [*command(job, functions), "--vfio-events", str(_EVENTS)]
+    return _run(port, job["quiet"], "pytest", arguments)
+
+
+def measure(port: Port, job: Mapping[str, Any], tested: str, plain: str) -> int:
+    """Measure one function against another, pass the events on, and return the status.
+
+    Raises:
+        Failure: It was killed.
+    """
+    arguments = ["--device", tested, "--plain", plain, "--events", str(_EVENTS)]
+    return _run(port, job["quiet"], "conformance.measure.__main__", arguments)
+
+
+def _run(port: Port, quiet: float, module: str, arguments: list[str]) -> int:
+    """Call the `main` of a module in a child, as `run` does."""
     _EVENTS.unlink(missing_ok=True)  # of the run before
     os.mkfifo(_EVENTS)
     events = os.open(_EVENTS, os.O_RDWR | os.O_NONBLOCK)
     child = os.fork()
     if child == 0:
-        _be_pytest([*command(job, functions), "--vfio-events", str(_EVENTS)])
-    _relay(port, events, child, job["quiet"])
+        _be(module, arguments)
+    _relay(port, events, child, quiet)
     os.close(events)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(OSError):
@@ -60,7 +76,7 @@ def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
     return status
 
 
-def _be_pytest(arguments: list[str]) -> NoReturn:
+def _be(module: str, arguments: list[str]) -> NoReturn:
     status = _INTERNAL_ERROR
     try:
         os.setpgid(0, 0)
@@ -70,8 +86,8 @@ def _be_pytest(arguments: list[str]) -> NoReturn:
         os.dup2(output, 2)
         os.chdir(KIT)
         sys.path.insert(0, str(KIT))
-        sys.argv = ["pytest", *arguments]
-        status = int(importlib.import_module("pytest").main(arguments))
+        sys.argv = [module, *arguments]
+        status = int(importlib.import_module(module).main(arguments))
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""As many live mappings of one page each as are asked for."""
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from conformance.uapi import mman
+from conformance.vfio import libc
+from conformance.vfio.areas import Area
+from conformance.vfio.mapping import PAGE_SIZE
+from conformance.vfio.region import Region
+
+
+class Held:
+    """Mappings of the pages of a device, which nothing touches. Raises :class:`OSError`.
+
+    The kernel merges no two mappings of a device, so each is a vma of its own.
+
+    Args:
+        fd: The device.
+        places: Offsets of pages in the device's file, taken in turn.
+    """
+
+    def __init__(self, fd: int, places: Sequence[int]) -> None:
+        self._fd = fd
+        self._places = places
+        self._addresses: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.resize(0)
+
+    def resize(self, count: int) -> None:
+        """Map or unmap until there are so many."""
+        while len(self._addresses) < count:
+            self._addresses.append(self._map(len(self._addresses)))
+        while len(self._addresses) > count:
+            libc.munmap(self._addresses.pop(), PAGE_SIZE)
+
+    def map_and_unmap(self) -> None:
+        """Make one more, and take it away."""
+        libc.munmap(self._map(0), PAGE_SIZE)
+
+    def _map(self, number: int) -> int:
+        place = self._places[number % len(self._places)]
+        access = mman.PROT_READ | mman.PROT_WRITE
+        return libc.mmap(0, PAGE_SIZE, access, mman.MAP_SHARED, self._fd, place)
+
+
+def places(region: Region, areas: Iterable[Area]) -> list[int]:
+    """Return the offset of each page of some areas of a region, in the device's file."""
+    return [region.offset + page.offset for area in areas for page in area.pages(PAGE_SIZE)]
