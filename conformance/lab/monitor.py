@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from conformance.errors import QemuError
 
@@ -113,16 +113,23 @@ class Monitor:
 
     async def _connect(self, socket: Path) -> None:
         deadline = time.monotonic() + self._timeout
-        while not socket.exists():
+        while not (socket.exists() and await self._reached(socket)):
             if not self._alive():
                 raise QemuError("QEMU ended while it started.")
             if time.monotonic() > deadline:
                 raise QemuError(f"QEMU did not open its monitor within {self._timeout:g} s.")
             await asyncio.sleep(_PAUSE)
+
+    async def _reached(self, socket: Path) -> bool:
+        """Connect; False if the socket has its name already, and nobody listens yet."""
         try:
             await asyncio.wait_for(self._client.connect(str(socket)), self._timeout)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
+            cause = error.exc if isinstance(error, ConnectError) else error
+            if isinstance(cause, ConnectionRefusedError):
+                return False
             raise QemuError(f"QEMU's monitor cannot be reached: {error}.") from error
+        return True
 
 
 def _file(path: Path) -> dict[str, object]:
