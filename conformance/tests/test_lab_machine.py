@@ -54,6 +54,10 @@ def test_kvm_uses_the_host_processor(igb: definitions.MachineDefinition) -> None
     assert value(argv, "-cpu") == "host"
 
 
+def test_tcg_has_one_thread(igb: definitions.MachineDefinition) -> None:
+    assert value(qemu_argv(igb, BOOT, FILES, "tcg"), "-accel") == "tcg,thread=single"
+
+
 def test_every_file_of_a_run_is_in_its_own_folders(igb: definitions.MachineDefinition) -> None:
     other = RunFiles(Path("/t2"), Path("/r2"))
     first, second = (" ".join(qemu_argv(igb, BOOT, files, "tcg")) for files in (FILES, other))
