@@ -15,28 +15,31 @@ from conformance.measure.ratios import Row
 _WIDTH, _LEFT, _RIGHT = 860.0, 250.0, 70.0
 _BAR, _TOP, _LINES = 24.0, 46.0, 220.0
 _COLOURS = ("#0b62a4", "#c1440e", "#3a7d44")
+_EXACT = 1 + 1e-9
+"""What a power of ten may miss."""
 _INK, _GRID, _FILL = "#222222", "#d5d5d5", "#7fa7c9"
 
 
 class Scale:
-    """A logarithmic axis: decades from ``low`` to ``high`` at ``start`` to ``end``.
+    """A logarithmic axis for values, and 1, from ``start`` to ``end``.
 
-    The range is widened to whole decades, and holds 1 and at least one decade.
+    Its range is widened to whole ticks: decades, or 1, 2 and 5 if that is less than two of them.
     """
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        self._low = math.floor(math.log10(min([*values, 1.0])))
-        self._high = max(math.ceil(math.log10(max([*values, 1.0]))), self._low + 1)
-        self._start, self._step = start, (end - start) / (self._high - self._low)
+        least, most = min([*values, 1.0]), max([*values, 1.0])
+        steps = (1, 2, 5) if most < 100 * least else (1,)
+        powers = range(math.floor(math.log10(least)) - 1, math.ceil(math.log10(most)) + 2)
+        every = [step * 10.0**power for power in powers for step in steps]
+        first = max(tick for tick in every if tick <= least * _EXACT)
+        last = min(tick for tick in every if tick >= most / _EXACT and tick > first * _EXACT)
+        self.ticks = [tick for tick in every if first <= tick <= last]
+        self._low = math.log10(first)
+        self._start, self._step = start, (end - start) / (math.log10(last) - self._low)
 
     def __call__(self, value: float) -> float:
         """Return where a value is."""
         return self._start + (math.log10(value) - self._low) * self._step
-
-    @property
-    def ticks(self) -> list[float]:
-        """The decades."""
-        return [10.0**power for power in range(self._low, self._high + 1)]
 
 
 class _Sheet:

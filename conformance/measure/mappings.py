@@ -15,7 +15,7 @@ _FORKED: Final = (1, 100, 1000, 10000)
 _ROUNDS: Final = 21
 _ROUNDS_OF_MANY: Final = 7
 _MANY: Final = 10000
-_PAIRS: Final = 200
+_PAIRS: Final = 500
 
 
 def measure(tested: Device, plain: Device) -> Iterator[Row]:

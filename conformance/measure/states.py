@@ -3,6 +3,7 @@
 
 import errno
 import os
+import statistics
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,8 +16,9 @@ from conformance.migration.states import PRE_COPY, RUNNING, STOP_COPY
 from conformance.vfio.device import Device
 
 _LIVE: Final = (1, 10, 100, 1000, 10000)
-_ROUNDS: Final = 9
-_WRITES: Final = 10
+_ROUNDS: Final = 11
+_WARM: Final = 20
+_WRITES: Final = 51
 
 
 def measure(tested: Device) -> Iterator[Row]:
@@ -47,8 +49,11 @@ def _growth(name: str, write: partial[int], tested: Device, pages: list[int]) ->
 
 
 def _with(held: Held, live: int, write: partial[int]) -> int:
+    """Return the median of a few writes, once nothing is cold any more of making mappings."""
     held.resize(live)
-    return sum(write() for _ in range(_WRITES))
+    for _ in range(_WARM):
+        write()
+    return statistics.median_low(write() for _ in range(_WRITES))
 
 
 class _StateRegister:

@@ -121,9 +121,9 @@ def test_groups_without_rows_are_not_plotted() -> None:
 
 @pytest.mark.parametrize(
     ("values", "ticks"),
-    [([1.0], [1, 10]), ([0.5, 2.0], [0.1, 1, 10]), ([1.0, 10000.0], [1, 10, 100, 1000, 10000])],
+    [([1.0], [1, 2]), ([0.6, 3.0], [0.5, 1, 2, 5]), ([0.02, 90.0], [0.01, 0.1, 1, 10, 100])],
 )
-def test_axis_has_whole_decades_and_1(values: list[float], ticks: list[float]) -> None:
+def test_axis_ends_at_ticks_and_has_1(values: list[float], ticks: list[float]) -> None:
     scale = Scale(values, 0, 100)
     assert scale.ticks == pytest.approx(ticks)
     assert scale(scale.ticks[0]) == pytest.approx(0)
