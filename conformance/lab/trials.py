@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.errors import AgentError, GuestHung, GuestLost, LabError
+from conformance.errors import AgentError, GuestHung, GuestLost, LabError, QemuError
 from conformance.lab import paths, payload
 from conformance.lab.guest import Event
 from conformance.lab.lab import Lab
@@ -30,6 +30,9 @@ DONE = "done"
 DIED = "died"
 HUNG = "hung"
 GAVE_UP = "gave up"
+
+_AGAIN = 2
+"""Times that a trial is tried again if QEMU breaks during it."""
 
 _MOST = 16
 """Trials in one guest: a guest's memory holds them all."""
@@ -142,27 +145,32 @@ def run(bench: Bench, trials: Sequence[Trial], done: Callable[[Outcome], None]) 
         KpatchError: A program failed.
     """
     left = list(trials)
+    again = 0
     while left:
-        batch = left[:_MOST]
-        ended = _one_guest(bench, batch, done)
-        if not ended:
-            raise LabError(f"The guest did not begin with {batch[0].name}; see {bench.logs}.")
-        left = left[ended:]
+        before = len(left)
+        try:
+            _one_guest(bench, left, done)
+        except QemuError:
+            # An emulator that breaks says nothing of the driver; nor does it prove that it is bad.
+            again = again + 1 if len(left) == before else 0
+            if again > _AGAIN:
+                raise
+            continue
+        if len(left) == before:
+            raise LabError(f"The guest did not begin with {left[0].name}; see {bench.logs}.")
 
 
-def _one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None]) -> int:
-    """Judge as many as one guest takes, and return how many that were."""
-    ended = 0
+def _one_guest(bench: Bench, left: list[Trial], done: Callable[[Outcome], None]) -> None:
+    """Judge as many as one guest takes, and take them off the list."""
+    batch = left[:_MOST]
     with run_folder(bench.logs) as files:
         _write_payload(bench, batch, files)
         with ready_guest(bench.lab, files, Steps(lambda _line: None)) as guest:
             guest.order("check")
             for outcome in _follow(guest.events(bench.quiet)):
-                trial = batch[ended]
+                trial = left.pop(0)
                 outcome.file, outcome.asked = trial.module.name, trial.tests
                 done(outcome)
-                ended += 1
-    return ended
 
 
 def _follow(events: Iterator[Event]) -> Iterator[Outcome]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from conformance.errors import AgentError, GuestHung, GuestPanicked
+from conformance.errors import AgentError, GuestHung, GuestPanicked, LabError, QemuError
 from conformance.lab import mutants_report, mutants_run, trials
 from conformance.lab.mutants import Mutant
 from conformance.lab.mutants_judge import Judged, Verdict, judge, unjudged
-from conformance.lab.trials import Journal, Outcome, TestResult, Trial
+from conformance.lab.trials import Bench, Journal, Outcome, TestResult, Trial
 
 RULES = ("state.reset", "save.fresh")
 
@@ -115,6 +115,35 @@ def test_an_error_of_no_trial_is_the_labs() -> None:
         list(trials._follow(events("payload", "agent-error no")))
     with pytest.raises(GuestPanicked):
         list(trials._follow(events("payload", "panic")))
+
+
+def test_a_trial_during_which_qemu_breaks_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter(["a b!", "b!", "b c", ""])
+
+    def one_guest(_bench: Bench, left: list[Trial], done: Any) -> None:
+        for word in next(turns).split():
+            if word.endswith("!"):
+                raise QemuError("It broke.")
+            done(Outcome(left.pop(0).name))
+
+    monkeypatch.setattr(trials, "_one_guest", one_guest)
+    done: list[str] = []
+    todo = [Trial(name, Path("x.ko"), ()) for name in "abc"]
+    bench = Bench(None, None, Path(), (), 1)  # type: ignore[arg-type]
+    trials.run(bench, todo, lambda outcome: done.append(outcome.name))
+    assert done == ["a", "b", "c"]
+    with pytest.raises(LabError, match="did not begin with a"):
+        trials.run(bench, todo, lambda _outcome: None)
+
+
+def test_a_qemu_that_always_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_guest(*_: object) -> None:
+        raise QemuError("It broke.")
+
+    monkeypatch.setattr(trials, "_one_guest", one_guest)
+    bench = Bench(None, None, Path(), (), 1)  # type: ignore[arg-type]
+    with pytest.raises(QemuError):
+        trials.run(bench, [Trial("a", Path("x.ko"), ())], lambda _outcome: None)
 
 
 def test_journal(tmp_path: Path) -> None:
