@@ -43,7 +43,7 @@ def render(
         "rules": {rule.requirement.id: _rule(rule) for rule in results.rules()},
         "tests": [_test(record) for record in results.tests.values()],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n"
+    return json.dumps(document, indent=1, default=str) + "\n"
 
 
 def _count_rules(results: Results) -> dict[str, int]:

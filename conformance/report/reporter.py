@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Takes the events of a run and leaves its report, whatever happens in between."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 from conformance.report import events, jsonfile, junit, ktap, summary
 from conformance.report.errors import EventError, ReportError, ResultsFolderError
 from conformance.report.files import write_whole
+from conformance.report.output import Output
 from conformance.report.results import Results
 from conformance.report.settle import settle
 from conformance.report.terminal import Progress
@@ -52,16 +54,16 @@ class Reporter:
     ) -> None:
         self.results = Results(requirements)
         self._dir = results_dir
-        self._out = out
+        self._out = Output(out)
         self._versions = dict(versions)
-        self._style = Style(out.isatty() if colour is None else colour)
+        self._style = Style(self._out.terminal if colour is None else colour)
         self._clock = clock
         self._begun = clock()
         self._timings: dict[str, float] = {}
         self._problem = ""
         self._number = 0
         self._exit_code: int | None = None
-        self._progress = Progress(out, self.results, self._style, clock=clock)
+        self._progress = Progress(self._out, self.results, self._style, clock=clock)
         try:
             results_dir.mkdir(parents=True, exist_ok=True)
             self._events = (results_dir / EVENTS_FILE).open("w", encoding="utf-8")
@@ -74,10 +76,14 @@ class Reporter:
         Raises:
             EventError: the event is damaged or out of order. The run can no longer
                 conform; `finish` still writes all files.
+            ResultsFolderError: the event cannot be kept, for instance on a full disk.
         """
         self._number += 1
-        self._events.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
-        self._events.flush()
+        try:
+            self._events.write(json.dumps(event, default=str) + "\n")
+            self._events.flush()
+        except OSError as error:
+            raise ResultsFolderError(self._dir / EVENTS_FILE, error) from error
         try:
             parsed = events.parse(event, self._number)
             self.results.add(parsed)
@@ -118,14 +124,14 @@ class Reporter:
         final = settle(verdict, self.results, self._problem)
         self._exit_code = final.exit_code
         self._progress.clear()
-        self._events.close()
+        with contextlib.suppress(OSError):  # a full disk was reported when it was met
+            self._events.close()
         self.timing("total", self._clock() - self._begun)
         if self.results.session is not None:
             self._versions = {**self.results.session.versions, **self._versions}
         width = shutil.get_terminal_size((100, 24)).columns
         self._out.write(summary.render(self.results, final, self._style, width))
         self._out.write(f"results: {self._dir}\n")
-        self._out.flush()
         self._write(final)
         return self._exit_code
 

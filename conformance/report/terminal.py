@@ -4,9 +4,9 @@
 import shutil
 import time
 from collections.abc import Callable
-from typing import TextIO
 
 from conformance.report import events
+from conformance.report.output import Output
 from conformance.report.results import BAD, Results, TestOutcome
 from conformance.report.text import Style, plural, printable
 
@@ -18,14 +18,14 @@ class Progress:
     """Shows where a run is; failures get lines of their own.
 
     Args:
-        out: where to; asked whether it is a terminal.
+        out: where to.
         results: counted from.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        out: TextIO,
+        out: Output,
         results: Results,
         style: Style,
         *,
@@ -35,7 +35,7 @@ class Progress:
         self._results = results
         self._style = style
         self._clock = clock
-        self._live = out.isatty()
+        self._live = out.terminal
         self._shown = False  # a live line stands on the terminal
         self._last = clock()
 
@@ -59,13 +59,11 @@ class Progress:
         """Print a line of its own; the live line goes."""
         self.clear()
         self._out.write(f"{text}\n")
-        self._out.flush()
 
     def clear(self) -> None:
         """Take the live line away."""
         if self._shown:
             self._out.write(_ERASE)
-            self._out.flush()
             self._shown = False
 
     def _result(self, event: events.Result) -> None:
@@ -89,7 +87,6 @@ class Progress:
             return
         columns = shutil.get_terminal_size().columns
         self._out.write(_ERASE + printable(text)[: max(columns - 1, 20)])
-        self._out.flush()
         self._shown = True
 
     def _tally(self) -> str:

@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,33 @@ def test_a_folder_which_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
         reporter(tmp_path / "file" / "results")
 
 
+def test_a_full_disk_is_said_and_nothing_else_breaks(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    report = reporter(tmp_path)
+    with pytest.raises(ResultsFolderError, match="No space left on device"):
+        report.feed(session(1))
+    assert report.finish(Verdict.lab_failed("no space")) == 4
+
+
+def test_a_run_goes_on_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out:
+        report = Reporter(tmp_path, out, requirements=load(), versions={})
+        for event in (session(1), *PASS, finish(0)):
+            report.feed(event)
+        assert report.finish(Verdict.completed()) == 0
+    assert json.loads((tmp_path / "results.json").read_text())["verdict"]["exit_code"] == 0
+
+
+def test_a_terminal_without_unicode_gets_what_it_can_show(tmp_path: Path) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report = Reporter(tmp_path, out, requirements=load(), versions={})
+    report.note("größer")
+    out.seek(0)
+    assert out.read() == "gr\\xf6\\xdfer\n"
+
+
 def test_plain_progress_is_periodic_and_failures_are_immediate(tmp_path: Path) -> None:
     out, clock = io.StringIO(), Clock()
     report = reporter(tmp_path, out, clock)
@@ -223,6 +251,15 @@ def test_names_of_tests_cannot_break_the_ktap(tmp_path: Path) -> None:
     report.feed(finish(0))
     report.finish(Verdict.completed())
     assert "ok 1 a + SKIP not ok 2 b\n" in (tmp_path / "report.ktap").read_text()
+
+
+def test_half_a_character_of_the_guest_harms_no_file(tmp_path: Path) -> None:
+    report = reporter(tmp_path)
+    broken = {**result("a", "skipped"), "skip": json.loads('"\\ud800"'), "klog": ["\ud800"]}
+    for event in (session(1), start("a"), broken, finish(0)):
+        report.feed(event)
+    assert report.finish(Verdict.completed()) == 4  # everything was skipped
+    assert r"\ud800" in (tmp_path / "report.ktap").read_text()
 
 
 def test_printable_keeps_text_and_spells_out_the_rest() -> None:
