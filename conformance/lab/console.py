@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|c)|[\x00-\x08\x0b-\x1f\x7f]")
+_TRACES = re.compile(r"Sending NMI from CPU|NMI backtrace for cpu")
+_GUESS = re.compile(r"^(\[[ .0-9]+\])? +\? ")  # what lay on the stack, perhaps from before
+_WHERE = re.compile(r"NMI backtrace for cpu|RIP: 0010:")
 _STAMP = re.compile(r"^\[ *\d+\.\d+\](\[[^\]]*\])? ")
 
 # Where a kernel's report of its own death begins; the first of them is the cause.
@@ -67,7 +70,10 @@ def death(raw: bytes, limit: int = 60) -> Death | None:
     if end is None:
         return None
     begin = next((i for i, line in enumerate(every[:end]) if _fatal(line)), end)
-    report = every[begin:]
+    report = [line for line in every[begin:] if not _GUESS.search(line)]
+    # Behind its own story the kernel shows where each processor was: that line will do.
+    traces = next((i for i, line in enumerate(report) if _TRACES.search(line)), len(report))
+    report[traces:] = [line for line in report[traces:] if _WHERE.search(line)]
     if len(report) > limit:  # the cause and the end say more than the middle of a trace
         half = limit // 2
         report = [*report[:half], "...", *report[-half:]]

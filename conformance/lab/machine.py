@@ -149,7 +149,8 @@ def _kernel(machine: MachineDefinition, boot: Boot) -> Iterator[list[str]]:
         "console=ttyS0",  # the console is kept, and read when the kernel dies
         "oops=panic",  # a kernel that oopsed proves nothing any more
         "panic=-1",  # at once; with -no-reboot it ends QEMU
-        "unknown_nmi_panic=1",  # an NMI from the monitor shows where a hung kernel is
+        "unknown_nmi_panic=1",  # an NMI from the monitor shows where a hung kernel is,
+        "panic_print=0x40",  # on every processor: the first to get it may be an idle one
         *machine.cmdline,
         *boot.cmdline,
     ]

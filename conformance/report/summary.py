@@ -16,7 +16,7 @@ from conformance.report.results import (
 from conformance.report.text import Style, block, listing, plural, printable
 from conformance.report.verdict import Conclusion, Verdict
 
-_CONSOLE = 30  # lines of the console shown of a kernel that died
+_CONSOLE = 45  # lines of the console shown of a kernel that died
 _NAMES = 12  # rules without a test named one by one; more are counted by group
 _CONCLUSIONS = {
     Conclusion.CONFORMS: "conforms",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,18 @@ def test_functions_are_plugged_and_end_with_the_run(
     with served(machine, files) as functions:
         functions.plug(monitor)  # type: ignore[arg-type]
         assert all(path.is_socket() for path in functions.sockets.values())
+        _wait_for("A client connects", files.server_log)
     assert monitor.plugged == [("rp0", "function-rp0"), ("rp1", "function-rp1")]
     assert functions.process is not None
     assert functions.process.poll() == 0
     assert not any(path.exists() for path in functions.sockets.values())
-    assert "A client connects" in files.server_log.read_text()
+
+
+def _wait_for(text: str, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while text not in log.read_text():
+        assert time.monotonic() < deadline, f"{text!r} does not come: {log.read_text()}"
+        time.sleep(0.01)
 
 
 def test_server_which_does_not_start_is_shown(machine: MachineDefinition, tmp_path: Path) -> None:
