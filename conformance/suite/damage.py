@@ -79,6 +79,13 @@ CORRUPT: Final[dict[str, Damage]] = {
     "a-burst": _burst,
 }
 
+#: All of the stream, and more.
+LONGER: Final[dict[str, Damage]] = {
+    "a-byte-in-the-last-buffer": lambda stream, _: [*stream[:-1], stream[-1] + b"\0"],
+    "a-byte-in-a-buffer-of-its-own": lambda stream, _: [*stream, b"\0"],
+    "the-first-bytes-again": lambda stream, _: [*stream, stream[0][:16]],
+}
+
 #: The right bytes in the wrong order, or too many of them.
 REORDERED: Final[dict[str, Damage]] = {
     "buffers-reversed": lambda stream, _: reordered(stream),

@@ -12,7 +12,7 @@ from conformance.migration.client import Client
 from conformance.migration.stream import corrupt, total
 from conformance.model.states import State
 from conformance.suite.cases import named
-from conformance.suite.damage import CORRUPT, CUT, EMPTY, FOREIGN, REORDERED
+from conformance.suite.damage import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED
 from conformance.suite.steps import expect_not_resumed, save_and_run, set_apart
 
 Stream = list[bytes]
@@ -48,6 +48,13 @@ def test_cut(client: Client, live_stream: Stream, rng: random.Random, damage: Da
 def test_corrupt(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
     """Give a stream of which some bits are not as they were: refused."""
     expect_not_resumed(client, damage(stream, rng), did="give a corrupt stream")
+
+
+@pytest.mark.rule("resume.invalid")
+@pytest.mark.parametrize("damage", named(LONGER))
+def test_longer(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Give a whole stream, which had nothing in pre-copy, and some more: refused."""
+    expect_not_resumed(client, damage(stream, rng), did="give more than the whole stream")
 
 
 @pytest.mark.rule("resume.invalid")

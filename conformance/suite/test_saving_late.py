@@ -14,9 +14,11 @@ from conformance.model.layout import PAGE
 from conformance.model.states import State
 from conformance.suite.cases import by_state
 from conformance.suite.conftest import Find, Reach
+from conformance.suite.msix import table_of
 from conformance.suite.shapes import layout_of
 from conformance.uapi import mman
 from conformance.vfio import libc
+from conformance.vfio.areas import Area
 from conformance.vfio.children import Child
 from conformance.vfio.region import Region
 
@@ -129,6 +131,7 @@ def test_trapped_read_agrees_with_a_mapping(
     """Read the trapped ranges by read() and through a mapping: the same registers."""
     reach(state)
     for region, (offset, size) in _trapped(conflicting_regions):
+        hidden = _hidden(region)
         with region.map(offset, size) as mapping:
             before = region.read_exact(offset, size)
             seen = [mapping.load(at) for at in range(0, size, 4)]
@@ -137,8 +140,15 @@ def test_trapped_read_agrees_with_a_mapping(
             f"{offset + at:#x}"
             for at in range(0, size, 4)
             if before[at : at + 4] == after[at : at + 4] != seen[at // 4].to_bytes(4, "little")
+            and offset + at not in hidden
         ]
         expect_equal(moved, [], did=f"read {region.name} both ways in state {state:d}")
+
+
+def _hidden(region: Region) -> range:
+    """Return the bytes of a region which VFIO itself hides: the MSI-X table."""
+    bar, area = table_of(region.device) or (-1, Area(0, 0))
+    return range(area.offset, area.end) if bar == region.index else range(0)
 
 
 @pytest.mark.rule("saving.trapped-access")

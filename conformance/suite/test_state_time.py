@@ -128,7 +128,7 @@ def test_state_stays_when_all_was_read(reach: Reach, client: Client, state: Stat
 
 @pytest.mark.rule("state.no-spontaneous")
 @pytest.mark.parametrize("doing", named(DOINGS))
-@pytest.mark.parametrize("state", by_state((State.RUNNING, State.PRE_COPY, State.RESUMING)))
+@pytest.mark.parametrize("state", by_state())
 def test_state_stays(reach: Reach, state: State, doing: Callable[[MigrationRegion], None]) -> None:
     """Do anything but write a state or reset: the state stays."""
     migration = reach(state)

@@ -10,7 +10,9 @@ from conformance.migration.stream import joined
 from conformance.model.states import State
 from conformance.suite import cases, damage
 from conformance.suite.board import Board, Phase, SharedMemory
+from conformance.suite.msix import table as msix_table
 from conformance.suite.race import Tally
+from conformance.vfio.areas import Area
 
 ONE = [bytes(range(200))]
 THREE = [bytes(range(64)), bytes(range(64, 128)), b"the end of it all"]
@@ -19,6 +21,7 @@ DAMAGES = {
     **damage.EMPTY,
     **damage.CUT,
     **damage.CORRUPT,
+    **damage.LONGER,
     **damage.REORDERED,
 }
 
@@ -100,3 +103,28 @@ def test_a_slot_that_changes_back_reads_differently() -> None:
 def test_a_race_in_which_nothing_met_is_not_fair() -> None:
     assert not Tally(accepted=5, mapped=7).met
     assert Tally(accepted=1, refused=1, mapped=1).met
+
+
+def config_space(*capabilities: bytes) -> bytes:
+    """Return a configuration space with these capabilities, whose next is filled in."""
+    config = bytearray(256)
+    config[6] = 0x10 if capabilities else 0
+    place, at = 0x34, 0x50
+    for capability in capabilities:
+        config[place] = at
+        config[at : at + len(capability)] = capability
+        place, at = at + 1, at + 0x20
+    return bytes(config)
+
+
+def test_msix_table() -> None:
+    msix = b"\x11\0\x02\x80\x03\x10\0\0\x03\x20\0\0"  # 3 entries at 0x1000 of BAR3
+    assert msix_table(config_space(b"\x01\0", msix)) == (3, Area(0x1000, 48))
+    assert msix_table(config_space(b"\x01\0")) is None
+    assert msix_table(config_space()) is None
+
+
+def test_a_list_of_capabilities_without_end_is_left() -> None:
+    config = bytearray(config_space(b"\x01\0"))
+    config[0x51] = 0x50
+    assert msix_table(bytes(config)) is None
