@@ -16,7 +16,7 @@ from conformance.report.results import (
 from conformance.report.text import Style, block, listing, plural, printable
 from conformance.report.verdict import Conclusion, Verdict
 
-_CONSOLE = 45  # lines of the console shown of a kernel that died
+_KLOG = 45  # lines of the kernel log shown of an agent that gave up
 _NAMES = 12  # rules without a test named one by one; more are counted by group
 _CONCLUSIONS = {
     Conclusion.CONFORMS: "conforms",
@@ -128,8 +128,9 @@ def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> lis
             lines += block("rule", f"{rule}: {results.requirements[rule].text}", width)
         lines.append("")
     if (error := results.agent_error) is not None:
-        lines += listing("kernel log", error.klog, _CONSOLE)
-    lines += listing("console", verdict.console, _CONSOLE)
+        lines += listing("kernel log", error.klog, _KLOG)
+    # All of it: who watched the console has chosen the lines, the cause comes first.
+    lines += listing("console", verdict.console, len(verdict.console))
     good = verdict.conclusion is Conclusion.CONFORMS
     reason = _reach(results) if good else printable(verdict.reason)
     first, *rest = reason.splitlines() or [""]

@@ -108,6 +108,13 @@ def test_panic_in_test(tmp_path: Path) -> None:
     assert "ok 1 test_resume.py::test_abort # SKIP not run: kernel-died" in told.ktap
 
 
+def test_a_long_console_is_shown_from_the_cause_on(tmp_path: Path) -> None:
+    console = ("BUG: the cause", *(f"line {number}" for number in range(100)), "end")
+    told = Told(tmp_path, "panic-in-test", Verdict.kernel_died("it panicked", console))
+    assert "BUG: the cause" in told.text
+    assert "    end\n" in told.text
+
+
 def test_failures_before_a_panic_do_not_turn_it_into_a_failed_requirement(tmp_path: Path) -> None:
     told = Told(tmp_path, "one-failure", PANIC)
     assert told.code == 3
