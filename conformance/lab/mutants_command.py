@@ -1,66 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command ``mutants``: its options, and what it does."""
+"""What the command ``mutants`` does."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from conformance import requirements
 from conformance.lab import generic_run, mutants, mutants_run
 from conformance.lab.mutants_run import JOURNAL, Wanted
-
-_QUIET = 40.0
-"""Seconds; a mutant that hangs is no accident, so nobody waits for long."""
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.set_defaults(command="mutants")
-    parser.add_argument("ids", nargs="*", metavar="ID", help="mutants; all without one")
-    parser.add_argument(
-        "--rule",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="mutants which break this rule, or one below it; may be repeated",
-    )
-    parser.add_argument("--sample", type=int, metavar="N", help="only so many of them, at random")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="chooses the sample (default: 0)"
-    )
-    parser.add_argument(
-        "--unplanned",
-        type=int,
-        metavar="N",
-        help="instead of these, N mutants made by universalmutator; takes an hour for 100",
-    )
-    parser.add_argument("--list", action="store_true", help="list mutants, and do nothing")
-    parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
-    parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="drivers built at a time (default: 2)"
-    )
-    parser.add_argument(
-        *("--results", "-o"),
-        type=Path,
-        default=Path("results/mutants"),
-        metavar="DIR",
-        help="folder of the results (default: ./results/mutants)",
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with what is in that folder; what was tried with the same tests stays",
-    )
-    parser.add_argument(
-        "--quiet",
-        type=float,
-        default=_QUIET,
-        metavar="SECONDS",
-        help="without a word for so long, the guest counts as hung (default: %(default)g)",
-    )
-    parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:

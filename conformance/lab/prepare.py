@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance import __version__
+from conformance.arguments import QUIET
 from conformance.errors import UsageError
 from conformance.lab import accel, bootkernel, definitions, driver, image, paths, payload, selection
 from conformance.lab.bootkernel import BootKernel
@@ -20,9 +21,6 @@ from kpatch import module as modules
 from kpatch import programs
 from kpatch.description import Device
 from kpatch.module import ModuleInfo
-
-QUIET = 60.0
-"""Seconds without an event after which a guest counts as hung; a test takes seconds."""
 
 
 @dataclass(frozen=True)

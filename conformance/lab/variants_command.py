@@ -6,28 +6,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TextIO
 
 from conformance.lab import paths, run, variants
 from conformance.lab.prepare import Options, look_up
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.set_defaults(command="variants")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all without one")
-    parser.add_argument("--list", action="store_true", help="list variants, and do nothing")
-    parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
-    parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
-    parser.add_argument(
-        *("--results", "-o"),
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="folder which gets a folder for each run (default: ./results)",
-    )
-    parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 
 
 def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], None]) -> int:

@@ -2,6 +2,7 @@
 """Takes the events of a run and leaves its report, whatever happens in between."""
 
 import contextlib
+import importlib.util
 import json
 import shutil
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from conformance.report import events, jsonfile, junit, ktap, summary
+from conformance.report import events, jsonfile, ktap, summary
 from conformance.report.errors import EventError, ReportError, ResultsFolderError
 from conformance.report.files import write_whole
 from conformance.report.output import Output
@@ -124,6 +125,8 @@ class Reporter:
         final = settle(verdict, self.results, self._problem)
         self._exit_code = final.exit_code
         self._progress.clear()
+        if not _can_write_junit():
+            self._out.write(f"{JUNIT_FILE} is not written: the package junitparser is missing\n")
         with contextlib.suppress(OSError):  # a full disk was reported when it was met
             self._events.close()
         self.timing("total", self._clock() - self._begun)
@@ -138,8 +141,15 @@ class Reporter:
     def _write(self, final: Verdict) -> None:
         document = jsonfile.render(self.results, final, self._versions, self._timings)
         write_whole(self._dir / JSON_FILE, document)
-        write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
+        if _can_write_junit():
+            from conformance.report import junit  # noqa: PLC0415 - a test machine may lack it
+
+            write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
         write_whole(self._dir / KTAP_FILE, ktap.render(self.results, final))
+
+
+def _can_write_junit() -> bool:
+    return importlib.util.find_spec("junitparser") is not None
 
 
 def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> int:

@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from conformance.arguments import parse
 from conformance.errors import AgentError
 from conformance.lab import bench_plot, bench_report
-from conformance.lab.arguments import parse
 from conformance.lab.bench_command import follow
 from conformance.lab.bench_plot import Scale
 from conformance.measure.ratios import Row, compare, interleaved, timed

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.lab.arguments import parse
+from conformance.arguments import parse
 
 
 @pytest.mark.parametrize("command", ["check", "shell"])

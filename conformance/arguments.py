@@ -7,8 +7,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.lab import mutants_command, variants_command
-from conformance.lab.prepare import QUIET
+from conformance.lab import suite_arguments
+
+QUIET = 60.0
+"""Seconds without an event after which a guest counts as hung; a test takes seconds."""
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -43,7 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="store_true", help="log each command that is run")
     one = commands.add_parser(
         "check",
-        aliases=["run"],
         parents=[common],
         help="build a driver, run the suite against it, print a verdict",
         usage="%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
@@ -52,12 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     _bench(commands.add_parser("bench", parents=[common], help="measure what a driver costs"))
     _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
     _image(commands.add_parser("image", parents=[common], help="make lab images"))
-    mutants_command.add(
+    suite_arguments.mutants(
         commands.add_parser(
             "mutants", parents=[common], help="judge the suite by faulty drivers it must notice"
         )
     )
-    variants_command.add(
+    suite_arguments.variants(
         commands.add_parser(
             "variants", parents=[common], help="judge the suite by good drivers it must pass"
         )
