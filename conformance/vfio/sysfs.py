@@ -23,7 +23,8 @@ class Function:
     driver: str | None
 
 
-def _directory(bdf: str, sysfs: Path) -> Path:
+def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
+    """Return a function's folder. Raises :class:`SysfsError` if there is no such function."""
     path = sysfs / "bus/pci/devices" / bdf
     if not path.is_dir():
         known = sorted(entry.name for entry in (sysfs / "bus/pci/devices").glob("*"))
@@ -33,14 +34,14 @@ def _directory(bdf: str, sysfs: Path) -> Path:
 
 def function(bdf: str, *, sysfs: Path = SYSFS) -> Function:
     """Return a function's identity. Raises :class:`SysfsError` if there is no such function."""
-    path = _directory(bdf, sysfs)
+    path = directory(bdf, sysfs=sysfs)
     vendor, device = (int((path / key).read_text(), 16) for key in ("vendor", "device"))
     return Function(bdf, vendor, device, driver(bdf, sysfs=sysfs))
 
 
 def driver(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
     """Return the name of the driver a function is bound to, or None."""
-    link = _directory(bdf, sysfs) / "driver"
+    link = directory(bdf, sysfs=sysfs) / "driver"
     return link.resolve().name if link.exists() else None
 
 
@@ -52,7 +53,7 @@ def module(driver_name: str, *, sysfs: Path = SYSFS) -> str | None:
 
 def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return the number of a function's IOMMU group, for example ``"12"``."""
-    link = _directory(bdf, sysfs) / "iommu_group"
+    link = directory(bdf, sysfs=sysfs) / "iommu_group"
     if not link.exists():
         raise SysfsError(
             f"{bdf} has no IOMMU group; start the kernel with its IOMMU on (intel_iommu=on)"
@@ -60,9 +61,53 @@ def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
     return link.resolve().name
 
 
+def group_members(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
+    """Return the names of all devices in a function's IOMMU group, itself included.
+
+    Raises :class:`SysfsError` if it has no group.
+    """
+    iommu_group(bdf, sysfs=sysfs)
+    folder = directory(bdf, sysfs=sysfs) / "iommu_group/devices"
+    return tuple(sorted(entry.name for entry in folder.iterdir()))
+
+
+def driver_override(bdf: str, *, sysfs: Path = SYSFS) -> str:
+    """Return the only driver a function may be bound to; empty if any that matches may."""
+    text = (directory(bdf, sysfs=sysfs) / "driver_override").read_text().strip()
+    return "" if text == "(null)" else text
+
+
+def modalias(bdf: str, *, sysfs: Path = SYSFS) -> str:
+    """Return what the aliases of modules are matched with, ``pci:v00008086d...``."""
+    return (directory(bdf, sysfs=sysfs) / "modalias").read_text().strip()
+
+
+def is_bridge(bdf: str, *, sysfs: Path = SYSFS) -> bool:
+    """Tell whether a function is a bridge, which VFIO never hands out."""
+    return int((directory(bdf, sysfs=sysfs) / "class").read_text(), 16) >> 16 == 0x06
+
+
+def offers_vfio(bdf: str, *, sysfs: Path = SYSFS) -> bool:
+    """Tell whether the driver of a device, whatever its name, hands it out through VFIO."""
+    return (directory(bdf, sysfs=sysfs) / "vfio-dev").is_dir()
+
+
+def physical_function(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
+    """Return the physical function a virtual one belongs to, None if this is not a virtual one."""
+    link = directory(bdf, sysfs=sysfs) / "physfn"
+    return link.resolve().name if link.exists() else None
+
+
+def virtual_functions(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
+    """Return the virtual functions which a physical one has now, in their order."""
+    links = directory(bdf, sysfs=sysfs).glob("virtfn*")
+    ordered = sorted(links, key=lambda link: int(link.name.removeprefix("virtfn")))
+    return tuple(link.resolve().name for link in ordered)
+
+
 def bar_address(bdf: str, index: int, *, sysfs: Path = SYSFS) -> int:
     """Return where a BAR begins on the bus, -1 if the function has no such BAR."""
-    lines = (_directory(bdf, sysfs) / "resource").read_text().splitlines()
+    lines = (directory(bdf, sysfs=sysfs) / "resource").read_text().splitlines()
     start, end = (int(word, 16) for word in lines[index].split()[:2]) if index < 6 else (0, 0)
     return start if end else -1
 
@@ -70,12 +115,12 @@ def bar_address(bdf: str, index: int, *, sysfs: Path = SYSFS) -> int:
 def unbind(bdf: str, *, sysfs: Path = SYSFS) -> None:
     """Take a function from its driver, if it has one."""
     if driver(bdf, sysfs=sysfs) is not None:
-        (_directory(bdf, sysfs) / "driver/unbind").write_text(bdf)
+        (directory(bdf, sysfs=sysfs) / "driver/unbind").write_text(bdf)
 
 
 def override(bdf: str, name: str | None, *, sysfs: Path = SYSFS) -> None:
     """Set driver_override, or clear it with None."""
-    (_directory(bdf, sysfs) / "driver_override").write_text(name or "\n")
+    (directory(bdf, sysfs=sysfs) / "driver_override").write_text(name or "\n")
 
 
 def bind(bdf: str, name: str, *, sysfs: Path = SYSFS) -> None:
