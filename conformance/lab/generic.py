@@ -9,14 +9,18 @@ is judged by the whole suite. A mutant which no test can tell from the driver is
 from __future__ import annotations
 
 import random
+import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import Relocation, RelocationSection
+from elftools.elf.sections import Section, SymbolTableSection
 
 from conformance.errors import LabError
 from conformance.lab import mutants
@@ -25,6 +29,8 @@ from kpatch import programs
 EQUIVALENT: Final = "equivalent.toml"
 _FILES: Final = ("main.c", "migration.c", "mappings.c")
 _HINT: Final = "It comes with `pip install -e .[mutants]`."
+_KEY: Final = ("file", "place", "before", "after")
+_SHF_ALLOC: Final = 2
 _LINES: Final = 3
 """Lines that an unplanned mutant may change: each operator changes one, or puts one in."""
 
@@ -37,7 +43,8 @@ class Generic:
         name: File and number; stable for the same sources and tool.
         file: The file that is changed.
         line: Where, a line of the original.
-        before: The original's text there.
+        place: The function, or what else is defined there.
+        before: The original's text there; where a line is put in, the line behind it.
         after: What became of it.
         text: The whole file.
     """
@@ -45,12 +52,19 @@ class Generic:
     name: str
     file: str
     line: int
+    place: str
     before: str
     after: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.file}:{self.line}: {self.before or '(nothing)'} => {self.after}"
+        where = f"{self.file}:{self.line} ({self.place})"
+        return f"{self.name}: {where}: {self.before} => {self.after or '(nothing)'}"
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells it from others, as long as its place in the driver stays as it is."""
+        return self.file, self.place, self.before, self.after
 
 
 def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
@@ -71,7 +85,7 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
         out = folder / Path(name).stem
         out.mkdir(parents=True)
         (folder / name).write_text(sources[name], "utf-8")
-        argv = ["mutate", name, "c", "--noCheck", "--mutantDir", str(out)]
+        argv = [_program(), name, "c", "--noCheck", "--mutantDir", str(out)]
         programs.run(argv, cwd=folder, timeout=300, hint=_HINT)
         found += _read(name, sources[name], out)
     if not found:
@@ -79,14 +93,31 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
     return found
 
 
+def _program() -> str:
+    """Return the tool; where the kit runs from a virtual environment, that is its place."""
+    beside = Path(sys.executable).with_name("mutate")
+    return str(beside) if beside.exists() else "mutate"
+
+
 def _read(file: str, original: str, folder: Path) -> Iterator[Generic]:
     paths = sorted(folder.iterdir(), key=lambda path: int(path.name.split(".")[-2]))
+    lines = original.splitlines()
     for path in paths:
         text = path.read_text("utf-8")
-        change = _change(original.splitlines(), text.splitlines())
+        change = _change(lines, text.splitlines())
         if change:
             name = f"{Path(file).stem}-{path.name.split('.')[-2]}"
-            yield Generic(name, file, *change, text)
+            line, before, after = change
+            yield Generic(name, file, line, _place(lines, line), before, after, text)
+
+
+def _place(lines: list[str], number: int) -> str:
+    """Return what is defined where a line is: a function, a table."""
+    for line in reversed(lines[:number]):
+        found = re.match(r"(?!#|\w+:|/)\w.*?(\w+)(\(|\[| =)", line)
+        if found:
+            return found[1]
+    return ""
 
 
 def _change(old: list[str], new: list[str]) -> tuple[int, str, str] | None:
@@ -98,6 +129,8 @@ def _change(old: list[str], new: list[str]) -> tuple[int, str, str] | None:
     before, after = old[begin : len(old) - end], new[begin : len(new) - end]
     if max(len(before), len(after)) > _LINES:
         return None
+    if not before and end:  # a line was put in
+        before, after = old[begin : begin + 1], [*after, old[begin]]
     return begin + 1, _joined(before), _joined(after)
 
 
@@ -118,18 +151,40 @@ def shuffled(every: list[Generic], seed: int) -> list[Generic]:
     return order
 
 
-def code(module: Path) -> dict[str, bytes]:
-    """Return what of a module is executed or read: two modules alike in it are the same."""
+def code(module: Path) -> dict[str, Any]:
+    """Return what of a module is executed or read: two modules alike in it are the same.
+
+    That is the bytes of its sections, and what the kernel puts where in them when it is loaded:
+    only that tells a call of one function from a call of another.
+    """
     with module.open("rb") as file:
-        return {
-            section.name: section.data()
-            for section in ELFFile(file).iter_sections()
-            if section["sh_flags"] & 2 and not section.name.startswith((".note", "__versions"))
+        elf = ELFFile(file)
+        found: dict[str, Any] = {
+            section.name: section.data() for section in elf.iter_sections() if _loaded(section)
         }
+        for section in elf.iter_sections():
+            if isinstance(section, RelocationSection):
+                symbols = cast(SymbolTableSection, elf.get_section(section["sh_link"]))
+                if _loaded(elf.get_section(section["sh_info"])):
+                    found[section.name] = [
+                        _relocation(one, symbols) for one in section.iter_relocations()
+                    ]
+        return found
 
 
-def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str], str]:
-    """Return the known equivalent mutants, by file, text before and after, with the reason.
+def _loaded(section: Section) -> bool:
+    allocated = bool(section["sh_flags"] & _SHF_ALLOC)
+    return allocated and not section.name.startswith((".note", "__versions"))
+
+
+def _relocation(one: Relocation, symbols: SymbolTableSection) -> tuple[int, int, int, str]:
+    symbol = symbols.get_symbol(one["r_info_sym"])
+    name = str(symbol.name) or f"section {symbol['st_shndx']}"
+    return one["r_offset"], one["r_info_type"], one["r_addend"], name
+
+
+def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, str], str]:
+    """Return the known equivalent mutants, by `Generic.key`, with the reason.
 
     Raises:
         LabError: The file has mistakes.
@@ -137,6 +192,6 @@ def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str],
     path = folder / EQUIVALENT
     try:
         entries = tomllib.loads(path.read_text("utf-8"))["equivalent"]
-        return {(one["file"], one["before"], one["after"]): one["reason"] for one in entries}
+        return {tuple(one[key] for key in _KEY): one["reason"] for one in entries}
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         raise LabError(f"{path} cannot be used: {error!r}.") from error

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from conformance.errors import LabError
-from conformance.lab import generic, mutants, paths, selection, trials
+from conformance.lab import generic, guests, mutants, paths, selection, trials
 from conformance.lab.generic import Generic
+from conformance.lab.journal import Journal
 from conformance.lab.mutants_build import Builder
 from conformance.lab.mutants_judge import failing
-from conformance.lab.mutants_run import BASELINE, JOURNAL, Say, Wanted, bench_for
+from conformance.lab.mutants_run import BASELINE, JOURNAL, Say, Wanted, Watch, bench_for
 from conformance.lab.prepare import Prepared
-from conformance.lab.trials import Journal, Outcome, Trial
+from conformance.lab.trials import Bench, Outcome, Trial
 from kpatch import device as devices
 from kpatch import render
 
@@ -27,13 +29,50 @@ _WHOLE = (selection.SUITE,)
 _UNTIL_KILLED = (selection.SUITE, "--exitfirst")
 
 
-def run(wanted: Wanted, number: int, seed: int, results: Path, say: Say) -> bool:
+@dataclass(frozen=True)
+class Sample:
+    """Which unplanned mutants are tried.
+
+    Attributes:
+        number: How many: drivers which build, and are not the same code.
+        seed: Chooses them.
+        again: An image in which those that survive are tried once more; empty for none.
+    """
+
+    number: int
+    seed: int
+    again: str = ""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of an unplanned mutant.
+
+    Attributes:
+        mutant: The mutant.
+        by: What killed it, if anything did.
+        image: The image in which it was killed.
+        equivalent: Why no test can tell it from the driver, if that is known.
+    """
+
+    mutant: Generic
+    by: str
+    image: str
+    equivalent: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        words = {key: value for key, value in asdict(self.mutant).items() if key != "text"}
+        fate = {"killed-by": self.by, "image": self.image, "equivalent": self.equivalent}
+        return {**words, **fate}
+
+
+def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     """Judge the suite by a sample of unplanned mutants.
 
     Args:
         wanted: Image, jobs and so on; its mutants do not matter.
-        number: How many: drivers which build, and are not the same code.
-        seed: Chooses them.
+        asked: Which.
         results: Folder of the run.
         say: Takes lines for the user.
 
@@ -45,50 +84,103 @@ def run(wanted: Wanted, number: int, seed: int, results: Path, say: Say) -> bool
         KpatchError: The driver does not build, or the tool is missing.
     """
     results = results.absolute()
+    watch = Watch()
     bench, prepared = bench_for(wanted, results, say)
-    modules, sample = _sample(wanted, prepared, number, seed, say)
-    journal = Journal(results / JOURNAL)
-    known: dict[str, Outcome] = {}
+    sources = _sources(prepared)
+    modules, sample = _sample(wanted, prepared, sources, asked, say)
+    known = _try(bench, modules, sample, wanted.guests, say)
+    equivalent = generic.load_equivalent()
+    fates = {
+        name: Fate(one, by, wanted.image if by else "", "" if by else equivalent.get(one.key, ""))
+        for name, one in sample.items()
+        for by in (killed(known[name], known[BASELINE]),)
+    }
+    survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.equivalent)}
+    if asked.again and survivors:
+        say(f"Trying {len(survivors)} survivors again in the image {asked.again} ...")
+        killers = _again(replace(wanted, image=asked.again), survivors, results, say)
+        for name, by in killers.items():
+            fates[name] = replace(fates[name], by=by, image=asked.again if by else "")
+    rows = [one.as_json() for one in fates.values()]
+    (results / RESULT).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    for line in conclusion(list(fates.values()), wanted.image):
+        say(line)
+    say(watch.told(sum(one.seconds for one in known.values()), wanted.guests))
+    return all(one.by or one.equivalent for one in fates.values())
 
-    def done(outcome: Outcome) -> None:
-        known[outcome.name] = outcome
-        say(f"[{len(known)}/{len(sample) + 1}] {_line(outcome, sample, known[BASELINE])}")
 
+def _again(
+    wanted: Wanted, survivors: Mapping[str, Generic], results: Path, say: Say
+) -> dict[str, str]:
+    """Return what kills each in another image."""
+    folder = results / wanted.image
+    folder.mkdir(exist_ok=True)
+    bench, prepared = bench_for(wanted, folder, say)
+    sources = _sources(prepared)
+    edited = {name: {**sources, one.file: one.text} for name, one in survivors.items()}
+    builder = Builder(prepared.lab.kernel, prepared.lab.image.sandbox, wanted.jobs)
+    built = builder.build({BASELINE: sources, **edited}, lambda _one: None)
+    modules = {name: one.module for name, one in built.items() if one.module}
+    if len(modules) < len(built):
+        raise LabError(f"Drivers that build for {wanted.image} are only {sorted(modules)}.")
+    known = _try(bench, modules, survivors, wanted.guests, say)
+    return {name: killed(known[name], known[BASELINE]) for name in survivors}
+
+
+def _sources(prepared: Prepared) -> dict[str, str]:
+    kernel = prepared.lab.kernel
+    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
+    return render.texts(devices.load(mutants.DEVICE), features)
+
+
+def _try(
+    bench: Bench, modules: Mapping[str, Path], sample: Mapping[str, Generic], beside: int, say: Say
+) -> dict[str, Outcome]:
+    """Return the outcome of the driver itself and of each mutant."""
+    journal = Journal(bench.logs / JOURNAL)
     planned = [Trial(BASELINE, modules[BASELINE], _WHOLE)]
     planned += [Trial(name, modules[name], _UNTIL_KILLED) for name in sample]
-    left = []
-    for one in planned:
-        earlier = journal.known(one)
-        if earlier and (one.name == BASELINE or BASELINE in known):
-            done(earlier)
-        else:
-            left.append(one)
+    known: dict[str, Outcome] = {}
+    waiting: list[Outcome] = []  # for what the driver itself does
+
+    def show(outcome: Outcome) -> None:
+        known[outcome.name] = outcome
+        waiting.append(outcome)
+        if BASELINE in known:
+            for one in sorted(waiting, key=lambda one: one.name != BASELINE):
+                place = f"[{len(known)}/{len(planned)}]"
+                say(f"{place} {one.seconds:.0f} s: {_line(one, sample, known[BASELINE])}")
+            waiting.clear()
 
     def new(outcome: Outcome) -> None:
         journal.add(outcome)
-        done(outcome)
+        show(outcome)
 
-    trials.run(bench, left, new)
-    return _conclude(sample, known, results, say)
+    left = []
+    for one in planned:
+        earlier = journal.known(one)
+        if earlier:
+            show(earlier)
+        else:
+            left.append(one)
+    guests.run(bench, left, new, beside)
+    return known
 
 
 def _sample(
-    wanted: Wanted, prepared: Prepared, number: int, seed: int, say: Say
+    wanted: Wanted, prepared: Prepared, sources: Mapping[str, str], asked: Sample, say: Say
 ) -> tuple[dict[str, Path], dict[str, Generic]]:
     """Return modules by name, that of the driver too, and the mutants of the sample."""
-    kernel = prepared.lab.kernel
-    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
-    sources = render.texts(devices.load(mutants.DEVICE), features)
     every = generic.generate(sources, paths.cache() / "mutants" / "unplanned")
-    order = generic.shuffled(every, seed)
-    builder = Builder(kernel, prepared.lab.image.sandbox, wanted.jobs)
+    order = generic.shuffled(every, asked.seed)
+    builder = Builder(prepared.lab.kernel, prepared.lab.image.sandbox, wanted.jobs)
     original = builder.build({BASELINE: sources}, lambda _one: None)[BASELINE].module
     if original is None:
         raise LabError("The driver itself does not build.")
     modules, codes = {BASELINE: original}, [generic.code(original)]
     sample: dict[str, Generic] = {}
     broken = same = 0
-    while order and len(sample) < number:
+    while order and len(sample) < asked.number:
         some, order = order[:_BATCH], order[_BATCH:]
         edited = {one.name: {**sources, one.file: one.text} for one in some}
         built = builder.build(edited, lambda _one: None)
@@ -98,10 +190,10 @@ def _sample(
                 broken += 1
             elif (code := generic.code(module)) in codes:
                 same += 1
-            elif len(sample) < number:
+            elif len(sample) < asked.number:
                 codes.append(code)
                 modules[one.name], sample[one.name] = module, one
-        say(f"{len(sample)} of {number}: {broken} did not build, {same} are the same code")
+        say(f"{len(sample)} of {asked.number}: {broken} did not build, {same} are the same code")
     return modules, sample
 
 
@@ -121,27 +213,24 @@ def _line(outcome: Outcome, sample: Mapping[str, Generic], baseline: Outcome) ->
     return f"{sample[outcome.name]}: {f'killed by {by}' if by else 'SURVIVED'}"
 
 
-def _conclude(
-    sample: Mapping[str, Generic],
-    known: Mapping[str, Outcome],
-    results: Path,
-    say: Callable[[str], None],
-) -> bool:
-    equivalent = generic.load_equivalent()
-    rows, open_ones, alike = [], [], 0
-    for name, one in sample.items():
-        by = killed(known[name], known[BASELINE])
-        reason = "" if by else equivalent.get((one.file, one.before, one.after), "")
-        alike += bool(reason)
-        if not by and not reason:
-            open_ones.append(one)
-        words = {key: value for key, value in asdict(one).items() if key != "text"}
-        rows.append({**words, "killed-by": by, "equivalent": reason})
-    (results / RESULT).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-    counted = len(sample) - alike
-    dead = counted - len(open_ones)
-    rate = 100 * dead / counted if counted else 100.0
-    say(f"{dead} of {counted} unplanned mutants killed, {rate:.0f} %; {alike} are equivalent")
-    for one in open_ones:
-        say(f"  survived: {one}")
-    return not open_ones
+def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
+    """Say how many were killed: of all, and of those that are not equivalent.
+
+    Args:
+        fates: What became of each.
+        image: The image in which all were tried.
+    """
+    alike = sum(bool(one.equivalent) for one in fates)
+    dead = sum(bool(one.by) for one in fates)
+    elsewhere = [one for one in fates if one.by and one.image != image]
+    said = [
+        f"{dead} of {len(fates)} unplanned mutants killed, {_percent(dead, len(fates))}; "
+        f"{alike} are equivalent, {_percent(dead, len(fates) - alike)} of the others are killed"
+    ]
+    said += [f"  only in the image {one.image}, by {one.by}: {one.mutant}" for one in elsewhere]
+    said += [f"  survived: {one.mutant}" for one in fates if not one.by and not one.equivalent]
+    return said
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole if whole else 100:.1f} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from conformance.lab import locked, paths
 from conformance.lab.bootkernel import BootKernel
 from kpatch import kbuild, programs
-from kpatch.errors import KpatchError
+from kpatch.errors import BuildFailed, KpatchError
 from kpatch.sandbox import Sandbox
 
 
@@ -74,19 +75,22 @@ class Builder:
         with locked.lock(self._folder / "lock"):
             missing = []
             for name, sources in wanted.items():
-                module = self._place(sources)
+                module, failed = self._place(sources), self._place(sources, ".failed")
                 if module.exists():
                     found[name] = Built(name, module)
-                    done(found[name])
+                elif failed.exists():
+                    found[name] = Built(name, None, failed.read_text("utf-8"))
                 else:
                     missing.append(name)
+                    continue
+                done(found[name])
             for built in self._build_missing({name: wanted[name] for name in missing}):
                 found[built.name] = built
                 done(built)
         return {name: found[name] for name in wanted}
 
-    def _place(self, sources: Mapping[str, str]) -> Path:
-        return self._folder / f"{digest(sources, self._kernel)}.ko"
+    def _place(self, sources: Mapping[str, str], suffix: str = ".ko") -> Path:
+        return self._folder / f"{digest(sources, self._kernel)}{suffix}"
 
     def _build_missing(self, wanted: Mapping[str, Mapping[str, str]]) -> Iterable[Built]:
         # A folder is changed from one driver to the next, so that make redoes what differs.
@@ -115,6 +119,10 @@ class Builder:
             strip = ["strip", "--strip-debug", "-o", str(part), str(made)]
             programs.run(self._sandbox.argv(strip, bind=[folder]))
             part.replace(module)
+        except BuildFailed as error:
+            if re.search(r"\berror: |ERROR: modpost", error.log):  # it will fail again
+                self._place(sources, ".failed").write_text(str(error), "utf-8")
+            return Built(name, None, str(error))
         except KpatchError as error:
             return Built(name, None, str(error))
         else:

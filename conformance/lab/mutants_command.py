@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from conformance import requirements
 from conformance.lab import generic_run, mutants, mutants_run
+from conformance.lab.generic_run import Sample
 from conformance.lab.mutants_run import JOURNAL, Wanted
 
 
@@ -36,8 +37,19 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     results.mkdir(parents=True, exist_ok=True)
     if not arguments.resume:
         (results / JOURNAL).unlink(missing_ok=True)
-    wanted = Wanted(chosen, arguments.image, arguments.jobs, arguments.quiet, arguments.accel)
-    if arguments.unplanned:
-        good = generic_run.run(wanted, arguments.unplanned, arguments.seed, results, say)
-        return 0 if good else 1
-    return 0 if mutants_run.run(wanted, results, say) else 1
+    wanted = Wanted(
+        chosen,
+        arguments.image,
+        jobs=arguments.jobs,
+        quiet=arguments.quiet,
+        guests=arguments.guests,
+        accelerator=arguments.accel,
+    )
+    try:
+        if arguments.unplanned:
+            asked = Sample(arguments.unplanned, arguments.seed, arguments.again)
+            return 0 if generic_run.run(wanted, asked, results, say) else 1
+        return 0 if mutants_run.run(wanted, results, say) else 1
+    except KeyboardInterrupt:
+        say(f"What was tried so far is in {results}; --resume goes on with it.")
+        raise

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import LabError
-from conformance.lab import mutants, mutants_report, paths, selection, trials
+from conformance.lab import guests, mutants, mutants_report, paths, selection, trials
+from conformance.lab.journal import Journal
 from conformance.lab.mutants import EditError, Mutant
 from conformance.lab.mutants_build import Builder, Built
 from conformance.lab.mutants_judge import Judged, Verdict, failing, judge, unjudged
 from conformance.lab.prepare import Options, Prepared, look_up, prepare
 from conformance.lab.steps import Steps
-from conformance.lab.trials import Bench, Journal, Outcome, Trial
+from conformance.lab.trials import Bench, Outcome, Trial
 from kpatch import device as devices
 from kpatch import render
 
@@ -38,6 +40,7 @@ class Wanted:
         image: Name of the image.
         jobs: How many are built at a time.
         quiet: Seconds without an event after which a guest counts as hung.
+        guests: How many guests run beside each other.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
     """
 
@@ -45,6 +48,7 @@ class Wanted:
     image: str
     jobs: int
     quiet: float
+    guests: int = 1
     accelerator: str = ""
 
 
@@ -71,6 +75,7 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
         KpatchError: The driver does not build.
     """
     results = results.absolute()
+    watch = Watch()
     bench, prepared = bench_for(wanted, results, say)
     judged, built = _build(wanted, prepared, say)
     planned = _plan(wanted, built)
@@ -78,7 +83,7 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
     progress = _Progress(wanted.mutants, journal, judged, len(planned), say)
     left = [one for one in planned if not progress.take(journal.known(one))]
     try:
-        trials.run(bench, left, progress.done)
+        guests.run(bench, left, progress.done, wanted.guests)
     finally:
         every = [
             judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)
@@ -86,7 +91,52 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
         ]
         unfit = failing(progress.baseline) if progress.baseline else {}
         mutants_report.write(results, every, unfit)
-    return _conclude(every, unfit, results, say)
+    good = _conclude(every, unfit, results, say)
+    say(watch.told(progress.seconds, wanted.guests))
+    return good
+
+
+class Builds:
+    """Shows how far a build of many drivers is.
+
+    Args:
+        number: How many there are.
+        say: Takes lines for the user.
+    """
+
+    def __init__(self, number: int, say: Say) -> None:
+        self._number = number
+        self._say = say
+        self._count = 0
+        say(f"Building {number} drivers ...")
+
+    def done(self, _built: Built) -> None:
+        """Take one that is built, or is not to be."""
+        self._count += 1
+        if self._count % 20 == 0 or self._count == self._number:
+            self._say(f"  {self._count} of {self._number} drivers are built")
+
+
+class Watch:
+    """Takes the time of a run, and that of the processors, which others may keep busy as well."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._busy = guests.seconds_of_processor()
+
+    def told(self, trials: float, beside: int) -> str:
+        """Say what the run took.
+
+        Args:
+            trials: Seconds of all trials together, those from before the run too.
+            beside: How many guests there were at a time.
+        """
+        seconds = time.monotonic() - self._begun
+        busy = guests.seconds_of_processor() - self._busy
+        return (
+            f"time: {seconds:.0f} s, {busy:.0f} s of processor; all trials together "
+            f"{trials:.0f} s, {beside} beside each other"
+        )
 
 
 def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]:
@@ -119,9 +169,8 @@ def _build(
             edited[name] = mutant.apply(sources)
         except EditError as error:
             broken[name] = unjudged(mutant, Verdict.BROKEN, str(error))
-    say(f"Building {len(edited)} drivers ...")
     builder = Builder(kernel, prepared.lab.image.sandbox, wanted.jobs)
-    built = builder.build(edited, lambda _one: None)
+    built = builder.build(edited, Builds(len(edited), say).done)
     if built[BASELINE].module is None:
         raise LabError(f"The driver itself does not build: {built[BASELINE].problem}")
     for name, one in built.items():
@@ -172,6 +221,7 @@ class _Progress:
         self._number = number
         self._count = 0
         self._say = say
+        self.seconds = 0.0
 
     def take(self, outcome: Outcome | None) -> bool:
         """Take an outcome that is known from before, if it is."""
@@ -190,6 +240,7 @@ class _Progress:
             self._early.append(outcome)
             return
         self._count += 1
+        self.seconds += outcome.seconds
         where = f"[{self._count}/{self._number}]"
         if outcome.name == BASELINE:
             self.baseline = outcome

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 _QUIET = 40.0
@@ -31,10 +32,23 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="instead of these, N mutants made by universalmutator; takes an hour for 100",
     )
+    parser.add_argument(
+        "--again",
+        default="",
+        metavar="IMAGE",
+        help="try the unplanned mutants which survive once more in this image, such as debug",
+    )
     parser.add_argument("--list", action="store_true", help="list mutants, and do nothing")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument(
         "--jobs", type=int, default=2, metavar="N", help="drivers built at a time (default: 2)"
+    )
+    parser.add_argument(
+        "--guests",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="guests beside each other (default: one for each processor, %(default)s)",
     )
     parser.add_argument(
         *("--results", "-o"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges many builds of a module, many in one guest and a fresh one after each fault.
+"""Judges many builds of a module in one guest, until one leaves a fault.
 
 Whatever a module leaves behind that is not clean (a crash, a hang, a kernel warning, a module that
 cannot be unloaded) ends its guest, so that the next module is not judged by it.
@@ -8,13 +8,13 @@ cannot be unloaded) ends its guest, so that the next module is not judged by it.
 from __future__ import annotations
 
 import dataclasses
-import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.errors import AgentError, GuestHung, GuestLost, LabError, QemuError
+from conformance.errors import AgentError, GuestHung, GuestLost
 from conformance.lab import paths, payload
 from conformance.lab.guest import Event
 from conformance.lab.lab import Lab
@@ -30,12 +30,6 @@ DONE = "done"
 DIED = "died"
 HUNG = "hung"
 GAVE_UP = "gave up"
-
-_AGAIN = 2
-"""Times that a trial is tried again if QEMU breaks during it."""
-
-_MOST = 16
-"""Trials in one guest: a guest's memory holds them all."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +80,7 @@ class Outcome:
         detail: More about an end that is not good.
         file: The file of the module.
         asked: The tests which were to run.
+        seconds: How long it took.
     """
 
     name: str
@@ -94,6 +89,7 @@ class Outcome:
     detail: str = ""
     file: str = ""
     asked: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def of_rule(self, rule: str) -> dict[str, TestResult]:
         """Return the results of the tests of a rule."""
@@ -132,71 +128,59 @@ class Bench:
     quiet: float
 
 
-def run(bench: Bench, trials: Sequence[Trial], done: Callable[[Outcome], None]) -> None:
-    """Judge modules.
+def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None]) -> None:
+    """Judge as many modules as one guest takes: the first of them, in order.
 
     Args:
         bench: Where.
-        trials: What.
+        batch: What.
         done: Told the outcome of each as soon as it is known.
 
     Raises:
         ConformanceError: The lab failed.
         KpatchError: A program failed.
     """
-    left = list(trials)
-    again = 0
-    while left:
-        before = len(left)
-        try:
-            _one_guest(bench, left, done)
-        except QemuError:
-            # An emulator that breaks says nothing of the driver; nor does it prove that it is bad.
-            again = again + 1 if len(left) == before else 0
-            if again > _AGAIN:
-                raise
-            continue
-        if len(left) == before:
-            raise LabError(f"The guest did not begin with {left[0].name}; see {bench.logs}.")
-
-
-def _one_guest(bench: Bench, left: list[Trial], done: Callable[[Outcome], None]) -> None:
-    """Judge as many as one guest takes, and take them off the list."""
-    batch = left[:_MOST]
+    left = list(batch)
     with run_folder(bench.logs) as files:
         _write_payload(bench, batch, files)
         with ready_guest(bench.lab, files, Steps(lambda _line: None)) as guest:
             guest.order("check")
-            for outcome in _follow(guest.events(bench.quiet)):
+            for outcome in follow(guest.events(bench.quiet)):
                 trial = left.pop(0)
                 outcome.file, outcome.asked = trial.module.name, trial.tests
                 done(outcome)
 
 
-def _follow(events: Iterator[Event]) -> Iterator[Outcome]:
+def follow(events: Iterator[Event]) -> Iterator[Outcome]:
     """Yield the outcome of each trial that began."""
     current: Outcome | None = None
+    begun = 0.0
     try:
         for event in events:
             if event["event"] == "agent-error":
                 if current is None:
                     raise AgentError(f"The guest's agent gave up: {event['message']}")
                 current.end, current.detail = GAVE_UP, f"{event['phase']}: {event['message']}"
-                yield current
+                yield _timed(current, begun)
                 current = None
             elif event["event"] == "result" and current:
                 current.tests[event["id"]] = _result(event)
             elif event.get("phase") == "trial":
-                current = Outcome(event["detail"])
+                current, begun = Outcome(event["detail"]), time.monotonic()
             elif event.get("phase") == "trial-ended" and current:
-                yield current
+                yield _timed(current, begun)
                 current = None
     except GuestLost as error:
         if current is None:
             raise
         current.end = HUNG if isinstance(error, GuestHung) else DIED
         current.detail = error.reason
-        yield current
+        yield _timed(current, begun)
+
+
+def _timed(outcome: Outcome, begun: float) -> Outcome:
+    outcome.seconds = round(time.monotonic() - begun, 1)
+    return outcome
 
 
 def _result(event: Event) -> TestResult:
@@ -220,36 +204,3 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
         trials=[PayloadTrial(one.name, one.tests) for one in batch],
     )
     payload.write(files.payload, job, kit, tree, {one.name: one.module for one in batch})
-
-
-class Journal:
-    """Outcomes on disk, so that a run which was stopped can go on.
-
-    Args:
-        path: The file, one JSON object a line.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> dict[str, Outcome]:
-        """Return what is known, the newest of each name. A line that was cut is left out."""
-        found: dict[str, Outcome] = {}
-        if self._path.exists():
-            for line in self._path.read_text("utf-8").splitlines():
-                if line.endswith("}"):
-                    outcome = Outcome.from_json(json.loads(line))
-                    found[outcome.name] = outcome
-        return found
-
-    def add(self, outcome: Outcome) -> None:
-        """Note an outcome."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(outcome.as_json()) + "\n")
-
-    def known(self, trial: Trial) -> Outcome | None:
-        """Return the outcome of the same module and at least the same tests, if there is one."""
-        outcome = self.read().get(trial.name)
-        if outcome is None or outcome.file != trial.module.name:
-            return None
-        return outcome if set(trial.tests) <= set(outcome.asked) else None

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from conformance.errors import AgentError, GuestHung, GuestPanicked, LabError, QemuError
+from conformance.errors import AgentError, GuestHung, GuestPanicked
 from conformance.lab import mutants_report, mutants_run, trials
+from conformance.lab.journal import Journal
 from conformance.lab.mutants import Mutant
 from conformance.lab.mutants_judge import Judged, Verdict, judge, unjudged
-from conformance.lab.trials import Bench, Journal, Outcome, TestResult, Trial
+from conformance.lab.trials import Outcome, TestResult, Trial
 
 RULES = ("state.reset", "save.fresh")
 
@@ -94,7 +95,7 @@ def events(*names: str) -> Iterator[dict[str, Any]]:
 
 def test_outcomes_of_one_guest() -> None:
     heard = ("payload", "trial a", "result t failed", "trial-ended a", "trial b", "trial-ended b")
-    first, second = trials._follow(events(*heard, "done"))
+    first, second = trials.follow(events(*heard, "done"))
     assert (first.name, first.end, first.tests["t"].message) == ("a", trials.DONE, "why")
     assert (second.name, second.tests) == ("b", {})
 
@@ -104,7 +105,7 @@ def test_outcomes_of_one_guest() -> None:
     [("panic", trials.DIED), ("hang", trials.HUNG), ("agent-error no", trials.GAVE_UP)],
 )
 def test_bad_ends(last: str, end: str) -> None:
-    (only,) = trials._follow(events("trial a", "result t failed", last))
+    (only,) = trials.follow(events("trial a", "result t failed", last))
     assert only.end == end
     assert only.tests["t"].bad
     assert only.detail
@@ -112,38 +113,9 @@ def test_bad_ends(last: str, end: str) -> None:
 
 def test_an_error_of_no_trial_is_the_labs() -> None:
     with pytest.raises(AgentError):
-        list(trials._follow(events("payload", "agent-error no")))
+        list(trials.follow(events("payload", "agent-error no")))
     with pytest.raises(GuestPanicked):
-        list(trials._follow(events("payload", "panic")))
-
-
-def test_a_trial_during_which_qemu_breaks_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = iter(["a b!", "b!", "b c", ""])
-
-    def one_guest(_bench: Bench, left: list[Trial], done: Any) -> None:
-        for word in next(turns).split():
-            if word.endswith("!"):
-                raise QemuError("It broke.")
-            done(Outcome(left.pop(0).name))
-
-    monkeypatch.setattr(trials, "_one_guest", one_guest)
-    done: list[str] = []
-    todo = [Trial(name, Path("x.ko"), ()) for name in "abc"]
-    bench = Bench(None, None, Path(), (), 1)  # type: ignore[arg-type]
-    trials.run(bench, todo, lambda outcome: done.append(outcome.name))
-    assert done == ["a", "b", "c"]
-    with pytest.raises(LabError, match="did not begin with a"):
-        trials.run(bench, todo, lambda _outcome: None)
-
-
-def test_a_qemu_that_always_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_guest(*_: object) -> None:
-        raise QemuError("It broke.")
-
-    monkeypatch.setattr(trials, "_one_guest", one_guest)
-    bench = Bench(None, None, Path(), (), 1)  # type: ignore[arg-type]
-    with pytest.raises(QemuError):
-        trials.run(bench, [Trial("a", Path("x.ko"), ())], lambda _outcome: None)
+        list(trials.follow(events("payload", "panic")))
 
 
 def test_journal(tmp_path: Path) -> None:
@@ -157,8 +129,11 @@ def test_journal(tmp_path: Path) -> None:
     assert journal.known(Trial("m", Path("/x/abd.ko"), ("t1",))) is None
     assert journal.known(Trial("m", Path("/x/abc.ko"), ("t3",))) is None
     with (tmp_path / "journal").open("a") as file:
-        file.write('{"name": "cut')
+        file.write('{"name": "cut", "tests": {}')
     assert journal.read() == {"m": known}
+    other = Outcome("other", file="abd.ko")
+    journal.add(other)  # the line that was cut does not spoil the next
+    assert journal.read() == {"m": known, "other": other}
 
 
 def judged() -> list[Judged]:

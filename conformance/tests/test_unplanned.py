@@ -9,6 +9,7 @@ import pytest
 from conformance.errors import LabError
 from conformance.lab import generic, generic_run, trials
 from conformance.lab.generic import Generic
+from conformance.lab.generic_run import Fate
 from conformance.lab.trials import Outcome, TestResult
 
 OLD = ["int f(void)", "{", "\treturn 1;", "}"]
@@ -19,7 +20,7 @@ OLD = ["int f(void)", "{", "\treturn 1;", "}"]
     [
         (OLD, None),
         ([*OLD[:2], "\treturn  0;", "}"], (3, "return 1;", "return 0;")),
-        ([*OLD[:2], "\tbreak;", *OLD[2:]], (3, "", "break;")),
+        ([*OLD[:2], "\tbreak;", *OLD[2:]], (3, "return 1;", "break; return 1;")),
         ([*OLD[:2], "}"], (3, "return 1;", "")),
         (["a", "b", "c", "d"], None),  # the operators do not change so much
     ],
@@ -28,7 +29,17 @@ def test_change(new: list[str], change: tuple[int, str, str] | None) -> None:
     assert generic._change(OLD, new) == change
 
 
-@pytest.mark.skipif(not shutil.which("mutate"), reason="universalmutator is not installed")
+def test_place() -> None:
+    lines = ["#include <a.h>", "static const struct a table[] = {", "\t1,", "};", "", *OLD]
+    lines += ["", "const struct ops ops = {", "\t.a = 1,", "};", "static int", "out:", "\tx;"]
+    places = {line: generic._place(lines, number) for number, line in enumerate(lines, 1)}
+    assert places["#include <a.h>"] == ""
+    assert places["\t1,"] == "table"
+    assert places["\treturn 1;"] == "f"
+    assert places["\t.a = 1,"] == places["\tx;"] == "ops"
+
+
+@pytest.mark.skipif(not shutil.which(generic._program()), reason="no universalmutator")
 def test_generate(tmp_path: Path) -> None:
     source = "\n".join(OLD) + "\n"
     sources = {"main.c": source, "migration.c": source, "mappings.c": source}
@@ -54,17 +65,21 @@ def test_killed() -> None:
     assert generic_run.killed(outcome(trials.GAVE_UP), good) == "gave up: a detail"
 
 
-def test_the_rate_leaves_equivalent_mutants_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sample = {name: Generic(name, "main.c", 1, "x", name, "") for name in ("a", "b", "c")}
-    known = {name: outcome(t="passed") for name in ("driver-itself", *sample)}
-    known["a"] = outcome(t="failed")
-    monkeypatch.setattr(generic, "load_equivalent", lambda: {("main.c", "x", "b"): "because"})
-    said: list[str] = []
-    assert not generic_run._conclude(sample, known, tmp_path, said.append)
-    assert said[0] == "1 of 2 unplanned mutants killed, 50 %; 1 are equivalent"
-    assert said[1] == "  survived: c: main.c:1: x => c"
+def fate(name: str, by: str = "", image: str = "", equivalent: str = "") -> Fate:
+    return Fate(Generic(name, "main.c", 1, "f", "x", "y", ""), by, image, equivalent)
+
+
+def test_the_rate_is_told_with_and_without_equivalent_mutants() -> None:
+    fates = [fate("a", "t", "trixie"), fate("b", equivalent="because"), fate("c")]
+    fates.append(fate("d", "t", "debug"))
+    first, *others = generic_run.conclusion(fates, "trixie")
+    assert first == (
+        "2 of 4 unplanned mutants killed, 50.0 %; 1 are equivalent, 66.7 % of the others are killed"
+    )
+    assert others == [
+        "  only in the image debug, by t: d: main.c:1 (f): x => y",
+        "  survived: c: main.c:1 (f): x => y",
+    ]
 
 
 def test_known_equivalents(tmp_path: Path) -> None:
