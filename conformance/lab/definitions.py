@@ -27,6 +27,7 @@ Word = Annotated[str, Field(pattern=r"^\S+$")]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
 PciId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 Register = Annotated[str, Field(pattern=r"^[0-5]:0x[0-9a-f]+:0x[0-9a-f]{1,8}$")]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -96,6 +97,7 @@ class MachineDefinition(_Model):
         memory: MiB.
         cpus: Number of virtual CPUs.
         qemu: The image in whose QEMU it runs, if not every QEMU has its devices.
+        qemu_since: The first version of QEMU which has its devices.
         objects: QEMU's ``-object`` arguments, in order.
         devices: QEMU's ``-device`` arguments, in order.
         cmdline: Words for the kernel's command line.
@@ -115,6 +117,7 @@ class MachineDefinition(_Model):
     memory: Annotated[int, Field(ge=256, le=1 << 20)]
     cpus: Annotated[int, Field(ge=1, le=64)]
     qemu: str | None = None
+    qemu_since: Version | None = None
     objects: tuple[Word, ...] = ()
     devices: tuple[Word, ...]
     cmdline: tuple[Word, ...] = ()
@@ -193,7 +196,7 @@ def machine_for(
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def _load(model: type[_Definition], path: Path) -> _Definition:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +114,27 @@ def look_up(options: Options) -> Request:
     return Request(options, device, definition, emulator, machine)
 
 
+def too_old(request: Request, version: str) -> str:
+    """Say why a QEMU cannot be the machine that is asked for; empty if it can.
+
+    Args:
+        request: What is asked for.
+        version: That of QEMU's package.
+    """
+    needed, found = request.machine.qemu_since, re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    if not needed or not found or tuple(map(int, found.groups())) >= _numbers(needed):
+        return ""
+    return (
+        f"The machine {request.machine.name} needs QEMU {needed} or later, and the image "
+        f"{request.emulator.name} has {found[1]}.{found[2]}. Name an image with a newer one as "
+        "`qemu` in the machine's or the image's definition."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def pci_ids(device: Device) -> list[str]:
     """Return ``vendor:device`` of all functions that a device's driver is for."""
     return [f"{one.vendor:04x}:{one.device:04x}" for one in device.ids]
@@ -130,7 +152,7 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
         What can be run; None in a dry run that ends at something which is not there.
 
     Raises:
-        ConformanceError: The lab failed.
+        ConformanceError: The lab failed, or its QEMU is too old for the machine.
         KpatchError: The driver does not build.
     """
     options = request.options
@@ -140,6 +162,8 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
         emulator = image.provide(request.emulator, steps)
     if not (made.exists() and emulator.exists()):
         return None
+    if reason := too_old(request, str(emulator.manifest["qemu"])):
+        raise UsageError(reason)
     with steps.step("kernel"):
         kernel = (
             bootkernel.of_tree(options.kernel_tree, made)
