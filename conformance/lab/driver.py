@@ -39,8 +39,10 @@ def build(device: Device, kernel: BootKernel, logs: Path, steps: Steps) -> Path 
     log = work / BUILD_LOG
     with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
         try:
-            with steps.step("probe"):
-                features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
+            probes = paths.cache() / "probes"
+            # Drivers of other devices are built for the same kernel at the same time.
+            with steps.step("probe"), locked.lock(probes / f"{kernel.key}.lock"):
+                features = kernel.tree.features(probes / kernel.key)
             with steps.step("render"):
                 render(device, features, work / "src")
             with steps.step("build"):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance.errors import ConformanceError, GuestLost, LabError, QemuError
-from conformance.lab import accel, locked
+from conformance.lab import accel, locked, paths
 from conformance.lab.guest import Guest
 from conformance.lab.lab import Lab
 from conformance.lab.machine import PAYLOAD_SIZE, RunFiles
@@ -104,15 +104,30 @@ def _booted(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack
 
 
 def _boot(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest:
-    with steps.step("boot"):
-        place = _new_snapshot(lab, stack)
-        writable = [place] if place else []
+    place = _new_snapshot(lab, stack)
+    writable = [place] if place else []
+    with _alone(lab, steps), steps.step("boot"):
         guest = stack.enter_context(running(lab.argv(files, writable=writable), files))
         guest.wait_ready(BOOT_TIMEOUT)
     if place:
         with steps.step("snapshot"):
             _write(lab, guest, place, steps)
     return guest
+
+
+@contextlib.contextmanager
+def _alone(lab: Lab, steps: Steps) -> Iterator[None]:
+    """Wait until no other guest boots: two that are emulated upset each other's timers.
+
+    A guest measures its clocks while it boots, and never again, in a snapshot neither.
+    """
+    if lab.accelerator == "kvm" or programs.dry():
+        yield
+        return
+    with locked.lock(
+        paths.cache() / "boot.lock", lambda: steps.say("Another guest boots; waiting for it.")
+    ):
+        yield
 
 
 def _new_snapshot(lab: Lab, stack: contextlib.ExitStack) -> Path | None:
