@@ -12,11 +12,12 @@ ARGS ?=
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check bench test shell image setup clean
+.PHONY: help check matrix bench test shell image setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make check    render, build and load a driver, run the suite in a VM, print a verdict'
+	@echo 'make matrix   the same for all devices on all kernels: one table'
 	@echo 'make bench    measure what a driver costs, as ratios, in the same VM'
 	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
 	@echo 'make shell    the same VM, with a prompt'
@@ -36,6 +37,9 @@ check: setup
 	@$(lab) check $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+
+matrix: setup
+	@$(lab) matrix $(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") $(ARGS)
 
 bench: setup
 	@$(lab) bench $(DEVICE) --image $(IMAGE) \

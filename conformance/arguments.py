@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.lab import suite_arguments
+from conformance.lab import matrix_arguments, suite_arguments
 
 QUIET = 60.0
 """Seconds without an event after which a guest counts as hung; a test takes seconds."""
@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
     )
     _check(one)
+    matrix_arguments.matrix(
+        commands.add_parser("matrix", parents=[common], help="devices x kernels: one table")
+    )
     _bench(commands.add_parser("bench", parents=[common], help="measure what a driver costs"))
     _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
     _image(commands.add_parser("image", parents=[common], help="make lab images"))
@@ -76,6 +79,12 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="check")
     _lab(parser)
     _results(parser)
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the results itself, instead of a new one in that of --results",
+    )
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
         "--walks", type=int, metavar="N", help="random walks to take; thousands for a soak"

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 from conformance import requirements
 from conformance.errors import UnknownMachine
@@ -63,7 +64,7 @@ def check(arguments: Namespace, say: Say) -> int:
     name, picture = request.device.name, request.definition.name
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
-    results = paths.new_results(arguments.results, name, picture)
+    results: Path = arguments.into or paths.new_results(arguments.results, name, picture)
     return run.check(request, results, sys.stdout)
 
 
