@@ -20,11 +20,12 @@ from conformance.migration.states import (
     STOPPED,
     words,
 )
-from conformance.vfio import children, mapping, trace
+from conformance.vfio import children, mapping, offers, trace
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer, VfioError
 from conformance.vfio.maps import close_leaked, unmap_leaked
+from conformance.vfio.offers import Offer
 from conformance.vfio.region import Region
 
 
@@ -36,12 +37,15 @@ class Observe(Protocol):
 
 
 @dataclass(frozen=True)
-class ScratchPlace:
-    """An operator's word that some bits of a 4-byte register may be written freely."""
+class Place:
+    """Some bits of a 4-byte register of a BAR, of which an operator has given his word."""
 
     bar: int
     offset: int
     mask: int
+
+    def __str__(self) -> str:
+        return f"{self.bar}:{self.offset:#x}:{self.mask:#x}"
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,19 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator said on the command line."""
+    """What the operator said on the command line.
+
+    ``scratch`` may be written freely; ``volatile`` changes by itself, as clocks and counters do;
+    ``as_is`` if nothing must be bound to another driver, not even for a test.
+    """
 
     device: str
     peer: str | None = None
-    scratch: tuple[ScratchPlace, ...] = ()
+    scratch: tuple[Place, ...] = ()
     seed: int = 0
     beside: tuple[tuple[str, str], ...] = ()
+    volatile: tuple[Place, ...] = ()
+    as_is: bool = False
 
 
 @dataclass
@@ -133,6 +143,17 @@ class Bench:
             self.unusable = f"the {role} cannot be opened: {error}"
             raise
 
+    def offer(self) -> Offer:
+        """Ask the device what of migration it offers, and close it again.
+
+        Raises :class:`OSError` and :class:`~conformance.vfio.errors.VfioError`.
+        """
+        try:
+            with trace.quiet():
+                return offers.look(self._open("device"))
+        finally:
+            self.close()
+
     def migration_of(self, device: Device) -> MigrationRegion:
         """Return the device's migration region; fails ``region.type`` if there is none."""
         slot = next(slot for slot in self._slots.values() if slot.device is device)
@@ -190,10 +211,8 @@ class Bench:
     def _ready(self, role: str) -> Device:
         slot = self._slots.get(role)
         if slot is None:
-            bdf = self.settings.device if role == "device" else self.settings.peer
-            prefix = "" if role == "device" else f"{role}: "
-            slot = _Slot(self.open_device(bdf, self.container, prefix=prefix))
-            self._slots[role] = slot
+            self._open(role)
+            slot = self._slots[role]
         elif slot.dirty or slot.device.fd < 0:
             slot.device.reopen()
         if self._give_up(slot) not in (RUNNING, None):
@@ -210,6 +229,13 @@ class Bench:
                     )
         slot.dirty = False
         return slot.device
+
+    def _open(self, role: str) -> Device:
+        bdf = self.settings.device if role == "device" else self.settings.peer
+        prefix = "" if role == "device" else f"{role}: "
+        device = self.open_device(bdf, self.container, prefix=prefix)
+        self._slots[role] = _Slot(device)
+        return device
 
     def _give_up(self, slot: _Slot) -> int | None:
         """Let a device which is stopped, saves, or was given a whole stream run on.

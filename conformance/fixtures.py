@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from conformance.bench import Bench, Observe, Scratch, bench_of
+from conformance.bench import Bench, Observe, Place, Scratch, bench_of
 from conformance.migration.client import Client
 from conformance.migration.region import MigrationRegion
 from conformance.migration.states import PATHS
@@ -146,6 +146,12 @@ def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
     yield places
     for place, value in zip(places, before, strict=True):
         place.write(value)
+
+
+@pytest.fixture
+def volatile(bench: Bench) -> tuple[Place, ...]:
+    """Return the registers which change by themselves, as the operator says (--vfio-volatile)."""
+    return bench.settings.volatile
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device BDF``.
 """
 
+import errno
 import platform
 import re
 import time
@@ -14,12 +15,12 @@ from typing import Any, Final
 import pytest
 
 from conformance import checks, workers
-from conformance.bench import BENCH, OBSERVED, Bench, ScratchPlace, Settings, new_seed
+from conformance.bench import BENCH, OBSERVED, Bench, Place, Settings, new_seed
 from conformance.events import Events
 from conformance.klog import KernelLog, Taint, reports, taint_words
 from conformance.outcome import Failure, Tally, failure_of
 from conformance.vfio import sysfs, trace
-from conformance.vfio.errors import SysfsError
+from conformance.vfio.errors import SysfsError, VfioError
 
 pytest_plugins = ["conformance.fixtures"]
 
@@ -49,6 +50,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         help="bits of a 4-byte register which may be written freely; may be repeated",
+    )
+    group.addoption(
+        "--vfio-volatile",
+        metavar="BAR:OFFSET[:MASK]",
+        action="append",
+        default=[],
+        help="bits of a 4-byte register which change by themselves, in a stopped device too, and "
+        "are not looked at: a clock, a counter; may be repeated",
+    )
+    group.addoption(
+        "--vfio-as-is",
+        action="store_true",
+        help="judge what is bound: never bind another driver, not even for a test, and skip "
+        "everything if the device offers no migration",
     )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(
@@ -87,25 +102,33 @@ def read_settings(config: pytest.Config) -> Settings:
     functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
     if beside and len(set(functions)) < len(functions):
         wrong.append("--vfio-beside: a function is given twice")
-    places = []
-    for text in config.getoption("--vfio-scratch"):
-        try:
-            places.append(read_scratch(text))
-        except ValueError as error:
-            wrong.append(f"--vfio-scratch: {error}")
+    places: dict[str, list[Place]] = {"--vfio-scratch": [], "--vfio-volatile": []}
+    for option, read in (("--vfio-scratch", read_scratch), ("--vfio-volatile", read_volatile)):
+        for text in config.getoption(option):
+            try:
+                places[option].append(read(text))
+            except ValueError as error:
+                wrong.append(f"{option}: {error}")
     if wrong:
         raise pytest.UsageError("; ".join(wrong))
     seed = config.getoption("--vfio-seed")
     return Settings(
         config.getoption("--vfio-device") or "",
         peer,
-        tuple(places),
+        tuple(places["--vfio-scratch"]),
         new_seed() if seed is None else seed,
         beside,
+        tuple(places["--vfio-volatile"]),
+        config.getoption("--vfio-as-is"),
     )
 
 
-def read_scratch(text: str) -> ScratchPlace:
+def read_volatile(text: str) -> Place:
+    """Read ``BAR:OFFSET`` or ``BAR:OFFSET:MASK``, as :func:`read_scratch` does."""
+    return read_scratch(f"{text}:0xffffffff" if text.count(":") == 1 else text)
+
+
+def read_scratch(text: str) -> Place:
     """Read ``BAR:OFFSET:MASK``, numbers as in C. Raises :class:`ValueError`."""
     try:
         bar, offset, mask = (int(part, 0) for part in text.split(":"))
@@ -119,7 +142,7 @@ def read_scratch(text: str) -> ScratchPlace:
         raise ValueError(f"{text!r}: the offset of a 4-byte register is a multiple of 4")
     if not 0 < mask < 1 << 32:
         raise ValueError(f"{text!r}: a mask has some of 32 bits")
-    return ScratchPlace(bar, offset, mask)
+    return Place(bar, offset, mask)
 
 
 def _catalogue() -> dict[str, Any]:
@@ -193,8 +216,11 @@ class Session:
         try:
             device = _identity(self.settings.device)
             peer = _identity(self.settings.peer)
-        except SysfsError as error:
+            lacking = self._lacking()
+        except (OSError, VfioError) as error:
             raise pytest.UsageError(str(error)) from error
+        for item in session.items if lacking else ():
+            item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
         pairs = [(self.settings.device, self.settings.peer), *self.settings.beside]
         pairs = pairs[: workers.count(pairs, len(session.items))]
         self.events.emit(
@@ -208,12 +234,25 @@ class Session:
             pytest=pytest.__version__,
             seed=self.settings.seed,
             workers=len(pairs),
+            lacking=lacking,
+            volatile=[str(place) for place in self.settings.volatile],
         )
         if len(pairs) == 1:
             return None
         self.events.turn = workers.Turn()
         workers.run(session, pairs, self._take)
         return True
+
+    def _lacking(self) -> str:
+        """Why nothing of a device which is judged as it is can be; empty if it can."""
+        if not self.settings.as_is:
+            return ""
+        bdf = self.settings.device
+        try:
+            lacking = self.config.stash[BENCH].offer().lacking()
+        except OSError as error:
+            raise SysfsError(f"{bdf} cannot be opened: {error}{_hint(error)}") from error
+        return lacking and f"{bdf}, bound to {sysfs.driver(bdf) or 'no driver'}: {lacking}"
 
     def _take(self, pair: workers.Pair) -> None:
         """Be the worker which has these functions, with eyes of its own on the kernel."""
@@ -286,6 +325,19 @@ class Session:
             found += [f"new taint: {word}" for word in taint_words(new)]
         self.taint |= now
         return found
+
+
+def _hint(error: OSError) -> str:
+    """Say what mostly hides behind an errno of opening a device."""
+    if error.errno == errno.EPERM:
+        return (
+            ". The kernel lets nobody have a device whose interrupts are not remapped: turn on "
+            "interrupt remapping (firmware; intremap), or, where all users are trusted, load "
+            "vfio_iommu_type1 with allow_unsafe_interrupts=1. Its log has the reason"
+        )
+    if error.errno == errno.EBUSY:
+        return ". Another process has it or its group open"
+    return ""
 
 
 def _identity(bdf: str | None) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ class Session:
     seed: int | None
     tests: tuple[Planned, ...]  # empty where the guest tells only their number
     workers: int = 1  # how many tests may run beside each other
+    lacking: str = ""  # why nothing of the device can be judged
+    volatile: tuple[str, ...] = ()  # registers which were not looked at, BAR:OFFSET:MASK
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ def _session(f: _Fields) -> Session:
         seed=f.whole("seed") if f.has("seed") else None,
         tests=tuple(Planned(test.text("id"), test.texts("rules")) for test in tests),
         workers=f.whole("workers") if f.has("workers") else 1,
+        lacking=f.text_or("lacking"),
+        volatile=f.texts("volatile", optional=True),
     )
 
 

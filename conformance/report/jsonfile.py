@@ -35,6 +35,7 @@ def render(
         "device": dict(session.device) if session else None,
         "peer": dict(session.peer) if session and session.peer else None,
         "seed": session.seed if session else None,
+        "volatile": list(session.volatile) if session else [],
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "counts": {
             "rules": _count_rules(results),

@@ -32,7 +32,7 @@ def settle(verdict: Verdict, results: Results, problem: str = "") -> Verdict:
     """
     if verdict.conclusion is not Conclusion.CONFORMS:
         return verdict
-    return _incomplete(results, problem) or _judge(results)
+    return _incomplete(results, problem) or _not_applicable(results) or _judge(results)
 
 
 def told_by_tests(verdict: Verdict, results: Results) -> bool:
@@ -73,6 +73,14 @@ def _unsound(results: Results, status: int) -> Verdict | None:
         case ExitCode.OK | ExitCode.TESTS_FAILED:
             return None
     return Verdict.lab_failed(f"pytest ended with status {status}: an error of its own")
+
+
+def _not_applicable(results: Results) -> Verdict | None:
+    """Say so if the device offers nothing to judge: that must not look like conforming."""
+    if results.session is None or not results.session.lacking:
+        return None
+    hint = "bind the driver which is to be judged"
+    return Verdict(Conclusion.NOT_APPLICABLE, results.session.lacking, hint)
 
 
 def _judge(results: Results) -> Verdict:

@@ -22,6 +22,7 @@ _CONCLUSIONS = {
     Conclusion.CONFORMS: "conforms",
     Conclusion.REQUIREMENT_FAILED: "does not conform",
     Conclusion.BAD_USAGE: "nothing was judged: bad usage",
+    Conclusion.NOT_APPLICABLE: "nothing was judged: no rule is applicable",
     Conclusion.KERNEL_DIED: "the kernel died",
     Conclusion.LAB_FAILED: "the lab failed, the driver was not judged",
     Conclusion.INTERRUPTED: "interrupted, the driver was not judged",
@@ -86,6 +87,13 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     """MUST rules about which this run says nothing, loudly."""
     musts = [rule for rule in results.rules() if rule.requirement.level == "MUST"]
     lines: list[str] = []
+    session = results.session
+    if session and session.volatile:
+        named = "IGNORED  registers which the operator says change by themselves (--volatile):"
+        lines += ["", style.yellow(named), *_indented(" ".join(session.volatile), width, 6)]
+    if session and session.lacking:
+        title = f"NOT APPLICABLE  {plural(len(musts), 'MUST rule')}, and all others"
+        return [*lines, "", style.yellow(title)]
     skipped = [rule for rule in musts if rule.verdict is RuleVerdict.SKIPPED]
     if skipped:
         lines += ["", style.yellow(f"SKIPPED  {plural(len(skipped), 'MUST rule')} not judged:")]

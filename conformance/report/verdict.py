@@ -13,6 +13,7 @@ class Conclusion(Enum):
     BAD_USAGE = ("bad-usage", 2)
     KERNEL_DIED = ("kernel-died", 3)
     LAB_FAILED = ("lab-failed", 4)
+    NOT_APPLICABLE = ("not-applicable", 5)  # the device offers nothing that could be judged
     INTERRUPTED = ("interrupted", 130)  # what shells expect after Ctrl-C
 
     def __init__(self, word: str, exit_code: int) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The registers of a device as read() shows them."""
 
+from collections.abc import Iterable
+
+from conformance.bench import Place
 from conformance.vfio.device import Device
 
 #: BARs larger than this are memory, or have too many registers to be read for a look.
@@ -19,11 +22,19 @@ def registers_of(device: Device) -> Picture:
     }
 
 
-def moved_between(before: Picture, after: Picture) -> list[str]:
-    """Return the registers whose values differ, as ``BAR0+0x1048``."""
+def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = ()) -> list[str]:
+    """Return the registers whose values differ, as ``BAR0+0x1048``; not in ``volatile`` bits."""
+    ignored: dict[tuple[str, int], int] = {}
+    for place in volatile:
+        at = (f"BAR{place.bar}", place.offset)
+        ignored[at] = ignored.get(at, 0) | place.mask
     return [
-        f"{name}+{at:#x}"
+        f"{name}+{offset:#x}"
         for name, data in before.items()
-        for at in range(0, len(data), WIDTH)
-        if data[at : at + WIDTH] != after[name][at : at + WIDTH]
+        for offset in range(0, len(data), WIDTH)
+        if (_value(data, offset) ^ _value(after[name], offset)) & ~ignored.get((name, offset), 0)
     ]
+
+
+def _value(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + WIDTH], "little")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from conformance import plugin
-from conformance.bench import ScratchPlace
+from conformance.bench import Place
 from conformance.klog import Record
 from conformance.report.events import Result, parse
 from conformance.requirements import Requirement
-from conformance.vfio import maps
+from conformance.vfio import maps, sysfs
+from conformance.vfio.device import Device
 
 pytest_plugins = ["pytester"]
 
@@ -40,6 +41,12 @@ def pytest_configure(config):
     bench.open_container = FakeContainer
     bench.open_device = FakeDevice.open
 """
+NO_REGION = CONFTEST.replace(
+    "FakeDevice.open\n",
+    "no_region\n\ndef no_region(bdf, container, prefix=''):\n"
+    "    device = FakeDevice(bdf, prefix=prefix)\n"
+    "    device.defects.add('no region')\n    return device\n",
+)
 HEAD = """
 import pytest
 from conformance.checks import fail, expect_equal, expect_errno
@@ -336,14 +343,7 @@ def test_two(migration):
     )
     # The region was found before; a driver without one never gets that far.
     assert inner.results[1]["outcome"] == "passed"
-    inner.pytester.makeconftest(
-        CONFTEST.replace(
-            "FakeDevice.open\n",
-            "no_region\n\ndef no_region(bdf, container, prefix=''):\n"
-            "    device = FakeDevice(bdf, prefix=prefix)\n"
-            "    device.defects.add('no region')\n    return device\n",
-        )
-    )
+    inner.pytester.makeconftest(NO_REGION)
     inner.run("@rule('state.default')\ndef test_two(migration):\n    pass\n")
     (outcome,) = inner.results
     assert outcome["outcome"] == "failed"
@@ -478,6 +478,7 @@ def test_unknown():
         (["--vfio-scratch=7:0:1"], "from 0 to 5"),
         (["--vfio-scratch=0:2:1"], "multiple of 4"),
         (["--vfio-scratch=0:4:0"], "32 bits"),
+        (["--vfio-volatile=0"], "--vfio-volatile: '0' is not BAR:OFFSET"),
         ([f"--vfio-peer={BDF}"], "the same function as --vfio-device"),
     ],
 )
@@ -499,8 +500,60 @@ def test_collecting_needs_no_device(inner: Inner) -> None:
     assert result.ret == 0
 
 
+def test_a_device_as_it_is_that_offers_nothing(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysfs, "driver", lambda _bdf: "vfio-pci")
+    inner.pytester.makeconftest(NO_REGION)
+    source = "@rule('state.default')\ndef test_it(migration): pass\n"
+    result = inner.run(source, "--vfio-as-is")
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"skipped": 1}
+    reason = f"{BDF}, bound to vfio-pci: it offers no migration at all: no migration region"
+    assert inner.events[0]["lacking"] == reason
+    (outcome,) = inner.results
+    assert outcome["skip"] == f"not applicable: {reason}"
+
+
+def test_the_later_protocol_is_named(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysfs, "driver", lambda _bdf: "mlx5-vfio-pci")
+    monkeypatch.setattr(Device, "migration_feature", lambda _device: 0b1101)
+    inner.pytester.makeconftest(NO_REGION)
+    inner.run("@rule('state.default')\ndef test_it(migration): pass\n", "--vfio-as-is")
+    assert (
+        "VFIO_DEVICE_FEATURE_MIGRATION (STOP_COPY | PRE_COPY | 0x8)" in inner.events[0]["lacking"]
+    )
+
+
+def test_a_device_as_it_is_that_offers_the_region(inner: Inner) -> None:
+    result = inner.run("@rule('state.default')\ndef test_it(migration): pass\n", "--vfio-as-is")
+    assert result.parseoutcomes() == {"passed": 1}
+    assert inner.events[0]["lacking"] == ""
+
+
+def test_a_device_as_it_is_that_cannot_be_opened(inner: Inner) -> None:
+    inner.pytester.makeconftest(
+        CONFTEST.replace(
+            "FakeDevice.open\n",
+            "refuse\n\ndef refuse(*_, **__):\n    raise PermissionError(1, 'no')\n",
+        )
+    )
+    result = inner.run("@rule('state.default')\ndef test_it(device): pass\n", "--vfio-as-is")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{BDF} cannot be opened*interrupt remapping*"])
+
+
+def test_volatile_is_read_and_told(inner: Inner) -> None:
+    assert plugin.read_volatile("0:0x800") == Place(0, 0x800, 0xFFFFFFFF)
+    assert plugin.read_volatile("3:4:0xff") == Place(3, 4, 0xFF)
+    source = "@rule('state.default')\ndef test_it(volatile): assert len(volatile) == 2\n"
+    result = inner.run(source, "--vfio-volatile=0:0x800", "--vfio-volatile=3:4:0xff")
+    assert result.parseoutcomes() == {"passed": 1}
+    assert inner.events[0]["volatile"] == ["0:0x800:0xffffffff", "3:0x4:0xff"]
+
+
 def test_scratch_is_read() -> None:
-    assert plugin.read_scratch("0:0x800:0xff") == ScratchPlace(0, 0x800, 0xFF)
+    assert plugin.read_scratch("0:0x800:0xff") == Place(0, 0x800, 0xFF)
 
 
 def test_scratch_registers_get_their_values_back(inner: Inner) -> None:

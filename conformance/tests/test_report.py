@@ -147,7 +147,7 @@ def test_files_are_whole_without_a_single_event(tmp_path: Path, conclusion: Conc
 
 def test_exit_codes_are_distinct() -> None:
     codes = [conclusion.exit_code for conclusion in Conclusion]
-    assert codes == [0, 1, 2, 3, 4, 130]
+    assert codes == [0, 1, 2, 3, 4, 5, 130]
 
 
 def test_a_folder_which_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
@@ -265,3 +265,51 @@ def test_half_a_character_of_the_guest_harms_no_file(tmp_path: Path) -> None:
 def test_printable_keeps_text_and_spells_out_the_rest() -> None:
     assert printable("naïve\n") == "naïve\n"
     assert printable("\x00\x1b\ud800\ufffe\r") == r"\x00\x1b\ud800\ufffe\r"
+
+
+def test_nothing_to_judge_does_not_look_like_conforming(tmp_path: Path) -> None:
+    out = io.StringIO()
+    one = reporter(tmp_path, out)
+    why = "0000:01:10.0, bound to vfio-pci: it offers no migration at all: no migration region"
+    one.feed({**session(1), "lacking": why})
+    one.feed(start("a"))
+    one.feed({**result("a", "skipped"), "skip": f"not applicable: {why}"})
+    one.feed(finish(0))
+    assert one.finish(Verdict.completed()) == 5
+    assert f"nothing was judged: no rule is applicable: {why}" in out.getvalue()
+    assert "NOT APPLICABLE" in out.getvalue()
+    verdict = json.loads((tmp_path / "results.json").read_text())["verdict"]
+    assert verdict["conclusion"] == "not-applicable"
+
+
+def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
+    out = io.StringIO()
+    one = reporter(tmp_path, out)
+    one.feed({**session(1), "volatile": ["0:0x4400:0xffffffff"]})
+    one.feed(start("a"))
+    one.feed(result("a"))
+    one.feed(finish(0))
+    one.finish(Verdict.completed())
+    assert "IGNORED" in out.getvalue()
+    assert "0:0x4400:0xffffffff" in out.getvalue()
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["volatile"] == ["0:0x4400:0xffffffff"]
+
+
+def test_without_junitparser_the_other_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    out = io.StringIO()
+    one = reporter(tmp_path, out)
+    one.feed(session(1))
+    one.feed(start("a"))
+    one.feed(result("a"))
+    one.feed(finish(0))
+    assert one.finish(Verdict.completed()) == 0
+    assert "junit.xml is not written" in out.getvalue()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "events.jsonl",
+        "report.ktap",
+        "results.json",
+    ]

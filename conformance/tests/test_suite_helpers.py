@@ -6,12 +6,14 @@ import random
 
 import pytest
 
+from conformance.bench import Place
 from conformance.migration.stream import joined
 from conformance.model.states import State
 from conformance.suite import cases, damage
 from conformance.suite.board import Board, Phase, SharedMemory
 from conformance.suite.msix import table as msix_table
 from conformance.suite.race import Tally
+from conformance.suite.registers import moved_between
 from conformance.vfio.areas import Area
 
 ONE = [bytes(range(200))]
@@ -128,3 +130,11 @@ def test_a_list_of_capabilities_without_end_is_left() -> None:
     config = bytearray(config_space(b"\x01\0"))
     config[0x51] = 0x50
     assert msix_table(bytes(config)) is None
+
+
+def test_registers_that_move_by_themselves_are_not_looked_at() -> None:
+    before = {"BAR0": bytes(16), "BAR3": bytes(4)}
+    after = {"BAR0": bytes([0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]), "BAR3": b"\1\0\0\0"}
+    assert moved_between(before, after) == ["BAR0+0x4", "BAR0+0xc", "BAR3+0x0"]
+    volatile = [Place(0, 4, 0xFF), Place(0, 4, 0xFF00), Place(0, 12, 0x1), Place(3, 0, 0xFFFFFFFF)]
+    assert moved_between(before, after, volatile) == ["BAR0+0xc"]

@@ -35,6 +35,18 @@ class vfio_device_info(ctypes.Structure):
     ]
 
 
+class vfio_device_feature(ctypes.Structure):
+    """Head of the argument of VFIO_DEVICE_FEATURE; the feature's own struct follows."""
+
+    _fields_ = [("argsz", c_uint32), ("flags", c_uint32)]
+
+
+class vfio_device_feature_migration(ctypes.Structure):
+    """What a device answers for VFIO_DEVICE_FEATURE_MIGRATION."""
+
+    _fields_ = [("flags", c_uint64)]
+
+
 class vfio_region_info(ctypes.Structure):
     """Argument of VFIO_DEVICE_GET_REGION_INFO, followed by its capabilities."""
 

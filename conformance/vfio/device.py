@@ -12,7 +12,13 @@ from typing import Final, Self
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
-from conformance.uapi.structs import vfio_device_info, vfio_irq_info, vfio_region_info
+from conformance.uapi.structs import (
+    vfio_device_feature,
+    vfio_device_feature_migration,
+    vfio_device_info,
+    vfio_irq_info,
+    vfio_region_info,
+)
 from conformance.vfio import sysfs, trace
 from conformance.vfio.capabilities import Capability, parse_chain
 from conformance.vfio.container import Container
@@ -172,6 +178,26 @@ class Device:
             if region.size:
                 found.append(region)
         return tuple(found)
+
+    def migration_feature(self) -> int | None:
+        """Return the flags of VFIO_DEVICE_FEATURE_MIGRATION, None if it is not offered.
+
+        That is the protocol which came after the migration region: a state machine with file
+        descriptors, Linux 5.18.
+        """
+        head = ctypes.sizeof(vfio_device_feature)
+        buffer = ctypes.create_string_buffer(head + ctypes.sizeof(vfio_device_feature_migration))
+        flags = c.VFIO_DEVICE_FEATURE_GET | c.VFIO_DEVICE_FEATURE_MIGRATION
+        asked = vfio_device_feature(argsz=len(buffer), flags=flags)
+        ctypes.memmove(buffer, ctypes.byref(asked), head)
+        try:
+            with trace.call(f"{self.prefix}VFIO_DEVICE_FEATURE_MIGRATION"):
+                ioctl(self.fd, ioctls.VFIO_DEVICE_FEATURE, buffer)
+        except OSError as error:
+            if error.errno in (errno.ENOTTY, errno.EINVAL):  # no such feature; no features at all
+                return None
+            raise
+        return int(vfio_device_feature_migration.from_buffer_copy(buffer, head).flags)
 
     def irq_info(self, index: int) -> IrqInfo:
         """Return the description of an interrupt index."""
