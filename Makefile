@@ -7,12 +7,13 @@ DEVICE ?= igb-vf
 IMAGE ?= trixie
 KERNEL_TREE ?=
 MODULE ?=
+SEED := $(or $(SEED),$(shell date +%s))
 ARGS ?=
 
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check matrix bench test shell image setup clean
+.PHONY: help check matrix bench test prove shell image setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo 'make matrix   the same for all devices on all kernels: one table'
 	@echo 'make bench    measure what a driver costs, as ratios, in the same VM'
 	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
+	@echo 'make prove    a sample of what proves the suite: some faulty drivers, a good one; SEED= chooses'
 	@echo 'make shell    the same VM, with a prompt'
 	@echo 'make image    make the lab image, if it is not there'
 	@echo 'make setup    install what the host lacks; done by all of the above'
@@ -49,6 +51,11 @@ bench: setup
 # What is run, and how, is in tox.ini.
 test: setup
 	@.venv/bin/tox -q -e lint,type,unit,build $(ARGS)
+
+# Both run, whatever becomes of the first.
+prove: setup
+	@$(lab) mutants --sample 6 --seed $(SEED) -o results/prove; mutants=$$?; \
+		$(lab) variants --sample 1 --seed $(SEED) -o results/prove && exit $$mutants
 
 shell: setup
 	@$(lab) shell $(DEVICE) --image $(IMAGE) \

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import random
 from collections.abc import Callable
 
 from conformance import requirements
 from conformance.lab import generic_run, mutants, mutants_run
 from conformance.lab.generic_run import Sample
 from conformance.lab.mutants_run import JOURNAL, Wanted
+from kpatch import kbuild
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -25,9 +28,10 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """
     every = mutants.load(requirements.load())
     chosen = mutants.select(every, arguments.ids, arguments.rule)
+    seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
     if arguments.sample:
-        chosen = mutants_run.sample(chosen, arguments.sample, arguments.seed)
-        say(f"{len(chosen)} of {len(every)} mutants, seed {arguments.seed}")
+        chosen = mutants_run.sample(chosen, arguments.sample, seed)
+        say(f"{len(chosen)} of {len(every)} mutants, --seed {seed}")
     if arguments.list:
         for one in chosen.values():
             seen = f" Seen in {one.seen}." if one.seen else ""
@@ -45,9 +49,12 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         guests=arguments.guests,
         accelerator=arguments.accel,
     )
+    # What a compiler has to say of mutants is no news.
+    logging.getLogger(kbuild.__name__).setLevel(logging.ERROR)
     try:
         if arguments.unplanned:
-            asked = Sample(arguments.unplanned, arguments.seed, arguments.again)
+            say(f"{arguments.unplanned} unplanned mutants, --seed {seed}")
+            asked = Sample(arguments.unplanned, seed, arguments.again)
             return 0 if generic_run.run(wanted, asked, results, say) else 1
         return 0 if mutants_run.run(wanted, results, say) else 1
     except KeyboardInterrupt:

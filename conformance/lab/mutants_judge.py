@@ -32,6 +32,7 @@ class Judged:
         others: All other rules of which a test failed.
         ran: All rules of which a test was run.
         detail: Why it is not killed.
+        seconds: How long it took.
     """
 
     mutant: Mutant
@@ -40,6 +41,7 @@ class Judged:
     others: tuple[str, ...] = ()
     ran: tuple[str, ...] = ()
     detail: str = ""
+    seconds: float = 0.0
 
     @property
     def survived(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
         tuple(sorted(broken - set(mutant.rules))),
         tuple(sorted({rule for one in outcome.tests.values() for rule in one.rules})),
         "" if outcome.end == DONE else f"{outcome.end}: {outcome.detail}",
+        outcome.seconds,
     )
 
 

@@ -8,9 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from conformance.errors import LabError
-from conformance.lab import guests, mutants, mutants_report, paths, selection, trials
+from conformance.lab import (
+    guests,
+    mutants,
+    mutants_junit,
+    mutants_report,
+    paths,
+    selection,
+    trials,
+)
 from conformance.lab.journal import Journal
 from conformance.lab.mutants import EditError, Mutant
 from conformance.lab.mutants_build import Builder, Built
@@ -29,6 +38,7 @@ JOURNAL = "trials.jsonl"
 _WALK = "/test_walk.py::"
 
 Say = Callable[[str], None]
+One = TypeVar("One")
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ class Wanted:
     accelerator: str = ""
 
 
-def sample(every: Mapping[str, Mutant], number: int, seed: int) -> dict[str, Mutant]:
-    """Return some mutants, the same for the same seed, in their order."""
+def sample(every: Mapping[str, One], number: int, seed: int) -> dict[str, One]:
+    """Return some of what has names, the same for the same seed, in their order."""
     chosen = random.Random(seed)  # noqa: S311 - repeatable on purpose
     names = set(chosen.sample(sorted(every), min(number, len(every))))
     return {name: one for name, one in every.items() if name in names}
@@ -91,6 +101,7 @@ def run(wanted: Wanted, results: Path, say: Say) -> bool:
         ]
         unfit = failing(progress.baseline) if progress.baseline else {}
         mutants_report.write(results, every, unfit)
+        mutants_junit.write(results, every, unfit)
     good = _conclude(every, unfit, results, say)
     say(watch.told(progress.seconds, wanted.guests))
     return good

@@ -22,10 +22,7 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="mutants which break this rule, or one below it; may be repeated",
     )
-    parser.add_argument("--sample", type=int, metavar="N", help="only so many of them, at random")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="chooses the sample (default: 0)"
-    )
+    _sample(parser)
     parser.add_argument(
         "--unplanned",
         type=int,
@@ -76,6 +73,7 @@ def variants(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``variants``."""
     parser.set_defaults(command="variants")
     parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all without one")
+    _sample(parser)
     parser.add_argument("--list", action="store_true", help="list variants, and do nothing")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
@@ -87,3 +85,10 @@ def variants(parser: argparse.ArgumentParser) -> None:
         help="folder which gets a folder for each run (default: ./results)",
     )
     parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
+
+
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sample", type=int, metavar="N", help="only so many of them, at random")
+    parser.add_argument(
+        "--seed", type=int, metavar="S", help="chooses them (default: another one in each run)"
+    )

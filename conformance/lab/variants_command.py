@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TextIO
 
-from conformance.lab import paths, run, variants
+from conformance.lab import mutants_run, paths, run, variants
 from conformance.lab.prepare import Options, look_up
 
 
@@ -23,7 +24,12 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         KpatchError: A variant has mistakes.
         ReportError: Results cannot be written.
     """
-    chosen = [variants.load(name) for name in arguments.names or variants.names()]
+    every = {name: variants.load(name) for name in arguments.names or variants.names()}
+    if arguments.sample:
+        seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
+        every = mutants_run.sample(every, arguments.sample, seed)
+        say(f"variants: {', '.join(every)}; --seed {seed}")
+    chosen = list(every.values())
     if arguments.list:
         for one in chosen:
             say(f"{one.name}: {one.why}")

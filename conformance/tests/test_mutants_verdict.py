@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from conformance.errors import AgentError, GuestHung, GuestPanicked
-from conformance.lab import mutants_report, mutants_run, trials
+from conformance.lab import mutants_junit, mutants_report, mutants_run, trials
 from conformance.lab.journal import Journal
 from conformance.lab.mutants import Mutant
 from conformance.lab.mutants_judge import Judged, Verdict, judge, unjudged
@@ -157,6 +158,18 @@ def test_report_files(tmp_path: Path) -> None:
     assert document["unfit-tests"] == {"t": "why"}
     assert document["mutants"][1]["rules"] == {"state.reset": ["r_1"]}
     assert "| survived | save.fresh | nothing |" in (tmp_path / mutants_report.MARKDOWN).read_text()
+
+
+def test_junit(tmp_path: Path) -> None:
+    every = [*judged(), unjudged(mutant(RULES[0]), Verdict.NOT_RUN)]
+    mutants_junit.write(tmp_path, every, {"t": "why"})
+    document = ElementTree.parse(tmp_path / mutants_junit.JUNIT)  # noqa: S314 - our own
+    (suite,) = document.getroot()
+    assert suite.attrib.items() >= {"tests": "5", "failures": "3", "skipped": "1"}.items()
+    survived, killed, *_ = suite.findall("testcase")
+    assert survived.find("failure") is not None
+    assert killed.find("failure") is None
+    assert [one.get("value") for one in killed.iter("property")] == ["state.reset"]
 
 
 def test_a_survivor_is_told_with_its_defect() -> None:
