@@ -29,11 +29,13 @@ class Variant:
         name: Its name.
         why: What is special about it.
         device: Its description.
+        scratch: Registers which the suite may write, where not all of the machine's are state.
     """
 
     name: str
     why: str
     device: Device
+    scratch: tuple[str, ...] = ()
 
 
 def names() -> tuple[str, ...]:
@@ -57,12 +59,13 @@ def load(name: str, folder: Path = FOLDER) -> Variant:
     except tomllib.TOMLDecodeError as error:
         raise DescriptionError(path.name, [Mistake("TOML", "", str(error))]) from error
     why, base = raw.pop("why", ""), raw.pop("base", "")
+    scratch = tuple(raw.pop("scratch", ()))
     if not why or not base:
         raise DescriptionError(path.name, [Mistake("why, base", "", "both must be there")])
     devices.load(base)  # mistakes of the base are its own
     description = tomllib.loads((devices.FOLDER / f"{base}.toml").read_text("utf-8"))
     description["name"] = f"{base}-{name}"
-    return Variant(name, why, devices.check(_merged(description, raw), path.name))
+    return Variant(name, why, devices.check(_merged(description, raw), path.name), scratch)
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
