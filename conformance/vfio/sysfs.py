@@ -26,7 +26,7 @@ class Function:
 def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
     """Return a function's folder. Raises :class:`SysfsError` if there is no such function."""
     path = sysfs / "bus/pci/devices" / bdf
-    if not path.is_dir():
+    if not path.is_dir() or "/" in bdf or bdf.strip(".") == "":
         known = sorted(entry.name for entry in (sysfs / "bus/pci/devices").glob("*"))
         raise SysfsError(f"there is no PCI function {bdf}; there are: {', '.join(known) or 'none'}")
     return path
