@@ -69,6 +69,10 @@ VFIO_DMA_MAP_FLAG_READ: Final = 1 << 0
 VFIO_DMA_MAP_FLAG_WRITE: Final = 1 << 1
 VFIO_DMA_UNMAP_FLAG_ALL: Final = 1 << 1
 
+VFIO_IOMMU_DIRTY_PAGES_FLAG_START: Final = 1 << 0
+VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP: Final = 1 << 1
+VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP: Final = 1 << 2
+
 # Fixed region and interrupt indexes of the PCI bus driver.
 VFIO_PCI_BAR0_REGION_INDEX: Final = 0
 VFIO_PCI_BAR1_REGION_INDEX: Final = 1

@@ -21,6 +21,7 @@ VFIO_SET_IOMMU: Final = _io(2)
 VFIO_IOMMU_GET_INFO: Final = _io(12)
 VFIO_IOMMU_MAP_DMA: Final = _io(13)
 VFIO_IOMMU_UNMAP_DMA: Final = _io(14)
+VFIO_IOMMU_DIRTY_PAGES: Final = _io(17)
 # on /dev/vfio/GROUP
 VFIO_GROUP_GET_STATUS: Final = _io(3)
 VFIO_GROUP_SET_CONTAINER: Final = _io(4)

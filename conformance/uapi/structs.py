@@ -153,3 +153,33 @@ class vfio_iommu_type1_dma_unmap(ctypes.Structure):
         ("size", c_uint64),
         ("data", c_uint8 * 0),
     ]
+
+
+class vfio_bitmap(ctypes.Structure):
+    """A bit for each page of ``pgsize`` bytes; ``size`` bytes of them at ``data``."""
+
+    _fields_ = [
+        ("pgsize", c_uint64),
+        ("size", c_uint64),
+        ("data", c_uint64),
+    ]
+
+
+class vfio_iommu_type1_dirty_bitmap(ctypes.Structure):
+    """Head of the argument of VFIO_IOMMU_DIRTY_PAGES."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("data", c_uint8 * 0),
+    ]
+
+
+class vfio_iommu_type1_dirty_bitmap_get(ctypes.Structure):
+    """What follows that head to get the bitmap of ``size`` bytes at ``iova``."""
+
+    _fields_ = [
+        ("iova", c_uint64),
+        ("size", c_uint64),
+        ("bitmap", vfio_bitmap),
+    ]

@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+from mmap import PAGESIZE
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,8 @@ from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import (
+    vfio_iommu_type1_dirty_bitmap,
+    vfio_iommu_type1_dirty_bitmap_get,
     vfio_iommu_type1_dma_map,
     vfio_iommu_type1_dma_unmap,
     vfio_iommu_type1_info,
@@ -84,3 +87,40 @@ class Container:
         with trace.call(f"VFIO_IOMMU_UNMAP_DMA iova {iova:#x}+{size:#x}"):
             ioctl(self.fd, ioctls.VFIO_IOMMU_UNMAP_DMA, arg)
         return int(arg.size)
+
+    def start_dirty_log(self) -> None:
+        """Have the kernel note which pages the devices write."""
+        with trace.call("VFIO_IOMMU_DIRTY_PAGES START"):
+            self._dirty_pages(c.VFIO_IOMMU_DIRTY_PAGES_FLAG_START)
+
+    def stop_dirty_log(self) -> None:
+        """End it; the kernel forgets what was noted."""
+        with trace.call("VFIO_IOMMU_DIRTY_PAGES STOP"):
+            self._dirty_pages(c.VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP)
+
+    def dirty_pages(self, iova: int, size: int) -> set[int]:
+        """Return the numbers of the dirty pages of a range that was mapped as a whole.
+
+        The kernel forgets them: each is told once for as often as it was written since.
+        """
+        count = size // PAGESIZE
+        bits = bytearray(-(-count // 64) * 8)  # whole words
+        view = (ctypes.c_char * len(bits)).from_buffer(bits)
+        get = vfio_iommu_type1_dirty_bitmap_get(iova=iova, size=size)
+        get.bitmap.pgsize, get.bitmap.size = PAGESIZE, len(bits)
+        get.bitmap.data = ctypes.addressof(view)
+        with trace.call(f"VFIO_IOMMU_DIRTY_PAGES GET_BITMAP iova {iova:#x}+{size:#x}") as done:
+            self._dirty_pages(c.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(get))
+            found = int.from_bytes(bits, "little")
+            pages = {number for number in range(count) if found >> number & 1}
+            done.result = f"pages {sorted(pages)}"
+        return pages
+
+    def _dirty_pages(self, flags: int, rest: bytes = b"") -> None:
+        head = vfio_iommu_type1_dirty_bitmap(flags=flags)
+        head.argsz = ctypes.sizeof(head) + len(rest)
+        ioctl(
+            self.fd,
+            ioctls.VFIO_IOMMU_DIRTY_PAGES,
+            ctypes.create_string_buffer(bytes(head) + rest, head.argsz),
+        )
