@@ -48,10 +48,13 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another; `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
-    the description; `k` has the
-    features of the kernel. `intree`, `migration` and `saving` are those of `form`; `iomap`,
-    `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions of vfio-pci-core,
-    or of the layer over it, as they are called there.
+    the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
+    those of `form`; `wrapped` tells whether the ledger has to wrap vfio-pci-core's operations on
+    a vma; `iomap`, `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
+    of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
+    is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
+    are expressions for the ids. `emulated` tells whether it is a software device, whose moving
+    registers are `counter`, `doorbell` and `address`.
     """
     migration = device.migration
     stops = {stop.name: stop.clear for stop in migration.stop}
@@ -85,6 +88,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "precopy": migration.precopy,
         "k": features,
         **_form(device, features, form),
+        **(_software(device) if device.emulated else _PCI),
+        "guard": f"{device.module.upper()}_H",
     }
 
 
@@ -96,6 +101,7 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
         "intree": form.intree,
         "migration": form.migration,
         "saving": saving,
+        "wrapped": not form.intree,
         "iomap": "compat_vfio_pci_iomap",
         "core_region_info": "compat_vfio_pci_get_region_info",
         "region_ioctl": "compat_vfio_pci_ioctl",
@@ -109,6 +115,32 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
         found["region_ioctl"] = f"{device.prefix}_region_ioctl"
         found["storage"] = "static"
     return found
+
+
+_PCI = {
+    "emulated": False,
+    "kind": "VFIO variant driver",
+    "objects": "main.o migration.o mappings.o",
+    "vendor": "pdev->vendor",
+    "pci_device": "pdev->device",
+}
+
+
+def _software(device: Device) -> dict[str, Any]:
+    """Return what there is only in a software device, or what it has instead."""
+    assert device.emulated
+    registers = {register.name: register.model_dump() for register in device.migration.state}
+    names = device.emulated.model_dump()
+    return {
+        "emulated": True,
+        "kind": "VFIO driver",
+        "objects": "main.o config.o engine.o registers.o migration.o mappings.o",
+        "vendor": f"{device.prefix.upper()}_VENDOR",
+        "pci_device": f"{device.prefix.upper()}_DEVICE",
+        "region_ioctl": "compat_vfio_region_info_ioctl",
+        "wrapped": False,
+        **{field: registers[name] for field, name in names.items()},
+    }
 
 
 def layout_id(state: Sequence[Register]) -> int:
@@ -134,7 +166,8 @@ def arcs(free: Sequence[str]) -> list[list[int]]:
 
 
 def _bar(bar: Bar) -> dict[str, Any]:
-    return {"index": bar.index, "size": bar.size}
+    mask = (-bar.size & 0xFFFFFFFF).to_bytes(4, "little")
+    return {"index": bar.index, "size": bar.size, "address_mask": list(mask)}
 
 
 def _trapped(bar: Bar) -> dict[str, Any]:

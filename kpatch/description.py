@@ -240,6 +240,22 @@ class Migration(_Model):
         return {"chunk_size": whole, "data_mmap_size": whole, **data}
 
 
+class Emulated(_Model):
+    """What a software device does by itself, in registers of its state that are 4 bytes wide.
+
+    Attributes:
+        counter: The name of one which counts while the device runs.
+        doorbell: The name of those which make the device write to memory: the value which is
+            written to one, when it is served; then it is zero.
+        address: The name of those which say where to: for each doorbell the low half of an
+            address and the high half.
+    """
+
+    counter: _RegisterName
+    doorbell: _RegisterName
+    address: _RegisterName
+
+
 class Device(_Model):
     """A device description.
 
@@ -247,10 +263,12 @@ class Device(_Model):
         schema_version: `schema`, the version of this format: 1.
         name: Lower-case words with hyphens. The driver's prefix and module name follow from it.
         summary: What the device is, in up to 48 characters.
-        transport: How the device comes to its driver: "pci", a variant of vfio-pci.
-        ids: The PCI functions that the driver is for.
+        transport: How the device comes to its driver: "pci", a variant of vfio-pci; "emulated",
+            a software device which is in the driver itself, and its IOMMU as well.
+        ids: The PCI functions that the driver is for; what a software device says that it is.
         bars: `bar`, the BARs with traps or state registers.
         migration: What its migration needs.
+        emulated: What a software device does by itself; for no other transport.
     """
 
     schema_version: Annotated[int, _demand(lambda n: n == 1, "1"), Field(alias="schema")]
@@ -267,10 +285,11 @@ class Device(_Model):
         ),
     ]
     summary: Annotated[_Text, StringConstraints(max_length=48)]
-    transport: Literal["pci"]
+    transport: Literal["pci", "emulated"]
     ids: Annotated[tuple[DeviceId, ...], _AsTuple, Field(min_length=1)]
     bars: Annotated[tuple[Bar, ...], _AsTuple, Field(alias="bar", min_length=1)]
     migration: Migration
+    emulated: Emulated | None = None
 
     @property
     def prefix(self) -> str:
@@ -279,5 +298,5 @@ class Device(_Model):
 
     @property
     def module(self) -> str:
-        """The name of the driver's module: igb_vf_vfio_pci."""
-        return f"{self.prefix}_vfio_{self.transport}"
+        """The name of the driver's module: igb_vf_vfio_pci, or emulated_vfio without PCI."""
+        return f"{self.prefix}_vfio_pci" if self.transport == "pci" else f"{self.prefix}_vfio"

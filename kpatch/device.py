@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kpatch import mistakes, rules
-from kpatch.description import Bar, Device, DeviceId, Register, Stop
+from kpatch.description import Bar, Device, DeviceId, Emulated, Register, Stop
 from kpatch.errors import DescriptionError, Mistake, UnknownDevice
 
 __all__ = ["FOLDER", "Device", "check", "load", "names", "parse"]
@@ -108,11 +108,15 @@ def _read(path: Path, name: str) -> str:
 def _parts(raw: dict[str, Any]) -> rules.Parts:
     """Check each entry of the lists by itself, so that one bad entry does not hide another."""
     migration = raw.get("migration")
+    emulated = None
+    with contextlib.suppress(ValidationError):
+        emulated = Emulated.model_validate(raw.get("emulated"))
     return rules.Parts(
         ids=_entries(raw, "ids", DeviceId),
         bars=_entries(raw, "bar", Bar),
         state=_entries(migration, "migration.state", Register),
         stop=_entries(migration, "migration.stop", Stop),
+        emulated=emulated,
     )
 
 

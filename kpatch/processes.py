@@ -18,9 +18,6 @@ from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 
-_STUCK = 20.0
-"""Seconds after which a killed process that is still there hangs in the kernel."""
-
 
 @dataclass(frozen=True)
 class Output:
@@ -111,8 +108,7 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
         # Also after the leader's end, for its children, and on a second Ctrl-C.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STUCK)
+        process.wait()
 
 
 def collect(

@@ -107,8 +107,9 @@ def to_hex(value: int) -> str:
 
 def _files(device: Device) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
+    own = ("main", "config", "engine", "registers") if device.emulated else ("main",)
     return {
-        "main.c": f"transport/{device.transport}/main.c.j2",
+        **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
         "migration.c": "driver/migration.c.j2",
         "mappings.c": "driver/mappings.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",

@@ -14,21 +14,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kpatch.errors import Mistake
 
 if TYPE_CHECKING:
-    from kpatch.description import Bar, DeviceId, Register, Stop
+    from kpatch.description import Bar, DeviceId, Emulated, Register, Stop
 
 MAX_REGISTERS = 65536
+
+MAX_MEMORY = 1 << 26
+"""Bytes of a BAR of a software device, which are memory of the kernel."""
 
 _T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The entries of a description that are right in themselves, each with its key."""
+    """The entries of a description that are right in themselves, each with its key.
+
+    `emulated` is the table of that name, None if it is missing or has mistakes of its own.
+    """
 
     ids: Sequence[tuple[str, DeviceId]]
     bars: Sequence[tuple[str, Bar]]
     state: Sequence[tuple[str, Register]]
     stop: Sequence[tuple[str, Stop]]
+    emulated: Emulated | None
 
 
 def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
@@ -44,6 +51,7 @@ def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
         *_migration(raw.get("migration")),
         *_state(raw, parts),
         *_stop(parts),
+        *_emulated(raw, parts),
     ]
 
 
@@ -154,6 +162,45 @@ def _stop(parts: Parts) -> Iterator[Mistake]:
         if stop.clear & ~register.mask:
             message = f"has bits which the state's mask, {register.mask:#x}, does not restore"
             yield Mistake(f"{key}.clear", f"{stop.clear:#x}", message)
+
+
+def _emulated(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:
+    """Yield the mistakes of a software device."""
+    software, given = raw.get("transport") == "emulated", "emulated" in raw
+    if software != given and raw.get("transport") in {"pci", "emulated"}:
+        message = "belongs to transport emulated, and to no other"
+        yield Mistake("emulated", "there" if given else "missing", message)
+    if not software:
+        return
+    for key, bar in parts.bars:
+        if bar.size > MAX_MEMORY:
+            message = f"must not be larger than {MAX_MEMORY:#x} in a software device"
+            yield Mistake(f"{key}.size", f"{bar.size:#x}", message)
+    if parts.emulated:
+        yield from _moving(parts.emulated, parts.state)
+
+
+def _moving(emulated: Emulated, state: Sequence[tuple[str, Register]]) -> Iterator[Mistake]:
+    """Yield the mistakes of the registers with which a software device does something."""
+    registers = {register.name: register for _, register in state if register.width == 4}
+    found = {}
+    for field in ("counter", "doorbell", "address"):
+        name = getattr(emulated, field)
+        if name in registers:
+            found[field] = registers[name]
+        else:
+            message = "is no register of the state; those of width 4 are: " + (
+                ", ".join(registers) or "none"
+            )
+            yield Mistake(f"emulated.{field}", f'"{name}"', message)
+    if "counter" in found and found["counter"].count != 1:
+        message = f"is {found['counter'].count} registers, must be one"
+        yield Mistake("emulated.counter", f'"{emulated.counter}"', message)
+    if {"doorbell", "address"} <= set(found):
+        needed = 2 * found["doorbell"].count
+        if found["address"].count != needed:
+            message = f"is {found['address'].count} registers, must be two for each doorbell"
+            yield Mistake("emulated.address", f'"{emulated.address}"', f"{message}, {needed}")
 
 
 def _tables(value: Any) -> Iterator[dict[str, Any]]:

@@ -105,7 +105,7 @@ def context(device: Device, tree: Path, who: Identity) -> dict[str, Any]:
     """Return the variables of messages, edits and documents: those of the whole driver, and more.
 
     Beside those of `kpatch.context.variables`: `maintainer`, `document` (path), `document_name` (as
-    in a toctree), `selftest` (name, or empty), `version` (of the tree), `emulated` (whether the
+    in a toctree), `selftest` (name, or empty), `version` (of the tree), `in_qemu` (whether the
     device is one that QEMU has).
     """
     whole = Form(intree=True, saving=_has_layout(device))
@@ -117,7 +117,7 @@ def context(device: Device, tree: Path, who: Identity) -> dict[str, Any]:
         "document_name": Path(document).stem,
         "selftest": _selftest(tree) if whole.saving else "",
         "version": source.version(tree),
-        "emulated": any(one.vendor == 0x8086 and one.device == 0x10CA for one in device.ids),
+        "in_qemu": any(one.vendor == 0x8086 and one.device == 0x10CA for one in device.ids),
     }
 
 

@@ -50,9 +50,14 @@ def make(request: Request, target: Path) -> list[Path]:
 
     Raises:
         SourceTreeError: The tree is no kernel, has uncommitted changes, or cannot take the series.
-        SeriesError: There is no author, or the request is contradictory.
+        SeriesError: There is no author, the request is contradictory, or the device is software.
         OutputError: The folder cannot be written, or has something else in it.
     """
+    if request.device.emulated:
+        raise SeriesError(
+            f"{request.device.name} is a software device, made for tests: there is no hardware "
+            "that a kernel would need its driver for. It can be rendered and built as a module."
+        )
     version, tree = request.version, request.tree.absolute()
     if version.number < 1 or (version.number > 1) != (version.previous is not None):
         raise SeriesError(

@@ -93,7 +93,21 @@ def test_descriptions_do_not_change() -> None:
             "hyphens, like igb-vf",
         ),
         ('summary = "Test', 'summary = "*/', "must be printable ASCII in one line"),
-        ('transport = "pci"', 'transport = "emulated"', '"emulated": must be "pci"'),
+        (
+            'transport = "pci"',
+            'transport = "usb"',
+            'transport = "usb": must be "pci" or "emulated"',
+        ),
+        (
+            'transport = "pci"',
+            'transport = "emulated"',
+            "emulated = missing: belongs to transport emulated, and to no other",
+        ),
+        (
+            "[migration]",
+            '[emulated]\ncounter = "LEN"\ndoorbell = "LEN"\naddress = "LEN"\n\n[migration]',
+            "emulated = there: belongs to transport emulated, and to no other",
+        ),
         ("ids = [{ vendor = 0x8086, device = 0x10ca }]", "ids = []", "ids = an array: must not"),
         (
             "device = 0x10ca }",
@@ -288,7 +302,7 @@ def test_description_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_known_devices_are_right_and_named_as_their_files() -> None:
-    assert device.names() == ("i40e-vf", "igb-vf")
+    assert device.names() == ("emulated", "i40e-vf", "igb-vf")
     ids = []
     for name in device.names():
         known = device.load(name)
@@ -358,3 +372,48 @@ def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value:
     at[place[-1]] = value
     with contextlib.suppress(DescriptionError):
         device.check(raw, "test.toml")
+
+
+SOFTWARE = (
+    GOOD.replace('transport = "pci"', 'transport = "emulated"')
+    + """
+[[migration.state]]
+name = "BELL"
+bar = 0
+offset = 0x2818
+count = 2
+
+[[migration.state]]
+name = "PLACE"
+bar = 0
+offset = 0x300
+count = 4
+
+[emulated]
+counter = "LEN"
+doorbell = "BELL"
+address = "PLACE"
+"""
+)
+
+
+def test_a_software_device() -> None:
+    found = device.parse(SOFTWARE, "test.toml")
+    assert found.emulated
+    assert found.module == "test_vf_vfio"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('counter = "LEN"', 'counter = "HALF"', "is no register of the state; those of width 4"),
+        ('counter = "LEN"', 'counter = "BELL"', "is 2 registers, must be one"),
+        ('doorbell = "BELL"', 'doorbell = "NONE"', "are: LEN, BELL, PLACE"),
+        ('address = "PLACE"', 'address = "BELL"', "must be two for each doorbell, 4"),
+        ("size = 0x4000", "size = 0x8000000", "must not be larger than 0x4000000 in a software"),
+        ('counter = "LEN"', "", "emulated.counter"),
+    ],
+)
+def test_mistakes_of_a_software_device(old: str, new: str, complaint: str) -> None:
+    assert SOFTWARE.count(old) == 1
+    assert complaint in "\n".join(complaints(SOFTWARE.replace(old, new)))

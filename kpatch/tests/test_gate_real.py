@@ -109,7 +109,7 @@ def found(report: Report) -> list[tuple[int, str]]:
     return [(one.number, step.name) for one in report.patches for step in one.failures]
 
 
-@pytest.mark.parametrize("name", device.names())
+@pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
 def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(fake_source.config(real.folder)))
     wanted = series_make.Request(device.load(name), real.linux, signoff=True, ask=False)

@@ -17,6 +17,7 @@ MODELS = (
     description.Migration,
     description.Register,
     description.Stop,
+    description.Emulated,
 )
 
 

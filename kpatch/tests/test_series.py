@@ -67,7 +67,7 @@ def test_over_an_older_one(tree: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*i40e*"))
 
 
-@pytest.mark.parametrize("name", device.names())
+@pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
 def test_git_am_takes_it(tree: Path, tmp_path: Path, name: str) -> None:
     patches = series_make.make(request(tree, name), tmp_path / "out")
     make_git(tree)
