@@ -27,14 +27,17 @@ pytest_plugins = ["conformance.fixtures"]
 WALKS: Final = 10
 """Random walks that are taken unless told otherwise; a second or two."""
 
-_BDF: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_NAME: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w.-]+")
+"""The address of a PCI function, or the name that a software device has in sysfs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     group = parser.getgroup("vfio", "VFIO migration conformance")
-    group.addoption("--vfio-device", metavar="BDF", help="PCI address of the function under test")
-    group.addoption("--vfio-peer", metavar="BDF", help="a second one, as destination")
+    group.addoption(
+        "--vfio-device", metavar="DEVICE", help="PCI address of the function under test"
+    )
+    group.addoption("--vfio-peer", metavar="DEVICE", help="a second one, as destination")
     group.addoption(
         "--vfio-beside",
         metavar="BDF,BDF",
@@ -89,16 +92,19 @@ def read_settings(config: pytest.Config) -> Settings:
     wrong: list[str] = []
     for option in ("--vfio-device", "--vfio-peer"):
         bdf = config.getoption(option)
-        if bdf and not _BDF.fullmatch(bdf):
-            wrong.append(f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0")
+        if bdf and not _NAME.fullmatch(bdf):
+            wrong.append(
+                f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0, nor the name of a "
+                "software device"
+            )
     peer = config.getoption("--vfio-peer")
     if peer and peer == config.getoption("--vfio-device"):
         wrong.append("--vfio-peer: this is the same function as --vfio-device")
     beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
     for pair in beside:
-        if len(pair) != 2 or not all(_BDF.fullmatch(bdf) for bdf in pair):
+        if len(pair) != 2 or not all(_NAME.fullmatch(bdf) for bdf in pair):
             given = ",".join(pair)
-            wrong.append(f"--vfio-beside: {given!r} is not two PCI addresses, parted by a comma")
+            wrong.append(f"--vfio-beside: {given!r} is not two devices, parted by a comma")
     functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
     if beside and len(set(functions)) < len(functions):
         wrong.append("--vfio-beside: a function is given twice")
@@ -344,9 +350,9 @@ def _identity(bdf: str | None) -> dict[str, Any] | None:
     if not bdf:
         return None
     who = sysfs.function(bdf)
+    ids = {"vendor": who.vendor, "device": who.device}
     return {
         "bdf": bdf,
         "driver": who.driver,
-        "vendor": f"{who.vendor:#06x}",
-        "device": f"{who.device:#06x}",
+        **{key: f"{value:#06x}" for key, value in ids.items() if value is not None},
     }

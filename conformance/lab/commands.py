@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conformance import requirements
-from conformance.errors import UnknownMachine
+from conformance.errors import UnknownMachine, UsageError
 from conformance.lab import (
     bench_command,
     dryrun,
@@ -71,6 +71,11 @@ def check(arguments: Namespace, say: Say) -> int:
 def bench(arguments: Namespace, say: Say) -> int:
     """Measure what a driver costs."""
     request = look_up(_options(arguments))
+    if request.machine.software:
+        raise UsageError(
+            f"{request.device.name} cannot be compared with plain vfio-pci: it is a software "
+            "device. Name one that is a PCI function."
+        )
     if arguments.dry_run:
         return _dry(arguments, say)
     name = f"bench-{request.device.name}"
@@ -102,7 +107,6 @@ def image(arguments: Namespace, say: Say) -> int:
     """Make images."""
     steps = Steps(say)
     definitions = [image_definition(name) for name in arguments.names or image_names()]
-    definitions = [one for one in definitions if arguments.names or not one.for_tests]
     if arguments.dry_run:
         with programs.dry_run(say):
             for definition in definitions:
@@ -163,5 +167,5 @@ def devices(_arguments: Namespace, say: Say) -> int:
             where = f"machine {machine_for(pci_ids(device), name, known).name}"
         except UnknownMachine:
             where = "no machine of the lab has it; on a host with the real function only"
-        say(f"{name}  {', '.join(pci_ids(device))}  {device.summary} ({where})")
+        say(f"{name}  {', '.join(pci_ids(device)) or 'software'}  {device.summary} ({where})")
     return 0

@@ -53,7 +53,6 @@ class ImageDefinition(_Model):
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
         guest_exclude: Regular expressions on paths below the root which the guest's disk lacks.
-        for_tests: Whether it is there for tests of the kit itself, and no driver is judged in it.
     """
 
     name: str
@@ -71,7 +70,6 @@ class ImageDefinition(_Model):
     path_exclude: tuple[str, ...] = ()
     path_include: tuple[str, ...] = ()
     guest_exclude: tuple[Pattern, ...] = ()
-    for_tests: bool = False
 
     @model_validator(mode="after")
     def _one_kernel(self) -> Self:
@@ -107,8 +105,10 @@ class MachineDefinition(_Model):
         physical_function: Vendor and device of the function that makes the others by SR-IOV.
         plugged: Instead of that: the buses into which functions of the vfio-user server are
             plugged once the guest has come up.
-        virtual_function: Vendor and device of what the driver under test drives.
+        software: Instead of both: the devices come with the driver under test.
+        virtual_function: Vendor and device of what the driver under test drives; not of software.
         virtual_functions: How many there are.
+        parameters: Those with which the module under test is loaded, ``name=value``.
         scratch: Registers of the function which a test may write: ``BAR:OFFSET:MASK``.
     """
 
@@ -126,16 +126,21 @@ class MachineDefinition(_Model):
     modules: tuple[Word, ...]
     physical_function: PciId | None = None
     plugged: tuple[Word, ...] = ()
-    virtual_function: PciId
+    software: bool = False
+    virtual_function: PciId | None = None
     virtual_functions: Annotated[int, Field(ge=1, le=8)]
+    parameters: tuple[Word, ...] = ()
     scratch: tuple[Register, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if bool(self.physical_function) == bool(self.plugged):
+        if [bool(self.physical_function), bool(self.plugged), self.software].count(True) != 1:
             raise ValueError(
-                "functions are either made by SR-IOV, with `physical_function`, or `plugged`"
+                "functions are made by SR-IOV, with `physical_function`, or `plugged`, or they "
+                "are `software`: one of the three"
             )
+        if self.software == bool(self.virtual_function):
+            raise ValueError("`virtual_function` names the functions, unless they are `software`")
         if self.plugged and len(self.plugged) != self.virtual_functions:
             raise ValueError("`plugged` names a bus for each of the `virtual_functions`")
         return self
@@ -178,7 +183,7 @@ def machine_for(
     """Return the machine which has a function that the driver could drive.
 
     Args:
-        ids: ``vendor:device`` of what the driver is for.
+        ids: ``vendor:device`` of what the driver is for; none for a software device.
         device: The name of the device, for the message.
         among: All machines.
 
@@ -187,9 +192,11 @@ def machine_for(
     """
     wanted, known = set(ids), list(among)
     for machine in known:
-        if machine.virtual_function in wanted:
+        if machine.virtual_function in wanted or (machine.software and not wanted):
             return machine
-    offers = "; ".join(f"{machine.name} has {machine.virtual_function}" for machine in known)
+    offers = "; ".join(
+        f"{machine.name} has {machine.virtual_function or 'what is software'}" for machine in known
+    )
     raise UnknownMachine(
         f"No machine of the lab has the device {device} ({', '.join(sorted(wanted))}): {offers}. "
         "The driver can be rendered and built; to run the suite, use a machine with the real "

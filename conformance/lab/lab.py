@@ -104,7 +104,7 @@ def provide_initramfs(image: Image, kernel: BootKernel, machine: MachineDefiniti
     """Return the initramfs of the machine with the guest's programs as they are now."""
     settings = {
         "PHYSICAL": machine.physical_function or "",
-        "VIRTUAL": machine.virtual_function,
+        "VIRTUAL": machine.virtual_function or "",
         "COUNT": str(machine.virtual_functions),
     }
     digest = hashlib.sha256(json.dumps([kernel.key, machine.modules, settings]).encode())

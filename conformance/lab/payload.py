@@ -31,9 +31,7 @@ _PLACE = Path("/run/kit/kit")
 _KEPT = 4
 """Copies of the kit which are kept; runs that go on at the same time read theirs."""
 
-HOST_ONLY = frozenset(
-    {"lab", "host", "mutants", "report", "tests", "__main__.py", "arguments.py", "__pycache__"}
-)
+HOST_ONLY = frozenset({"lab", "mutants", "report", "tests", "__main__.py", "__pycache__"})
 """Parts of the package that the guest has no use for."""
 
 
@@ -56,6 +54,7 @@ class Job:
 
     Attributes:
         module: Name of the module under test; empty for none.
+        parameters: Those of the module, as ``name=value``.
         scratch: Registers which the suite may write, ``BAR:OFFSET:MASK``.
         tests: What pytest shall collect.
         pytest_args: Arguments for pytest beside those the agent makes.
@@ -64,6 +63,7 @@ class Job:
     """
 
     module: str
+    parameters: Sequence[str]
     scratch: Sequence[str]
     tests: Sequence[str]
     pytest_args: Sequence[str]

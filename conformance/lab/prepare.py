@@ -136,7 +136,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def pci_ids(device: Device) -> list[str]:
-    """Return ``vendor:device`` of all functions that a device's driver is for."""
+    """Return ``vendor:device`` of all functions that a device's driver is for.
+
+    None if it is a software device: its driver brings it along.
+    """
+    if device.emulated:
+        return []
     return [f"{one.vendor:04x}:{one.device:04x}" for one in device.ids]
 
 
@@ -208,6 +213,7 @@ def write_payload(
     folder.mkdir(parents=True, exist_ok=True)
     job = Job(
         module=module.name if module else "",
+        parameters=request.machine.parameters if module else (),
         scratch=request.machine.scratch,
         tests=list(request.options.tests) or [selection.SUITE],
         pytest_args=list(request.options.pytest_args),

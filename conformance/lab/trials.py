@@ -197,6 +197,7 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
     tree = payload.stage_modules(bench.module, lab.kernel, lab.image.sandbox, files.folder)
     job = Job(
         module=bench.module.name,
+        parameters=lab.machine.parameters,
         scratch=bench.scratch,
         tests=(),
         pytest_args=(),

@@ -59,7 +59,8 @@ def test_open(device: Device, bench: Bench, depth: int) -> None:
 def _unbound(bdf: str, driver: str) -> Iterator[int]:
     """Take the function from its driver for a block; yields the driver's file to bind it with."""
     sysfs.unbind(bdf)
-    fd = os.open(f"/sys/bus/pci/drivers/{driver}/bind", os.O_WRONLY | os.O_CLOEXEC)
+    bus = sysfs.directory(bdf).parent.parent
+    fd = os.open(bus / "drivers" / driver / "bind", os.O_WRONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:

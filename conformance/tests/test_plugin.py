@@ -473,7 +473,7 @@ def test_unknown():
     ("options", "words"),
     [
         (["--vfio-device=01:10.0"], "'01:10.0' is not a PCI address"),
-        (["--vfio-peer=nonsense"], "--vfio-peer: 'nonsense' is not"),
+        (["--vfio-peer=non,sense"], "--vfio-peer: 'non,sense' is not"),
         (["--vfio-scratch=0:0x800"], "is not BAR:OFFSET:MASK"),
         (["--vfio-scratch=7:0:1"], "from 0 to 5"),
         (["--vfio-scratch=0:2:1"], "multiple of 4"),

@@ -54,7 +54,7 @@ def test_a_worker_that_dies_is_an_error(inner: Inner) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--vfio-beside=0000:01:10.4", "not two PCI addresses"),
+        ("--vfio-beside=0000:01:10.4", "not two devices"),
         (f"--vfio-beside=0000:01:10.4,{PEER}", "given twice"),
     ],
 )

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""PCI functions in sysfs: identity, driver, IOMMU group, binding with restore."""
+"""Devices in sysfs: identity, driver, IOMMU group, binding with restore.
 
+A device has the name that it has on its bus. That of a PCI function is its address (BDF); a
+software device is on another bus, and has no ids which sysfs would know.
+"""
+
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,33 +14,53 @@ from typing import Final
 
 from conformance.vfio.errors import SysfsError
 
+_BDF: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+
 #: Where sysfs is mounted; another path serves unit tests.
 SYSFS: Final = Path("/sys")
 
 
 @dataclass(frozen=True)
 class Function:
-    """Who a PCI function is: ids as numbers, ``driver`` None if it has none."""
+    """Who a function is: ids as numbers, None of a software device; its driver, None for none."""
 
     bdf: str
-    vendor: int
-    device: int
+    vendor: int | None
+    device: int | None
     driver: str | None
 
 
+def is_pci(name: str) -> bool:
+    """Tell whether a name is the address of a PCI function, such as 0000:01:10.0."""
+    return _BDF.fullmatch(name) is not None
+
+
 def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
-    """Return a function's folder. Raises :class:`SysfsError` if there is no such function."""
+    """Return a device's folder. Raises :class:`SysfsError` if there is no such device."""
     path = sysfs / "bus/pci/devices" / bdf
-    if not path.is_dir() or "/" in bdf or bdf.strip(".") == "":
+    if path.is_dir():
+        return path
+    if is_pci(bdf):
         known = sorted(entry.name for entry in (sysfs / "bus/pci/devices").glob("*"))
         raise SysfsError(f"there is no PCI function {bdf}; there are: {', '.join(known) or 'none'}")
-    return path
+    found = [bus / "devices" / bdf for bus in sorted((sysfs / "bus").glob("*"))]
+    found = [path for path in found if path.is_dir()]
+    if not found:
+        raise SysfsError(f"there is no device {bdf} on any bus of {sysfs / 'bus'}")
+    return found[0]
+
+
+def _bus(bdf: str, sysfs: Path) -> Path:
+    """Return the folder of a device's bus."""
+    return directory(bdf, sysfs=sysfs).parent.parent
 
 
 def function(bdf: str, *, sysfs: Path = SYSFS) -> Function:
-    """Return a function's identity. Raises :class:`SysfsError` if there is no such function."""
+    """Return a device's identity. Raises :class:`SysfsError` if there is no such device."""
     path = directory(bdf, sysfs=sysfs)
-    vendor, device = (int((path / key).read_text(), 16) for key in ("vendor", "device"))
+    vendor = device = None
+    if is_pci(bdf):
+        vendor, device = (int((path / key).read_text(), 16) for key in ("vendor", "device"))
     return Function(bdf, vendor, device, driver(bdf, sysfs=sysfs))
 
 
@@ -46,9 +71,9 @@ def driver(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
 
 
 def module(driver_name: str, *, sysfs: Path = SYSFS) -> str | None:
-    """Return the name of the module a PCI driver comes from, None if it is built in."""
-    link = sysfs / "bus/pci/drivers" / driver_name / "module"
-    return link.resolve().name if link.exists() else None
+    """Return the name of the module a driver comes from, None if it is built in."""
+    links = sorted((sysfs / "bus").glob(f"*/drivers/{driver_name}/module"))
+    return links[0].resolve().name if links else None
 
 
 def iommu_group(bdf: str, *, sysfs: Path = SYSFS) -> str:
@@ -106,7 +131,9 @@ def virtual_functions(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
 
 
 def bar_address(bdf: str, index: int, *, sysfs: Path = SYSFS) -> int:
-    """Return where a BAR begins on the bus, -1 if the function has no such BAR."""
+    """Return where a BAR begins on the bus, -1 if the device has no such BAR on any."""
+    if not is_pci(bdf):
+        return -1
     lines = (directory(bdf, sysfs=sysfs) / "resource").read_text().splitlines()
     start, end = (int(word, 16) for word in lines[index].split()[:2]) if index < 6 else (0, 0)
     return start if end else -1
@@ -132,7 +159,7 @@ def bind(bdf: str, name: str, *, sysfs: Path = SYSFS) -> None:
         return
     unbind(bdf, sysfs=sysfs)
     override(bdf, name, sysfs=sysfs)
-    (sysfs / "bus/pci/drivers_probe").write_text(bdf)
+    (_bus(bdf, sysfs) / "drivers_probe").write_text(bdf)
     now = driver(bdf, sysfs=sysfs)
     if now != name:
         raise SysfsError(

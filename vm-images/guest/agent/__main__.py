@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from agent import functions, job, module, script, shell, suite, traces
+from agent import functions, job, module, shell, suite, traces
 from agent.errors import Failure
 from agent.kernel import KernelLog, sysrq
 from agent.port import Port
@@ -49,7 +49,8 @@ class Agent:
         self._port = port
         lines = Path("/lab/settings").read_text().splitlines()
         self._settings = dict(line.split("=", 1) for line in lines)
-        self._functions = functions.make(self._settings)
+        self._software = functions.are_software(self._settings)
+        self._functions = [] if self._software else functions.make(self._settings)
         port.phase("boot", " ".join(self._functions))
         job.warm_up()
         self._log = KernelLog()
@@ -68,14 +69,11 @@ class Agent:
 
     def _serve(self, order: dict[str, Any]) -> None:
         self._begin("plug")
-        self._functions = self._functions or functions.wait_for(self._settings)
+        if not self._software:
+            self._functions = self._functions or functions.wait_for(self._settings)
         self._begin("payload")
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
-        if order["order"] == "script":
-            self._begin("script")
-            self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
-            return
         if order["order"] == "bench":
             self._bench(todo)
             return
@@ -83,7 +81,7 @@ class Agent:
             self._try_all(todo)
             return
         if todo["module"]:
-            self._put_in_place(todo["module"])
+            self._put_in_place(todo)
         if order["order"] == "shell":
             self._begin("shell")
             shell.run(order, todo, self._functions)
@@ -99,7 +97,7 @@ class Agent:
         """Measure one function with the driver against one with plain vfio-pci."""
         *_, plain = self._functions
         self._functions = self._functions[:1]
-        self._put_in_place(todo["module"])
+        self._put_in_place(todo)
         self._begin("plain")
         functions.bind([plain], module.load("vfio_pci"))
         self._log.check("while a function was bound to vfio-pci")
@@ -116,31 +114,37 @@ class Agent:
         for trial in todo["trials"]:
             self._port.phase("trial", trial["name"])
             module.replace(todo["module"], trial["name"])
-            self._put_in_place(todo["module"])
+            self._put_in_place(todo)
             self._begin("tests")
             suite.run(self._port, {**todo, "tests": trial["tests"]}, self._functions)
             self._log.check("while the suite ran")
-            self._begin("unload")
-            functions.unbind(self._functions)
-            module.unload(todo["module"])
-            self._log.check("while the module was unloaded")
+            self._unload(todo["module"])
             self._port.phase("trial-ended", trial["name"])
 
-    def _put_in_place(self, name: str) -> None:
+    def _put_in_place(self, todo: dict[str, Any]) -> None:
+        name = todo["module"]
         self._begin("module")
-        driver = module.load(name)
+        bus = "platform" if self._software else "pci"
+        driver = module.load(name, todo["parameters"], bus)
         self._log.check(f"while the module {name} was loaded")
         self._port.phase("module", driver)
         self._begin("bind")
-        functions.bind(self._functions, driver)
+        if self._software:
+            self._functions = functions.of_module(name)
+        else:
+            functions.bind(self._functions, driver)
         self._log.check("while the functions were bound")
         self._port.phase("bind", " ".join(self._functions))
 
-    def _take_away(self, name: str) -> None:
+    def _unload(self, name: str) -> None:
         self._begin("unload")
-        functions.unbind(self._functions)
+        if not self._software:
+            functions.unbind(self._functions)
         module.unload(name)
         self._log.check(f"while the module {name} was unloaded")
+
+    def _take_away(self, name: str) -> None:
+        self._unload(name)
         self._port.phase("unload")
         self._begin("leaks")
         traces.send_coverage(self._port)

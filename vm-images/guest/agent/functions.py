@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The PCI functions under test: made here, or plugged by the host."""
+"""The functions under test: made here, plugged by the host, or brought along by their driver."""
 
 import time
 from collections.abc import Mapping
@@ -50,6 +50,28 @@ def wait_for(settings: Mapping[str, str]) -> list[str]:
             return found
         time.sleep(0.01)
     raise Failure(f"{count} functions {wanted} in IOMMU groups did not come")
+
+
+def are_software(settings: Mapping[str, str]) -> bool:
+    """Tell whether the functions come and go with the module of their driver."""
+    return not settings["VIRTUAL"]
+
+
+def of_module(name: str) -> list[str]:
+    """Return the names of the software devices which a module has brought.
+
+    Raises:
+        Failure: There is none, or one is not handed out by VFIO.
+    """
+    drivers = Path("/sys/module", name, "drivers").iterdir()
+    found = sorted(link for driver in drivers for link in driver.iterdir() if link.is_symlink())
+    found = [link for link in found if link.name != "module"]
+    if not found:
+        raise Failure(f"the module {name} was loaded but brought no device")
+    for link in found:
+        if not (link / "iommu_group").exists():
+            raise Failure(f"{link.name} of the module {name} was not registered with VFIO")
+    return [link.name for link in found]
 
 
 def bind(addresses: list[str], driver: str) -> None:

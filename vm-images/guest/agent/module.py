@@ -3,6 +3,7 @@
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from agent.errors import Failure
 from agent.job import ROOT
 
 
-def load(name: str) -> str:
-    """Load a module and what it depends on, and return the PCI driver it registers.
+def load(name: str, parameters: Sequence[str] = (), bus: str = "pci") -> str:
+    """Load a module and what it depends on, and return the driver it registers on a bus.
 
     Raises:
         Failure: The kernel does not take it, or it registers no driver.
@@ -22,14 +23,15 @@ def load(name: str) -> str:
         place.parent.mkdir(exist_ok=True)
         place.symlink_to(_tree())
     try:
-        kmod.Kmod(os.fsencode(_tree())).modprobe(name)
+        options = os.fsencode(" ".join(parameters)) or None
+        kmod.Kmod(os.fsencode(_tree())).modprobe(name, extra_options=options)
     except kmod.error.KmodError as error:
         # Why, only the kernel's log tells: python-kmod loses the error number.
         raise Failure(f"the kernel does not take the module {name}: {error}") from error
-    drivers = sorted(path.name for path in Path("/sys/module", name, "drivers").glob("pci:*"))
+    drivers = sorted(path.name for path in Path("/sys/module", name, "drivers").glob(f"{bus}:*"))
     if not drivers:
-        raise Failure(f"the module {name} was loaded but registers no PCI driver")
-    return drivers[0].removeprefix("pci:")
+        raise Failure(f"the module {name} was loaded but registers no driver on the bus {bus}")
+    return drivers[0].partition(":")[2]
 
 
 def replace(name: str, trial: str) -> None:
