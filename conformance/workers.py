@@ -7,6 +7,7 @@ workers part, which then write to the same events, one at a time.
 """
 
 import fcntl
+import mmap
 import os
 import sys
 import tempfile
@@ -54,7 +55,8 @@ def run(session: pytest.Session, pairs: Sequence[Pair], begin: Callable[[Pair], 
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    children = [_start(session, pairs, index, begin) for index in range(len(pairs))]
+    stop = mmap.mmap(-1, 1)  # one of them, told to end with its first failure, ends all
+    children = [_start(session, pairs, index, begin, stop) for index in range(len(pairs))]
     for child in children:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status not in (0, 1):
@@ -63,7 +65,11 @@ def run(session: pytest.Session, pairs: Sequence[Pair], begin: Callable[[Pair], 
 
 
 def _start(
-    session: pytest.Session, pairs: Sequence[Pair], index: int, begin: Callable[[Pair], None]
+    session: pytest.Session,
+    pairs: Sequence[Pair],
+    index: int,
+    begin: Callable[[Pair], None],
+    stop: mmap.mmap,
 ) -> int:
     child = os.fork()
     if child:
@@ -71,7 +77,7 @@ def _start(
     status = 2
     try:
         begin(pairs[index])
-        _work(session, session.items[index :: len(pairs)])
+        _work(session, session.items[index :: len(pairs)], stop)
         status = int(session.testsfailed > 0)
     except BaseException:  # there is nobody above who could say it
         traceback.print_exc()
@@ -81,11 +87,13 @@ def _start(
         os._exit(status)
 
 
-def _work(session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+def _work(session: pytest.Session, items: Sequence[pytest.Item], stop: mmap.mmap) -> None:
     """Run tests as pytest's own loop does, and show what it would show at the end."""
     for item, following in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if session.shouldstop:
+        if session.shouldstop or session.shouldfail:
+            stop[0] = 1
+        if stop[0]:
             break
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal and session.testsfailed:

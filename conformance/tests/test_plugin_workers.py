@@ -45,6 +45,18 @@ def test_failures_are_told_by_those_who_saw_them(inner: Inner) -> None:
     assert str(os.getpid()) not in pids
 
 
+def test_the_first_failure_ends_all_workers_if_that_is_asked_for(inner: Inner) -> None:
+    source = (
+        SOURCE.replace("range(44)", "range(400)")
+        .replace("(device, number):", "(device, number):\n    time.sleep(0.005)")
+        .replace("import os", "import os, time")
+    )
+    result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no", "--exitfirst")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert 1 <= len([event for event in inner.results if event["failure"]]) <= 2
+    assert len(inner.results) < 100
+
+
 def test_a_worker_that_dies_is_an_error(inner: Inner) -> None:
     source = SOURCE + "\n@rule('region.type')\ndef test_dies(): os.kill(os.getpid(), 9)\n"
     result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
