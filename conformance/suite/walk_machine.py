@@ -57,9 +57,15 @@ class _Machine(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.script.clear()
-        self.walker.begin()
+        if not self.failed:
+            self.walker.begin()
+        elif not self.walker.begin_anew():
+            hypothesis.reject()  # the walk that went wrong cannot be shortened
 
     def teardown(self) -> None:
+        # A walk leaves a good device, or it is this walk which goes wrong, and not the next.
+        if not self.failed or self.failed[-1][0] != self.script:
+            self._step("settle")
         self.walker.end()
 
     def _step(self, name: str, *arguments: int) -> None:
@@ -200,7 +206,8 @@ def shorten(
 
 
 def _fails(walker: Walker, script: list[Step]) -> RequirementFailed | None:
-    walker.begin()
+    if not walker.begin_anew():
+        return None
     try:
         for step in script:
             getattr(walker, step.name)(*step.arguments)
@@ -220,7 +227,9 @@ def _tell(script: list[Step], failure: RequirementFailed, say: Callable[[str], N
 def as_test(script: list[Step], rule: str) -> list[str]:
     """Return the lines of a test which takes the steps of a walk."""
     return [
-        "the same as a test, for a file of the suite:",
+        "the same as a test, which can be a file conformance/suite/test_NAME.py:",
+        "import pytest",
+        "from conformance.suite.walker import Walker",
         f'@pytest.mark.rule("{rule}")',
         "def test_walk_that_went_wrong(walker: Walker) -> None:",
         f'    """Take {len(script)} steps: each has the outcome that the rules say."""',

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from errno import EBUSY
 
 from conformance.bench import Scratch
-from conformance.checks import expect_equal, expect_errno, expect_success, expect_true, fail
+from conformance.checks import (
+    RequirementFailed,
+    expect_equal,
+    expect_errno,
+    expect_success,
+    expect_true,
+    fail,
+)
 from conformance.migration.movers import mover
 from conformance.migration.region import STRUCT_SIZE, MigrationRegion
 from conformance.migration.states import words
@@ -55,6 +62,30 @@ class Walker:
             if self.migration.state != State.RUNNING and attempt(self.migration, State.RUNNING):
                 self.migration.device.reset()
         self.oracle = Walk(Ledger({region.index: layout_of(region) for region in self.regions}))
+
+    def begin_anew(self) -> bool:
+        """Begin a walk with a device which has gone wrong, and so is opened again.
+
+        Returns whether that has helped. If not, nothing that it does now proves anything.
+        """
+        with trace.quiet():
+            self.end()
+            self.migration.device.reopen()
+            self.begin()
+            try:
+                self.settle()
+            except RequirementFailed:
+                return False
+        self.begin()
+        return True
+
+    def settle(self) -> None:
+        """End a walk: unmap all, let the device run, and see that it still can be saved."""
+        self.unmap_all()
+        if self.oracle.state in {State.ERROR, State.RESUMING}:
+            self.reset()
+        for state in (State.RUNNING, State.STOP_AND_COPY, State.RUNNING):
+            self.write_state(state)
 
     def end(self) -> None:
         """Unmap what is mapped."""

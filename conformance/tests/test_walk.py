@@ -2,6 +2,7 @@
 """Random walks: the oracle of a walk, and the walker on a device without a kernel."""
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,32 @@ class Restless(Good):
         return super()._read_pending()
 
 
+class Hurt(Good):
+    """A device which a reset does not bring out of the error state; to open it again does."""
+
+    def reset(self) -> None:
+        if self.state != 6:
+            super().reset()
+
+    def _load(self) -> None:
+        if not self.taken:
+            self.state = 6
+            raise OSError(errno.EINVAL, "nothing came")
+        super()._load()
+
+
+class Spoilt(Good):
+    """A device which after an invalid state never saves any more, whatever is done."""
+
+    spoilt = False
+
+    def _write_state(self, value: int) -> None:
+        self.spoilt = self.spoilt or value == 7
+        if self.spoilt and value in (2, 3):
+            raise OSError(errno.EBUSY, "not any more")
+        super()._write_state(value)
+
+
 class Moody(Good):
     """A device which fails once in its life, to enter pre-copy the fifth time."""
 
@@ -168,10 +195,26 @@ def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longe
     assert caught.value.rule == rule
     steps = [line.strip() for line in said if line.startswith("    walker.")]
     assert 2 <= len(steps) <= longest, "\n".join(said)
-    # The text is a test: its steps go wrong in the same way.
-    scope = {"walker": walker(kind())}
+    again = run_as_test(said, walker(kind()))
+    assert again.rule == rule
+
+
+def run_as_test(said: list[str], on: Walker) -> RequirementFailed:
+    """Run the text of a walk as the test which it is, and return its failure."""
+    scope: dict[str, Any] = {}
+    assert said[0].startswith("the same as a test")
+    exec("\n".join(said[1:]), scope)  # noqa: S102 - that is what it is for
+    with pytest.raises(RequirementFailed) as caught:
+        scope["test_walk_that_went_wrong"](on)
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", [Hurt, Spoilt])
+def test_what_outlives_a_walk_is_told_by_the_walk_that_did_it(kind: type[FakeDevice]) -> None:
+    said: list[str] = []
     with pytest.raises(RequirementFailed):
-        exec("\n".join(steps), scope)  # noqa: S102 - that is what it is for
+        walk_machine.walk(walker(kind()), 300, SEED, said.append)
+    run_as_test([line for line in said if "every time" not in line], walker(kind()))
 
 
 def test_a_failure_that_does_not_come_again_is_one() -> None:
