@@ -13,12 +13,13 @@ ARGS ?=
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check matrix bench test prove shell image setup clean
+.PHONY: help check matrix doctor bench test prove shell image setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make check    render, build and load a driver, run the suite in a VM, print a verdict'
 	@echo 'make matrix   the same for all devices on all kernels: one table'
+	@echo 'make doctor   why a function (BDF=0000:3b:02.0), or this machine, cannot be migrated or tested'
 	@echo 'make bench    measure what a driver costs, as ratios, in the same VM'
 	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
 	@echo 'make prove    a sample of what proves the suite: some faulty drivers, a good one; SEED= chooses'
@@ -42,6 +43,10 @@ check: setup
 
 matrix: setup
 	@$(lab) matrix $(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") $(ARGS)
+
+# Brings nothing up to date: it changes nothing, and needs no package.
+doctor:
+	@$(or $(wildcard $(PYTHON)),python3) -B -m conformance.doctor $(BDF) $(ARGS)
 
 bench: setup
 	@$(lab) bench $(DEVICE) --image $(IMAGE) \

@@ -21,6 +21,7 @@ from kpatch.errors import KpatchError
 
 _COMMANDS = {
     "check": "conformance.lab.commands:check",
+    "doctor": "conformance.doctor.command:run",
     "matrix": "conformance.lab.matrix_command:run",
     "bench": "conformance.lab.commands:bench",
     "shell": "conformance.lab.commands:shell",

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from conformance.doctor import arguments as doctor_arguments
 from conformance.lab import matrix_arguments, suite_arguments
 
 QUIET = 60.0
@@ -50,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
     )
     _check(one)
+    doctor_arguments.add(
+        commands.add_parser(
+            "doctor", parents=[common], help="why a function cannot be migrated or tested here"
+        )
+    )
     matrix_arguments.matrix(
         commands.add_parser("matrix", parents=[common], help="devices x kernels: one table")
     )

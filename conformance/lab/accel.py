@@ -7,6 +7,7 @@ with it, and then hang in the kernel. So a kernel must come to its init within a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -69,6 +70,13 @@ def accelerator(sandbox: Sandbox, boot: Boot) -> tuple[str, str]:
     if answer.read_text(encoding="utf-8") == _WORKS:
         return "kvm", "a kernel boots with it"
     return "tcg", "/dev/kvm is there, but a kernel does not boot with it"
+
+
+def known(sandbox: Sandbox) -> bool | None:
+    """Return whether KVM was seen to work with this QEMU; None if nobody has tried."""
+    with contextlib.suppress(OSError):
+        return _answer(sandbox).read_text(encoding="utf-8") == _WORKS
+    return None
 
 
 def distrust(sandbox: Sandbox) -> None:

@@ -55,6 +55,14 @@ FORBIDDEN = {
     "conformance.bench": ("kpatch", "conformance.lab", "conformance.suite", "conformance.model"),
     "conformance.measure": ("pytest", "kpatch", "conformance.lab", "conformance.suite"),
     "conformance.plugin": ("kpatch", "conformance.lab", "conformance.suite", "conformance.report"),
+    "conformance.doctor": (
+        "pytest",
+        "conformance.fixtures",
+        "conformance.suite",
+        "conformance.plugin",
+        "conformance.report",
+        "conformance.host",
+    ),
     "conformance.report": ("kpatch", "conformance.vfio", "conformance.suite", "pytest"),
     "conformance.lab": ("conformance.suite", "conformance.fixtures", "conformance.plugin"),
 }
@@ -68,6 +76,7 @@ GUEST = (
     "conformance.requirements",
     "conformance.bench",
     "conformance.checks",
+    "conformance.doctor",
     "conformance.events",
     "conformance.fixtures",
     "conformance.klog",
@@ -132,6 +141,8 @@ def test_the_guest_needs_the_standard_library_and_pytest_only(module: str) -> No
     package = path.name == "__init__.py"
     # kmod and hypothesis are asked for where they are there, and missed in words.
     ours = {"pytest", "_pytest", "conformance", "kmod", "hypothesis"}
+    if module == "conformance.doctor.optional":
+        ours.add("kpatch")  # likewise
     allowed = sys.stdlib_module_names | ours
     names = {
         name.partition(".")[0] for _, name in _imports(module, path.read_text(), package=package)

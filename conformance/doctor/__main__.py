@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The doctor alone: ``python3 -m conformance.doctor``, where the rest of the kit is not."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from conformance.doctor import arguments, command
+from conformance.errors import ConformanceError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python3 -m conformance.doctor")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what is fine as well")
+    arguments.add(parser)
+    try:
+        return command.run(parser.parse_args(argv), _say)
+    except ConformanceError as error:
+        print(f"doctor: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
