@@ -107,6 +107,7 @@ def image(arguments: Namespace, say: Say) -> int:
     """Make images."""
     steps = Steps(say)
     definitions = [image_definition(name) for name in arguments.names or image_names()]
+    definitions = [one for one in definitions if arguments.names or not one.for_tests]
     if arguments.dry_run:
         with programs.dry_run(say):
             for definition in definitions:

@@ -53,6 +53,7 @@ class ImageDefinition(_Model):
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
         guest_exclude: Regular expressions on paths below the root which the guest's disk lacks.
+        for_tests: Whether it is there for tests of the kit itself, and no driver is judged in it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ImageDefinition(_Model):
     path_exclude: tuple[str, ...] = ()
     path_include: tuple[str, ...] = ()
     guest_exclude: tuple[Pattern, ...] = ()
+    for_tests: bool = False
 
     @model_validator(mode="after")
     def _one_kernel(self) -> Self:

@@ -96,10 +96,13 @@ class Image:
         return found
 
 
+_NOT_CONTENT = {"name", "summary", "cmdline", "qemu", "for_tests"}
+"""What an image is called and said to be, and with what it is used, is not in it."""
+
+
 def key(definition: ImageDefinition) -> str:
     """Return the hash of everything that goes into an image."""
-    # What it is called and said to be does not matter.
-    content = definition.model_dump(mode="json", exclude={"name", "summary", "cmdline", "qemu"})
+    content = definition.model_dump(mode="json", exclude=_NOT_CONTENT)
     digest = hashlib.sha256(json.dumps([_RECIPE, content], sort_keys=True).encode())
     for path in sorted((paths.DATA / "kmod").iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

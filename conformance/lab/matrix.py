@@ -120,7 +120,9 @@ def columns(images: Sequence[str], trees: Sequence[Path], tree_image: str) -> li
     """
     loaded = [definitions.image(name) for name in images or definitions.images()]
     # One whose kernel the lab builds is for a closer look, and takes minutes for each device.
-    found = [Column(one.name, one.name) for one in loaded if images or one.kernel]
+    found = [
+        Column(one.name, one.name) for one in loaded if images or (one.kernel and not one.for_tests)
+    ]
     for tree in trees:
         name = re.sub(r"[^A-Za-z0-9._]+", "-", tree.absolute().name).strip("-") or "tree"
         taken = [column.name for column in found]

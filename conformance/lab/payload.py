@@ -31,7 +31,9 @@ _PLACE = Path("/run/kit/kit")
 _KEPT = 4
 """Copies of the kit which are kept; runs that go on at the same time read theirs."""
 
-HOST_ONLY = frozenset({"lab", "mutants", "report", "tests", "__main__.py", "__pycache__"})
+HOST_ONLY = frozenset(
+    {"lab", "host", "mutants", "report", "tests", "__main__.py", "arguments.py", "__pycache__"}
+)
 """Parts of the package that the guest has no use for."""
 
 

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from agent import functions, job, module, shell, suite, traces
+from agent import functions, job, module, script, shell, suite, traces
 from agent.errors import Failure
 from agent.kernel import KernelLog, sysrq
 from agent.port import Port
@@ -74,6 +74,10 @@ class Agent:
         self._begin("payload")
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
+        if order["order"] == "script":
+            self._begin("script")
+            self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
+            return
         if order["order"] == "bench":
             self._bench(todo)
             return
