@@ -2,7 +2,7 @@
 """The command line: judge a driver in the lab, get a prompt, make images, list what there is.
 
 Exit codes: 0 it conforms, 1 a requirement failed, 2 usage, 3 the kernel died or hung, 4 the lab
-failed, 130 Ctrl-C.
+failed, 5 the device offers nothing to judge, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from kpatch.errors import KpatchError
 _COMMANDS = {
     "check": "conformance.lab.commands:check",
     "doctor": "conformance.doctor.command:run",
+    "check-here": "conformance.host.commands:check",
+    "run": "conformance.host.commands:run",
+    "restore": "conformance.host.commands:restore",
     "matrix": "conformance.lab.matrix_command:run",
     "bench": "conformance.lab.commands:bench",
     "shell": "conformance.lab.commands:shell",

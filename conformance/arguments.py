@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.doctor import arguments as doctor_arguments
+from conformance.host import arguments as host_arguments
 from conformance.lab import matrix_arguments, suite_arguments
 
 QUIET = 60.0
 """Seconds without an event after which a guest counts as hung; a test takes seconds."""
+
+_DEVICE = "igb-vf"
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -26,20 +29,23 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         words, rest = words[:at], words[at + 1 :]
     parser = _parser()
     arguments = parser.parse_args(words)
-    if arguments.command != "check" and rest:
+    if arguments.command not in ("check", "run") and rest:
         parser.error(f"the command {arguments.command} passes nothing on, so `--` has no meaning")
     arguments.pytest_arguments = rest
-    if getattr(arguments, "named", None):
-        arguments.device = arguments.named
+    if hasattr(arguments, "named"):
+        arguments.described = arguments.named or arguments.device
+        arguments.device = arguments.described or _DEVICE
+    if arguments.command == "check":
+        host_arguments.check_whole(parser, arguments)
     return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m conformance",
-        description="Judge a VFIO migration driver in a virtual machine.",
+        description="Judge a VFIO migration driver in a virtual machine, or on this machine.",
         epilog="Exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died or "
-        "hung, 4 the lab failed.",
+        "hung, 4 the lab failed, 5 the device offers nothing to judge.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -56,6 +62,20 @@ def _parser() -> argparse.ArgumentParser:
             "doctor", parents=[common], help="why a function cannot be migrated or tested here"
         )
     )
+    one = commands.add_parser(
+        "run",
+        parents=[common],
+        help="run the suite on this machine, against the driver that is bound",
+        usage="%(prog)s --device BDF [--peer BDF] [OPTION ...] [-- PYTEST-ARGUMENT ...]",
+    )
+    one.set_defaults(command="run")
+    host_arguments.run(one)
+    _results(one)
+    _tests(one)
+    one = commands.add_parser(
+        "restore", parents=[common], help="put back what a killed run has left on this machine"
+    )
+    one.set_defaults(command="restore")
     matrix_arguments.matrix(
         commands.add_parser("matrix", parents=[common], help="devices x kernels: one table")
     )
@@ -91,6 +111,11 @@ def _check(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder of the results itself, instead of a new one in that of --results",
     )
+    _tests(parser)
+    host_arguments.check(parser)
+
+
+def _tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
         "--walks", type=int, metavar="N", help="random walks to take; thousands for a soak"
@@ -128,7 +153,12 @@ def _shell(parser: argparse.ArgumentParser) -> None:
 
 def _image(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="image")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="images; all without one")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="images; without one, all in which drivers are judged",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
     parser.add_argument(
         "--prune", action="store_true", help="remove images whose definition has changed"
@@ -140,9 +170,8 @@ def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "device",
         nargs="?",
-        default="igb-vf",
         metavar="DEVICE",
-        help="a device of kpatch/devices, or the path of a description (default: igb-vf)",
+        help=f"a device of kpatch/devices, or the path of a description (default: {_DEVICE})",
     )
     # The same, for those who expect an option. Had it the same name as the argument, the default
     # of that, which is seen later, would win.

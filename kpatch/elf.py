@@ -137,3 +137,11 @@ def _text(die: DIE, attribute: str) -> str:
 def _number(die: DIE, attribute: str) -> int:
     value: Any = die.attributes.get(attribute)
     return value.value if value and isinstance(value.value, int) else 0
+
+
+def build_id(path: Path) -> bytes:
+    """Return the note which tells one build of a kernel object from all others.
+
+    It is as the kernel shows it below /sys/module; nothing if the object has none.
+    """
+    return section(read(path.read_bytes(), str(path)), ".note.gnu.build-id")

@@ -18,6 +18,9 @@ from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 
+_STUCK = 20.0
+"""Seconds after which a killed process that is still there hangs in the kernel."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -108,7 +111,8 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
         # Also after the leader's end, for its children, and on a second Ctrl-C.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STUCK)
 
 
 def collect(

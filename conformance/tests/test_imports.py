@@ -30,6 +30,7 @@ FORBIDDEN = {
         "conformance.fixtures",
         "conformance.suite",
         "conformance.lab",
+        "conformance.host",
     ),
     "conformance.migration": (
         "pytest",
@@ -40,6 +41,7 @@ FORBIDDEN = {
         "conformance.fixtures",
         "conformance.suite",
         "conformance.lab",
+        "conformance.host",
     ),
     "conformance.model": (
         "pytest",
@@ -49,12 +51,37 @@ FORBIDDEN = {
         "conformance.uapi",
         "conformance.suite",
         "conformance.lab",
+        "conformance.host",
     ),
-    "conformance.suite": ("kpatch", "conformance.lab", "conformance.report"),
-    "conformance.fixtures": ("kpatch", "conformance.lab", "conformance.suite", "conformance.model"),
-    "conformance.bench": ("kpatch", "conformance.lab", "conformance.suite", "conformance.model"),
-    "conformance.measure": ("pytest", "kpatch", "conformance.lab", "conformance.suite"),
-    "conformance.plugin": ("kpatch", "conformance.lab", "conformance.suite", "conformance.report"),
+    "conformance.suite": ("kpatch", "conformance.lab", "conformance.host", "conformance.report"),
+    "conformance.fixtures": (
+        "kpatch",
+        "conformance.lab",
+        "conformance.host",
+        "conformance.suite",
+        "conformance.model",
+    ),
+    "conformance.bench": (
+        "kpatch",
+        "conformance.lab",
+        "conformance.host",
+        "conformance.suite",
+        "conformance.model",
+    ),
+    "conformance.measure": (
+        "pytest",
+        "kpatch",
+        "conformance.lab",
+        "conformance.host",
+        "conformance.suite",
+    ),
+    "conformance.plugin": (
+        "kpatch",
+        "conformance.lab",
+        "conformance.host",
+        "conformance.suite",
+        "conformance.report",
+    ),
     "conformance.doctor": (
         "pytest",
         "conformance.fixtures",
@@ -64,7 +91,13 @@ FORBIDDEN = {
         "conformance.host",
     ),
     "conformance.report": ("kpatch", "conformance.vfio", "conformance.suite", "pytest"),
-    "conformance.lab": ("conformance.suite", "conformance.fixtures", "conformance.plugin"),
+    "conformance.lab": (
+        "conformance.suite",
+        "conformance.fixtures",
+        "conformance.plugin",
+        "conformance.host",
+    ),
+    "conformance.host": ("conformance.suite", "conformance.fixtures", "conformance.plugin"),
 }
 #: What a part may import in spite of the line above: itself.
 GUEST = (

@@ -37,6 +37,8 @@ def is_pci(name: str) -> bool:
 
 def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
     """Return a device's folder. Raises :class:`SysfsError` if there is no such device."""
+    if "/" in bdf or not bdf.strip("."):
+        raise SysfsError(f"{bdf!r} is no name of a device")
     path = sysfs / "bus/pci/devices" / bdf
     if path.is_dir():
         return path

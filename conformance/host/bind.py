@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Loads the module under test and binds the functions to its driver, each step noted before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.host import modules
+from conformance.host.errors import DriverError
+from conformance.host.here import Here
+from conformance.host.journal import FunctionBefore, Journal, ModulesBefore
+from conformance.klog import KernelLog
+from conformance.vfio import sysfs
+from conformance.vfio.errors import SysfsError
+from kpatch.errors import ProgramFailed
+
+_LINES = 30
+
+
+def load(
+    path: Path, name: str, needs: Sequence[str], journal: Journal, here: Here, *, again: bool
+) -> str:
+    """Load the module under test and what it depends on.
+
+    Args:
+        path: Its file.
+        name: Its name.
+        needs: Modules of the kernel which must be there.
+        journal: Where it is noted.
+        here: This machine.
+        again: Whether it is loaded already, and stays.
+
+    Returns:
+        The PCI driver it has registered.
+
+    Raises:
+        DriverError: The kernel does not take it, or it registers no driver.
+        ProgramFailed: What it depends on cannot be loaded.
+    """
+    new = modules.coming(needs, here)
+    journal.note(ModulesBefore([*new, *([] if again else [name])]))
+    modules.load(new)
+    if not again:
+        with KernelLog() as log:
+            try:
+                modules.insert(path)
+            except ProgramFailed as error:
+                raise DriverError(
+                    f"The kernel does not take {path}. {error}", _said(log)
+                ) from error
+    drivers = modules.drivers(name, here)
+    if not drivers:
+        raise DriverError(f"The module {name} was loaded but registers no PCI driver.")
+    return drivers[0]
+
+
+def bind(names: Sequence[str], driver: str, journal: Journal, here: Here) -> None:
+    """Bind functions to a driver.
+
+    Raises:
+        DriverError: It does not take one.
+        OSError: The kernel does not let a function be unbound.
+    """
+    for name in names:
+        was = FunctionBefore(
+            name,
+            sysfs.driver(name, sysfs=here.sysfs),
+            sysfs.driver_override(name, sysfs=here.sysfs),
+        )
+        journal.note(was)
+        with KernelLog() as log:
+            try:
+                sysfs.bind(name, driver, sysfs=here.sysfs)
+            except SysfsError as error:
+                raise DriverError(str(error), _said(log)) from error
+
+
+def _said(log: KernelLog) -> list[str]:
+    return [record.text for record in log.read()][-_LINES:]

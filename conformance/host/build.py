@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The module under test: rendered and built for the kernel that runs here, or somebody else's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from conformance.errors import UsageError
+from conformance.host.here import Here
+from conformance.lab import locked, paths
+from conformance.lab.steps import Steps
+from conformance.vfio import sysfs
+from kpatch import device as descriptions
+from kpatch import kbuild
+from kpatch.description import Device
+from kpatch.errors import DescriptionError
+from kpatch.kernel import KernelTree
+from kpatch.render import render
+
+BUILD_LOG = "build.log"
+
+
+def description(wanted: str | None, name: str, here: Here) -> Device:
+    """Return the description of a function: the one that is asked for, or that has its ids.
+
+    Raises:
+        KpatchError: The description that is asked for is not there, or has mistakes.
+        UsageError: No description of the kit is for the function.
+    """
+    if wanted:
+        return descriptions.load(wanted)
+    who = sysfs.function(name, sysfs=here.sysfs)
+    for known in descriptions.names():
+        try:
+            device = descriptions.load(known)
+        except DescriptionError:
+            continue  # somebody works on it, and asks for another
+        if (who.vendor, who.device) in [(one.vendor, one.device) for one in device.ids]:
+            return device
+    raise UsageError(
+        f"{name} is a {who.vendor:04x}:{who.device:04x}, for which the kit has no description "
+        f"(it has {', '.join(descriptions.names())}). Write one and name it with DEVICE, name a "
+        f"module with MODULE, or judge the driver it is bound to: `run --device {name}`."
+    )
+
+
+def build(device: Device, tree: KernelTree, logs: Path, steps: Steps) -> Path:
+    """Render and build the driver of a device; what has not changed is used again.
+
+    Args:
+        device: The device.
+        tree: The build tree of the running kernel.
+        logs: Where the log of the build is left, whatever happens.
+        steps: Tells the user what is done.
+
+    Raises:
+        KpatchError: The driver cannot be rendered or does not build.
+    """
+    key = f"{tree.release}-{tree.identity[:12]}"
+    work = paths.cache() / "builds" / f"{device.name}-here-{key}"
+    log = work / BUILD_LOG
+    with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
+        try:
+            with steps.step("probe"):
+                features = tree.features(paths.cache() / "probes" / f"here-{key}")
+            with steps.step("render"):
+                render(device, features, work / "src")
+            with steps.step("build"):
+                return kbuild.build(work / "src", tree, log=log)
+        finally:
+            if log.exists():
+                shutil.copyfile(log, logs / BUILD_LOG)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A driver built for this machine, bound, judged, and everything put back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from conformance.errors import ConformanceError
+from conformance.host import bind, build, fitness, modules, safety, suite
+from conformance.host.errors import DriverError, Reason, Refused
+from conformance.host.here import Here
+from conformance.host.journal import Journal, SuiteMark, the_journal
+from conformance.host.judge import Ask, Request, consent, outcome, reported, restore
+from conformance.host.undo import undo
+from conformance.klog import Taint, taint_words
+from conformance.lab.steps import Steps
+from conformance.report import Conclusion, Reporter, Verdict
+from kpatch import kernel
+from kpatch import module as files
+from kpatch.description import Device
+from kpatch.module import ModuleInfo
+
+_FAULTS = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
+"""Taint flags of a kernel that has found a fault: bad page, oops, warning, soft lockup."""
+
+
+class Driver:
+    """The driver under test: rendered from a description, or somebody's module.
+
+    Args:
+        wanted: Name or path of a description; without it, that which is for the function.
+        module: A module to use instead.
+        here: This machine.
+    """
+
+    def __init__(self, wanted: str | None, module: Path | None, here: Here) -> None:
+        self._wanted = wanted
+        self._module = module
+        self._here = here
+        self._device: Device | None = None
+        self.name = module.name.partition(".")[0] if module else ""
+
+    def look(self, names: Sequence[str]) -> list[Reason]:
+        """Say why it is not for some functions, as far as that is known before it is built.
+
+        Raises:
+            KpatchError: The description or the module cannot be read.
+            UsageError: No description is for the function.
+        """
+        if self._module:
+            files.read(self._module)
+            return []
+        self._device = build.description(self._wanted, names[0], self._here)
+        self.name = self._device.name
+        return fitness.of_description(self._device, names, self._here)
+
+    def prepare(self, names: Sequence[str], logs: Path, steps: Steps) -> ModuleInfo:
+        """Build the module and look at it. Changes nothing but the cache.
+
+        Raises:
+            KpatchError: It does not build, or there are no headers to build it with.
+            Refused: The kernel would not take it, or it is not for the functions.
+        """
+        path = self._module
+        tree = None
+        if self._device:
+            tree = kernel.find(None)
+            path = build.build(self._device, tree, logs, steps)
+        elif Path("/lib/modules", os.uname().release, "build").is_dir():
+            tree = kernel.find(None)  # knows more of a module than the module itself
+        assert path
+        info = files.read(path)
+        with steps.step("inspect"):
+            reasons, warnings = fitness.of_module(info, tree, names, os.uname().release, self._here)
+        for warning in warnings:
+            steps.say(warning)
+        if reasons:
+            raise Refused(reasons)
+        return info
+
+
+def check(request: Request, driver: Driver, out: TextIO, ask: Ask, here: Here) -> int:
+    """Bind a driver, judge it, put everything back, and return the exit code.
+
+    Args:
+        request: What is asked for.
+        driver: The driver under test.
+        out: Where progress and summary go.
+        ask: Asks the user for consent.
+        here: This machine.
+
+    Raises:
+        Refused: It must not be, or cannot be; nothing was changed.
+        ReportError: The results cannot be written.
+        RestoreError: What an earlier run has left cannot be put back.
+        KpatchError: There is no such description or module.
+    """
+
+    def say(line: str) -> None:
+        out.write(f"{line}\n")
+        out.flush()
+
+    with the_journal(here) as journal:
+        restore(journal, here, say)
+        allowed(request, driver, ask, here)
+        reporter, results = reported(request, driver.name, out)
+        steps = Steps(reporter.note)
+        undone: Verdict | None = None
+        try:
+            verdict = outcome(
+                lambda: _judge(
+                    request,
+                    driver,
+                    journal=journal,
+                    results=results,
+                    reporter=reporter,
+                    steps=steps,
+                    here=here,
+                )
+            )
+        finally:
+            undone = _put_back(journal, reporter, here)
+        for name, seconds in steps.times.items():
+            reporter.timing(name, seconds)
+        return reporter.finish(_worse(verdict, undone))
+
+
+def allowed(request: Request, driver: Driver, ask: Ask, here: Here) -> None:
+    """Go on only if the functions may be taken for the driver.
+
+    Raises:
+        Refused: They may not.
+    """
+    look = safety.to_bind(request.names, here, uid=os.getuid())
+    if not look.refused:
+        look.refused += driver.look(request.names)
+    consent(look, request, ask)
+
+
+def _judge(
+    request: Request,
+    driver: Driver,
+    *,
+    journal: Journal,
+    results: Path,
+    reporter: Reporter,
+    steps: Steps,
+    here: Here,
+) -> Verdict:
+    info = driver.prepare(request.names, results, steps)
+    for key, value in (("module", info.name), ("module-file", str(info.path))):
+        reporter.version(key, value)
+    journal.begin()
+    with _silent_kernel("was loaded and bound"):
+        again = fitness.is_loaded(info, here)
+        needs = [*info.depends, modules.TYPE1]
+        name = bind.load(info.path, info.name, needs, journal, here, again=again)
+        bind.bind(request.names, name, journal, here)
+    job = request.job()
+    journal.note(SuiteMark(job.mark))
+    with steps.step("tests"):
+        return suite.run(job, results, reporter, here)
+
+
+def _put_back(journal: Journal, reporter: Reporter, here: Here) -> Verdict | None:
+    """Undo everything; return what there is to say about it, None if all went well."""
+    try:
+        with _silent_kernel("was unbound and removed"):
+            if undo(journal, here, reporter.note):
+                reporter.note("This machine is as it was before.")
+    except DriverError as error:
+        return Verdict(Conclusion.REQUIREMENT_FAILED, str(error))
+    except (ConformanceError, OSError) as error:
+        return Verdict.lab_failed(str(error))
+    return None
+
+
+def _worse(verdict: Verdict, undone: Verdict | None) -> Verdict:
+    """Return the verdict that must not be overlooked."""
+    if undone is None or verdict.conclusion is Conclusion.KERNEL_DIED:
+        return verdict
+    if undone.conclusion is Conclusion.LAB_FAILED or verdict.conclusion is Conclusion.CONFORMS:
+        return undone
+    return verdict
+
+
+@contextlib.contextmanager
+def _silent_kernel(when: str) -> Iterator[None]:
+    """Fail if the kernel finds a fault within the block."""
+    with contextlib.closing(Taint()) as flags:
+        before = flags.read()
+        yield
+        if new := flags.read() & ~before & _FAULTS:
+            words = "; ".join(taint_words(new))
+            raise DriverError(f"The kernel reported a fault while the driver {when}: {words}.")

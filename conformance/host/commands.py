@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the commands for this machine do, once their options are read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+
+from conformance.host import judge
+from conformance.host.errors import Reason, Refused
+from conformance.host.here import Here
+from conformance.host.journal import Journal, the_journal
+from conformance.host.judge import Request
+from conformance.host.safety import PHYSICAL, UNBIND, Question
+from conformance.lab import selection
+
+Say = Callable[[str], None]
+"""Takes lines for the user."""
+
+
+def check(arguments: Namespace, say: Say) -> int:
+    """Bind a driver to functions of this machine, judge it, and put everything back."""
+    if os.getuid() != 0:
+        what = "Only root can bind functions and load modules."
+        raise Refused([Reason(what, "Run it with sudo: `sudo make check BDF=...`.")])
+    from conformance.host.check import Driver, allowed, check  # noqa: PLC0415 - needs packages
+
+    here = Here()
+    request = _request(arguments, arguments.bdf)
+    driver = Driver(arguments.described, arguments.module, here)
+    if arguments.dry_run:
+        allowed(request, driver, lambda _question: True, here)
+        say(
+            f"Nothing stands against it. {driver.name} would be built for the running kernel, "
+            f"loaded, bound to {' and '.join(request.names)}, judged, and all be put back."
+        )
+        return 0
+    return check(request, driver, sys.stdout, _asker(say), here)
+
+
+def run(arguments: Namespace, say: Say) -> int:
+    """Judge devices of this machine as they are bound."""
+    request = _request(arguments, arguments.judged)
+    return judge.as_bound(request, sys.stdout, _asker(say), Here())
+
+
+def restore(_arguments: Namespace, say: Say) -> int:
+    """Put back what a run that was killed has left."""
+    if os.getuid() != 0:
+        raise Refused([Reason("Only root can put back what a run has changed.", "Use sudo.")])
+    here = Here()
+    if not Journal(here).path.exists():
+        say("There is nothing to put back: no run on this machine was killed since it was started.")
+        return 0
+    with the_journal(here) as journal:
+        judge.restore(journal, here, say)
+    return 0
+
+
+def _request(arguments: Namespace, device: str) -> Request:
+    options = [f"--vfio-scratch={place}" for place in arguments.scratch]
+    options += [f"--vfio-volatile={place}" for place in arguments.volatile]
+    if arguments.walks is not None:
+        options += [f"--vfio-walks={arguments.walks}"]
+    consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}
+    return Request(
+        device=device,
+        peer=arguments.peer or "",
+        options=options,
+        tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
+        pytest_args=(
+            *(["-k", arguments.keyword] if arguments.keyword else []),
+            *arguments.pytest_arguments,
+        ),
+        quiet=arguments.quiet,
+        results=arguments.results,
+        consent=frozenset(option for option, given in consent.items() if given),
+    )
+
+
+def _asker(say: Say) -> Callable[[Question], bool]:
+    """Return what asks the user, where there is one."""
+
+    def ask(question: Question) -> bool:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        say(question.what)
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+    return ask

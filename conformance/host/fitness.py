@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether the module under test fits this kernel and these functions, before it is loaded."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from conformance.host import modules
+from conformance.host.errors import Reason
+from conformance.host.here import Here
+from conformance.vfio import sysfs
+from kpatch import elf
+from kpatch.description import Device
+from kpatch.errors import KpatchError
+from kpatch.finding import Finding
+from kpatch.kernel import KernelTree
+from kpatch.module import ModuleInfo, diagnose
+
+_VFIO = "vfio_pci:"
+"""What the kernel puts before the alias of a driver which binds by driver_override only."""
+
+
+def of_description(device: Device, names: Sequence[str], here: Here) -> list[Reason]:
+    """Say why a description is not that of some functions."""
+    known = [(one.vendor, one.device) for one in device.ids]
+    listed = ", ".join(f"{vendor:04x}:{number:04x}" for vendor, number in known)
+    found = []
+    for name in names:
+        who = sysfs.function(name, sysfs=here.sysfs)
+        if (who.vendor, who.device) not in known:
+            found.append(
+                Reason(
+                    f"{name} is a {who.vendor:04x}:{who.device:04x}, and the driver of "
+                    f"{device.name} is for {listed}.",
+                    "Name the description of this function with DEVICE, or a module with MODULE.",
+                )
+            )
+    return found
+
+
+def of_module(
+    info: ModuleInfo, tree: KernelTree | None, names: Sequence[str], release: str, here: Here
+) -> tuple[list[Reason], list[str]]:
+    """Say why a module is not fit to be loaded and bound here, and what is worth knowing of it."""
+    findings = diagnose(info, tree, release)
+    problems = [_reason(one) for one in findings if one.level == "problem"]
+    warnings = [f"{info.path.name}: {_reason(one)}" for one in findings if one.level == "warning"]
+    for name in names:
+        alias = sysfs.modalias(name, sysfs=here.sysfs)
+        patterns = [re.sub(f"^{_VFIO}", "pci:", one) for one in info.aliases]
+        if not any(fnmatch.fnmatchcase(alias, pattern) for pattern in patterns):
+            problems.append(
+                Reason(
+                    f"{info.path.name} is not for {name}: none of its aliases "
+                    f"({', '.join(info.aliases) or 'it has none'}) matches {alias}.",
+                    "Name a module whose driver has the ids of the function.",
+                )
+            )
+    problems += _loaded(info, here)
+    problems += _signature(info, here)
+    return problems, warnings
+
+
+def is_loaded(info: ModuleInfo, here: Here) -> bool:
+    """Tell whether this very module is loaded."""
+    if not modules.loaded(info.name, here):
+        return False
+    running = here.sysfs / "module" / info.name / "notes/.note.gnu.build-id"
+    try:
+        return running.read_bytes() == elf.build_id(info.path) != b""
+    except (OSError, KpatchError):
+        return False
+
+
+def _loaded(info: ModuleInfo, here: Here) -> Iterator[Reason]:
+    if modules.loaded(info.name, here) and not is_loaded(info, here):
+        yield Reason(
+            f"Another build of the module {info.name} is loaded already.",
+            f"Remove it (rmmod {info.name}), or judge that one as it is bound: `run --device`.",
+        )
+    elif modules.there(info.name, here) and not modules.loaded(info.name, here):
+        yield Reason(
+            f"The kernel has {info.name} built in, so no module of that name can be loaded.",
+            "Judge that one as it is bound: `run --device`.",
+        )
+
+
+def _signature(info: ModuleInfo, here: Here) -> Iterator[Reason]:
+    if info.signed:
+        return
+    enforced = here.sysfs / "module/module/parameters/sig_enforce"
+    why = ""
+    if (mode := lockdown(here)) not in ("", "none"):
+        why = f"The kernel is locked down ({mode}), as it is after a Secure Boot"
+    elif _text(enforced) == "Y":
+        why = "The kernel loads signed modules only (module.sig_enforce)"
+    if why:
+        yield Reason(
+            f"{why}, and {info.path.name} is not signed.",
+            "Turn Secure Boot off on this test machine, or sign the module with a key which the "
+            "kernel knows (mokutil --import; scripts/sign-file) and name it with MODULE.",
+        )
+
+
+def lockdown(here: Here) -> str:
+    """Return how far the kernel protects itself from root: none, integrity, confidentiality.
+
+    Empty where it cannot.
+    """
+    text = _text(here.sysfs / "kernel/security/lockdown")
+    return text.partition("[")[2].partition("]")[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _reason(finding: Finding) -> Reason:
+    return Reason(f"{finding.what} {finding.why}".strip(), finding.do)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run of the suite with the driver that is bound, from the request to the verdict."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from conformance import __version__, requirements
+from conformance.errors import ConformanceError, GuestLost
+from conformance.host import safety, suite
+from conformance.host.errors import DriverError, Reason, Refused
+from conformance.host.here import Here
+from conformance.host.journal import Journal
+from conformance.host.safety import Look, Question
+from conformance.host.suite import Job
+from conformance.host.undo import undo
+from conformance.lab import paths
+from conformance.report import Conclusion, Reporter, ReportError, Verdict
+from conformance.vfio import sysfs
+from conformance.vfio.errors import SysfsError
+from kpatch.errors import KpatchError
+
+Say = Callable[[str], None]
+Ask = Callable[[Question], bool]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        device: Name of the device under test.
+        peer: Name of the second one; empty for none.
+        options: Options of the suite.
+        tests: Node ids of the tests; empty for all.
+        pytest_args: What the user wants passed on to pytest.
+        quiet: Seconds without a word after which the suite counts as hung.
+        results: The folder in which that of this run is made.
+        consent: Options by which the user has consented.
+    """
+
+    device: str
+    peer: str
+    options: Sequence[str]
+    tests: Sequence[str]
+    pytest_args: Sequence[str]
+    quiet: float
+    results: Path
+    consent: frozenset[str]
+
+    @property
+    def names(self) -> list[str]:
+        """The device and its peer, if there is one."""
+        return [name for name in (self.device, self.peer) if name]
+
+    def job(self, *more: str) -> Job:
+        """Return what the suite is to do, with more options."""
+        return Job(
+            self.device,
+            self.peer,
+            [*self.options, *more],
+            self.tests,
+            self.pytest_args,
+            self.quiet,
+            secrets.token_hex(8),
+        )
+
+
+def as_bound(request: Request, out: TextIO, ask: Ask, here: Here) -> int:
+    """Judge a device with the driver it is bound to, and return the exit code.
+
+    Raises:
+        Refused: It must not be, or cannot be.
+        ReportError: The results cannot be written.
+    """
+    consent(safety.as_bound(request.names, here), request, ask)
+    driver = sysfs.driver(request.device, sysfs=here.sysfs) or "none"
+    reporter, results = reported(request, driver, out)
+    if Journal(here).path.exists():
+        reporter.note(
+            "An earlier run was killed and has left this machine changed: "
+            "`python3 -m conformance restore` puts it back."
+        )
+    reporter.version("driver", driver)
+    job = request.job("--vfio-as-is")
+    return reporter.finish(outcome(lambda: suite.run(job, results, reporter, here)))
+
+
+def restore(journal: Journal, here: Here, say: Say) -> bool:
+    """Put back what an earlier run has left, and say so.
+
+    Returns:
+        Whether there was anything.
+
+    Raises:
+        RestoreError: Something could not be put back.
+    """
+    record = journal.read()
+    if record is None:
+        return False
+    say(f"An earlier run (process {record.pid}) was killed and has left this machine changed.")
+    done = undo(journal, here, say)
+    if done:
+        say("Everything it had changed is as it was before.")
+    return done
+
+
+def consent(look: Look, request: Request, ask: Ask) -> None:
+    """Go on only if nothing stands against it and the user consents to the rest.
+
+    Raises:
+        Refused: Else.
+    """
+    if look.refused:
+        raise Refused(look.refused)
+    wanted = [one for one in look.questions if one.option not in request.consent]
+    refused = [one for one in wanted if not ask(one)]
+    if refused:
+        raise Refused(
+            [
+                Reason(
+                    one.what, f"Consent with {one.option} ({one.option[2:].upper()}=1 for make)."
+                )
+                for one in refused
+            ]
+        )
+
+
+def outcome(work: Callable[[], Verdict]) -> Verdict:
+    """Return the verdict of a run, whatever ends it."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return Verdict.interrupted()
+    except GuestLost as error:
+        return Verdict.kernel_died(error.reason, error.console)
+    except DriverError as error:
+        return Verdict(Conclusion.REQUIREMENT_FAILED, str(error))
+    except (ConformanceError, KpatchError, ReportError, SysfsError, OSError) as error:
+        if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
+            return Verdict.bad_usage(str(error))
+        return Verdict.lab_failed(str(error))
+
+
+def reported(request: Request, name: str, out: TextIO) -> tuple[Reporter, Path]:
+    """Return a reporter, and the folder of results which was made for it.
+
+    Raises:
+        ReportError: It cannot be written.
+        OSError: It cannot be made.
+    """
+    results = paths.new_results(request.results, name, platform.release()).absolute()
+    versions = {"kit": __version__, "kernel": platform.release(), "machine": platform.node()}
+    return Reporter(results, out, requirements=requirements.load(), versions=versions), results

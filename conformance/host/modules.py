@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel modules of this machine: what is loaded, what comes with another, loading, removing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from conformance.host.here import Here
+from kpatch import programs
+from kpatch.errors import ProgramFailed
+
+TYPE1 = "vfio_iommu_type1"
+"""What a container needs and no driver depends on."""
+
+
+def loaded(name: str, here: Here) -> bool:
+    """Tell whether a module is loaded; what is built in is not."""
+    return (here.sysfs / "module" / name / "initstate").exists()
+
+
+def there(name: str, here: Here) -> bool:
+    """Tell whether the kernel has a module, loaded or built in."""
+    return (here.sysfs / "module" / name).is_dir()
+
+
+def users(name: str, here: Here) -> int:
+    """Return how many users a loaded module has."""
+    try:
+        return int((here.sysfs / "module" / name / "refcnt").read_text())
+    except OSError:
+        return 0
+
+
+def drivers(name: str, here: Here) -> list[str]:
+    """Return the PCI drivers which a loaded module has registered."""
+    links = (here.sysfs / "module" / name / "drivers").glob("pci:*")
+    return sorted(link.name.removeprefix("pci:") for link in links)
+
+
+def coming(names: Iterable[str], here: Here) -> list[str]:
+    """Return the modules which are loaded with some of the kernel's own, in that order.
+
+    What is loaded already, or built in, is left out.
+
+    Raises:
+        ProgramFailed: The kernel has no such module.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        if there(name, here):
+            continue
+        argv = ["modprobe", "--show-depends", name]
+        hint = "Is this the kernel's own folder of modules, and complete? Run depmod."
+        for line in programs.run(argv, hint=hint).stdout.splitlines():
+            kind, _, path = line.strip().partition(" ")
+            if kind == "insmod":
+                found[name_of(path.split()[0])] = None
+    return [name for name in found if not there(name, here)]
+
+
+def name_of(path: str) -> str:
+    """Return the name of the module in a file.
+
+    >>> name_of("/lib/modules/6.12/kernel/drivers/vfio/vfio-pci-core.ko.xz")
+    'vfio_pci_core'
+    """
+    return Path(path).name.partition(".ko")[0].replace("-", "_")
+
+
+def load(names: Sequence[str]) -> None:
+    """Load modules of the kernel. Raises :class:`ProgramFailed`."""
+    for name in names:
+        programs.run(["modprobe", name])
+
+
+def insert(path: Path) -> None:
+    """Load the module in a file; what it needs must be there. Raises :class:`ProgramFailed`."""
+    programs.run(["insmod", str(path)])
+
+
+def remove(names: Iterable[str], here: Here) -> list[str]:
+    """Remove those of some modules which are loaded and not in use by others.
+
+    Returns:
+        The names of those which stay, since they are in use.
+
+    Raises:
+        ProgramFailed: The kernel does not let one go.
+    """
+    left = [name for name in names if loaded(name, here)]
+    while ready := [name for name in left if users(name, here) == 0]:
+        for name in ready:
+            _remove(name, here)
+            left.remove(name)
+    return left
+
+
+def _remove(name: str, here: Here) -> None:
+    try:
+        programs.run(["rmmod", name])
+    except ProgramFailed:
+        if loaded(name, here):  # else somebody was faster
+            raise

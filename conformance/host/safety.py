@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a function of this machine may be judged: what stands against it, what needs consent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from conformance.host.errors import Reason
+from conformance.host.here import Here, is_address
+from conformance.vfio import sysfs, usage
+from conformance.vfio.errors import SysfsError
+
+_HARMLESS = ("pci-stub", "pcieport")
+"""Drivers beside which the kernel hands out a group: they do no DMA of their own."""
+
+UNBIND = "--unbind"
+PHYSICAL = "--physical"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is done only with consent.
+
+    Attributes:
+        what: What would happen, one sentence.
+        option: The option which consents beforehand.
+    """
+
+    what: str
+    option: str
+
+
+@dataclass
+class Look:
+    """What was found out about the functions of a run."""
+
+    refused: list[Reason] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+
+    def refuse(self, what: str, do: str) -> None:
+        """Note something for which there is no consent."""
+        self.refused.append(Reason(what, do))
+
+
+def to_bind(names: Sequence[str], here: Here, *, uid: int) -> Look:
+    """Look at functions which shall be bound to a driver under test.
+
+    Args:
+        names: The device and its peer.
+        here: This machine.
+        uid: Who asks.
+    """
+    look = Look()
+    if uid != 0:
+        look.refuse(
+            "Only root can bind functions and load modules.",
+            "Run it with sudo: `sudo make check BDF=...`.",
+        )
+    for name in _known(names, here, look):
+        if not is_address(name):
+            look.refuse(f"{name} is no PCI function.", "Judge it as it is bound: `run --device`.")
+            continue
+        if sysfs.is_bridge(name, sysfs=here.sysfs):
+            look.refuse(f"{name} is a bridge.", "Name the function behind it.")
+            continue
+        if _group(name, here, look):
+            _others_of_group(name, names, here, look)
+            _held(name, here, look)
+        _interfaces(name, here, look)
+        _disks(name, here, look)
+        _bound(name, here, look)
+        _physical(name, here, look, bind=True)
+    return look
+
+
+def as_bound(names: Sequence[str], here: Here) -> Look:
+    """Look at devices which shall be judged as they are."""
+    look = Look()
+    for name in _known(names, here, look):
+        driver = sysfs.driver(name, sysfs=here.sysfs)
+        if not sysfs.offers_vfio(name, sysfs=here.sysfs):
+            is_bound = f"bound to {driver}, which does not hand it out through VFIO"
+            look.refuse(
+                f"{name} is {is_bound if driver else 'bound to no driver'}.",
+                "Bind the driver to be judged first, or have the kit's own driver built, bound "
+                f"and judged: `check --bdf {name}`.",
+            )
+            continue
+        if _group(name, here, look):
+            _others_of_group(name, names, here, look)
+            _held(name, here, look)
+            _access(name, here, look)
+        if is_address(name):
+            _physical(name, here, look, bind=False)
+    return look
+
+
+def _known(names: Sequence[str], here: Here, look: Look) -> Iterator[str]:
+    """Yield the names of devices that there are."""
+    if len(set(names)) < len(names):
+        look.refuse("Device and peer are the same.", "Name two functions, or no peer.")
+    for name in dict.fromkeys(names):
+        if _is_device(name, here):
+            yield name
+        elif re.fullmatch(r"[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]", name):
+            look.refuse(
+                f"{name} is no whole address.",
+                f"Put the PCI domain before it: 0000:{name.lower()}.",
+            )
+        elif is_address(name):
+            look.refuse(
+                f"There is no PCI function {name}.",
+                "`lspci -D` lists all; virtual functions are made by writing their number to "
+                "sriov_numvfs of the physical one.",
+            )
+        else:
+            look.refuse(
+                f"There is no device {name!r}.",
+                "A PCI function has an address such as 0000:3b:02.0; `lspci -D` lists all.",
+            )
+
+
+def _is_device(name: str, here: Here) -> bool:
+    try:
+        sysfs.directory(name, sysfs=here.sysfs)
+    except SysfsError:
+        return False
+    return True
+
+
+def _group(name: str, here: Here, look: Look) -> bool:
+    if not (sysfs.directory(name, sysfs=here.sysfs) / "iommu_group").exists():
+        look.refuse(
+            f"{name} is in no IOMMU group: the IOMMU is off.",
+            "Turn it on in the firmware (VT-d, AMD-Vi) and boot with intel_iommu=on on Intel.",
+        )
+        return False
+    number = sysfs.iommu_group(name, sysfs=here.sysfs)
+    kind = here.sysfs / "kernel/iommu_groups" / number / "name"
+    if kind.exists() and kind.read_text().strip() == "vfio-noiommu":
+        look.refuse(
+            f"{name} is handed out without an IOMMU (vfio-noiommu), which the suite does not use.",
+            "Turn the IOMMU on, and vfio's enable_unsafe_noiommu_mode off.",
+        )
+        return False
+    return True
+
+
+def _others_of_group(name: str, ours: Sequence[str], here: Here, look: Look) -> None:
+    for other in sysfs.group_members(name, sysfs=here.sysfs):
+        if other in ours or sysfs.offers_vfio(other, sysfs=here.sysfs):
+            continue
+        driver = sysfs.driver(other, sysfs=here.sysfs)
+        if driver is None or driver in _HARMLESS:
+            continue
+        number = sysfs.iommu_group(name, sysfs=here.sysfs)
+        look.refuse(
+            f"IOMMU group {number} of {name} is not viable: {other} in it is bound to {driver}.",
+            f"Unbind {other} or bind it to vfio-pci, if nothing needs it; or use a slot behind "
+            "a port with ACS, where functions have groups of their own.",
+        )
+
+
+def _held(name: str, here: Here, look: Look) -> None:
+    for one in usage.holders(name, sysfs=here.sysfs, proc=here.proc):
+        look.refuse(
+            f"{name} is in use: {one.command} (process {one.pid}) has {one.path} open.",
+            "End that program, such as the virtual machine which has the function.",
+        )
+
+
+def _access(name: str, here: Here, look: Look) -> None:
+    for path in (f"vfio/{sysfs.iommu_group(name, sysfs=here.sysfs)}", "vfio/vfio"):
+        file = here.dev / path
+        if not os.access(file, os.R_OK | os.W_OK):
+            look.refuse(
+                f"{file}, through which {name} is used, "
+                f"{'cannot be opened by this user' if file.exists() else 'is not there'}.",
+                "Run it with sudo." if file.exists() else "Load the module vfio_iommu_type1.",
+            )
+
+
+def _interfaces(name: str, here: Here, look: Look) -> None:
+    for one in usage.interfaces(name, sysfs=here.sysfs, proc=here.proc):
+        if one.default_route:
+            look.refuse(
+                f"{name} has the network interface {one.name}, through which this machine reaches "
+                "others (default route).",
+                "Use another function, or route through another interface first.",
+            )
+        elif one.up:
+            look.questions.append(
+                Question(
+                    f"The network interface {one.name} of {name} is up. It would go; it comes "
+                    "back after the run, but its addresses and routes do not.",
+                    UNBIND,
+                )
+            )
+
+
+def _disks(name: str, here: Here, look: Look) -> None:
+    for one in usage.disks(name, sysfs=here.sysfs, proc=here.proc):
+        if one.use:
+            look.refuse(
+                f"{name} has the disk {one.name}, which is {one.use}.",
+                "Use another function. A disk in use is never taken away.",
+            )
+
+
+def _bound(name: str, here: Here, look: Look) -> None:
+    driver = sysfs.driver(name, sysfs=here.sysfs)
+    if driver is None or driver in _HARMLESS or sysfs.offers_vfio(name, sysfs=here.sysfs):
+        return
+    look.questions.append(
+        Question(
+            f"{name} is bound to {driver}. It would be unbound from it for the run, and bound to "
+            "it again after the run.",
+            UNBIND,
+        )
+    )
+
+
+def _physical(name: str, here: Here, look: Look, *, bind: bool) -> None:
+    folder = sysfs.directory(name, sysfs=here.sysfs)
+    if not (folder / "sriov_totalvfs").exists():
+        return
+    virtual = sysfs.virtual_functions(name, sysfs=here.sysfs)
+    if virtual and bind:
+        look.refuse(
+            f"{name} is a physical function with {len(virtual)} virtual ones, which would go with "
+            "its driver and could not be put back as they were.",
+            f"Name one of these instead: {' '.join(virtual[:8])}. Or write 0 to its sriov_numvfs "
+            "first.",
+        )
+    elif virtual:
+        look.questions.append(
+            Question(
+                f"{name} is a physical function with {len(virtual)} virtual ones. The suite "
+                "resets it again and again, which cuts off whoever uses them.",
+                PHYSICAL,
+            )
+        )
+    elif bind:
+        look.questions.append(
+            Question(
+                f"{name} is a physical function, not a virtual one. It is the whole adapter that "
+                "would be bound, reset and written to.",
+                PHYSICAL,
+            )
+        )

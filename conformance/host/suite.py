@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the suite in a process of its own, and passes on what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.errors import GuestHung
+from conformance.host.here import Here
+from conformance.host.undo import MARK
+from conformance.klog import Taint
+from conformance.lab import paths
+from conformance.report import EventDecoder, Reporter, Verdict
+from kpatch import programs
+from kpatch.programs import Running
+
+PYTEST_LOG = "pytest.log"
+
+_REFUSED = 4
+"""pytest's status for arguments that it does not take, or a device that it cannot open."""
+
+_FATAL = 1 << 7
+"""Taint: the kernel oopsed (D)."""
+
+_TAIL = 20
+"""Lines of pytest's own output that are shown when it broke."""
+
+_SHOWN = 25
+"""Lines of a stack that are shown of a suite that hangs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the suite is to do.
+
+    Attributes:
+        device: The device under test.
+        peer: The second one; empty for none.
+        options: Options of the suite, such as ``--vfio-scratch=0:8:0xff``.
+        tests: Node ids of the tests; empty for all.
+        pytest_args: What the user wants passed on.
+        quiet: Seconds without a word after which it counts as hung.
+        mark: What its processes have in their environment.
+    """
+
+    device: str
+    peer: str
+    options: Sequence[str]
+    tests: Sequence[str]
+    pytest_args: Sequence[str]
+    quiet: float
+    mark: str
+
+    def argv(self, events: Path) -> list[str]:
+        """Return the command."""
+        words = [sys.executable, "-m", "pytest", "-p", "conformance.plugin"]
+        words += ["-p", "no:cacheprovider", *(self.tests or ["conformance/suite"])]
+        words += ["--vfio-device", self.device, "--vfio-events", str(events)]
+        words += ["--vfio-peer", self.peer] if self.peer else []
+        return [*words, *self.options, *self.pytest_args]
+
+
+def run(job: Job, results: Path, reporter: Reporter, here: Here) -> Verdict:
+    """Run the suite to its end and say how it ended.
+
+    Raises:
+        GuestHung: It said nothing for too long; it has been ended, if the kernel let it go.
+        ReportError: An event is damaged, or cannot be kept.
+    """
+    log = results / PYTEST_LOG
+    taint = _taint()
+    with tempfile.TemporaryDirectory(prefix="vfio-kit-") as folder:
+        events = Path(folder, "events")
+        os.mkfifo(events, 0o600)
+        env = {MARK: job.mark, "PYTHONDONTWRITEBYTECODE": "1"}
+        with (
+            _reader(events) as fifo,
+            programs.start(job.argv(events), cwd=paths.KIT, env=env, log=log) as process,
+        ):
+            _follow(fifo, process, job, reporter, here)
+            status = process.wait(job.quiet)
+    if _taint() & ~taint & _FATAL:
+        return Verdict.kernel_died("the kernel oopsed while the suite ran; restart this machine")
+    if status is None or status < 0:
+        how = "does not end" if status is None else f"was killed by {signal.Signals(-status).name}"
+        return Verdict.lab_failed(f"the suite {how}", f"its output is in {log}")
+    if status not in (0, 1):
+        _show(log, reporter)
+    if status == _REFUSED:
+        return Verdict.bad_usage("pytest refused its arguments", "its words are above")
+    return Verdict.completed()
+
+
+@contextlib.contextmanager
+def _reader(fifo: Path) -> Iterator[int]:
+    # Also opened for writing, so that it has no end while the suite comes and goes.
+    fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _follow(fifo: int, process: Running, job: Job, reporter: Reporter, here: Here) -> None:
+    """Pass on events until the process ends."""
+    decoder = EventDecoder()
+    ended = os.pidfd_open(process.pid)
+    try:
+        while True:
+            ready = select.select([fifo, ended], [], [], job.quiet)[0]
+            if fifo in ready:
+                for event in decoder.feed(os.read(fifo, 1 << 16)):
+                    reporter.feed(event)
+            elif ended in ready:
+                break
+            else:
+                reason = f"Nothing was heard of the suite for {job.quiet:g} s."
+                raise GuestHung(reason, _stacks(process.pid, here))
+    finally:
+        os.close(ended)
+    decoder.close()
+
+
+def _stacks(session: int, here: Here) -> list[str]:
+    """Return where the kernel is for the processes of a session, as far as we may know."""
+    lines: list[str] = []
+    for stack in sorted(here.proc.glob("[0-9]*/task/*/stack")):
+        with contextlib.suppress(OSError, IndexError):
+            fields = stack.with_name("stat").read_text().rpartition(")")[2].split()
+            if fields[3] == str(session):
+                name = stack.with_name("comm").read_text().strip()
+                lines.append(f"{name} (process {stack.parent.name}), state {fields[0]}:")
+                lines += [f"  {line}" for line in stack.read_text().splitlines()[:_SHOWN]]
+    return lines
+
+
+def _taint() -> int:
+    with contextlib.closing(Taint()) as flags:
+        return flags.read()
+
+
+def _show(log: Path, reporter: Reporter) -> None:
+    """Show what pytest said when it broke: no event carries that."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]:
+        reporter.note(f"  {line}")

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Puts this machine back as the journal says it was.
+
+Every step can be undone any number of times, and also if it was never taken: so it does not
+matter where a run was killed, nor where its undoing was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from conformance.host import modules
+from conformance.host.errors import RestoreError
+from conformance.host.here import Here
+from conformance.host.journal import FunctionBefore, Journal, ModulesBefore, Step, SuiteMark
+from conformance.vfio import sysfs, usage
+from conformance.vfio.errors import SysfsError
+from kpatch.errors import KpatchError
+
+MARK = "VFIO_KIT_RUN"
+"""The variable in the environment of all processes of the suite."""
+
+_PATIENCE = 10.0
+"""Seconds for processes to go and to let go of a device; a reset takes a tenth of one."""
+
+Say = Callable[[str], None]
+
+
+def undo(journal: Journal, here: Here, say: Say) -> bool:
+    """Put back what the journal tells of, the last step first.
+
+    Signals which would end this process wait until it is done.
+
+    Returns:
+        Whether there was anything to put back.
+
+    Raises:
+        RestoreError: Something could not be put back; the journal stays.
+        LabError: The journal cannot be read.
+    """
+    record = journal.read()
+    if record is None:
+        return False
+    if record.boot_id != here.boot_id:
+        say("The machine was restarted since, which has put everything back.")
+        journal.end()
+        return False
+    left: list[str] = []
+    with undisturbed(say):
+        for step in reversed(record.steps):
+            if left and isinstance(step, ModulesBefore):
+                continue  # what is still bound needs them
+            try:
+                left += _undo(step, here, say)
+            except (OSError, SysfsError, KpatchError) as error:
+                left.append(f"{_about(step)}: {error}")
+        if left:
+            raise RestoreError(left)
+        journal.end()
+    return True
+
+
+@contextlib.contextmanager
+def undisturbed(say: Say) -> Iterator[None]:
+    """Within the block, answer Ctrl-C and its like with words only. For the main thread."""
+
+    def patience(_number: int, _frame: FrameType | None) -> None:
+        say("Putting things back as they were; this takes a moment.")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, patience) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _undo(step: Step, here: Here, say: Say) -> Sequence[str]:
+    match step:
+        case SuiteMark():
+            return _end_suite(step.mark, here)
+        case FunctionBefore():
+            return _put_back(step, here, say)
+        case ModulesBefore():
+            stay = modules.remove(reversed(step.names), here)
+            if stay:
+                say(f"Others use {', '.join(stay)} by now, so that stays loaded.")
+            return ()
+
+
+def _about(step: Step) -> str:
+    match step:
+        case SuiteMark():
+            return "the processes of the suite"
+        case FunctionBefore():
+            return f"{step.bdf}, which was bound to {step.driver or 'no driver'}"
+        case ModulesBefore():
+            return f"the modules {', '.join(step.names)}, which were not loaded"
+
+
+def _end_suite(mark: str, here: Here) -> list[str]:
+    """Kill what is left of a suite whose run was killed: its processes may hold the device."""
+    deadline = time.monotonic() + _PATIENCE
+    while alive := _marked(mark, here):
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            listed = ", ".join(map(str, alive))
+            return [f"process {listed} of the suite does not end: it hangs in the kernel"]
+        time.sleep(0.05)
+    return []
+
+
+def _marked(mark: str, here: Here) -> list[int]:
+    """Return the processes which have the mark in their environment."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for folder in here.proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def _put_back(was: FunctionBefore, here: Here, say: Say) -> list[str]:
+    if not (here.sysfs / "bus/pci/devices" / was.bdf).exists():
+        say(f"{was.bdf} is gone, so nothing of it is put back.")
+        return []
+    now = sysfs.driver(was.bdf, sysfs=here.sysfs)
+    if now != was.driver and (holding := _wait_for_holders(was.bdf, here)):
+        # The kernel would have us wait until they close it, and nothing could stop that.
+        return [f"{was.bdf} is still in use by {holding}, so it stays bound to {now}"]
+    if now != was.driver:
+        sysfs.unbind(was.bdf, sysfs=here.sysfs)
+    if was.driver:
+        # Reserved for that driver it is bound even where virtual functions are not probed.
+        sysfs.bind(was.bdf, was.driver, sysfs=here.sysfs)
+    if sysfs.driver_override(was.bdf, sysfs=here.sysfs) != was.override:
+        sysfs.override(was.bdf, was.override or None, sysfs=here.sysfs)
+    if was.driver and now != was.driver:
+        say(f"{was.bdf} is bound to {was.driver} again.")
+    return []
+
+
+def _wait_for_holders(bdf: str, here: Here) -> str:
+    """Return who holds a device and does not let go, empty if nobody does."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            found = usage.holders(bdf, sysfs=here.sysfs, proc=here.proc)
+        except SysfsError:  # no group, nobody can hold it
+            return ""
+        if not found:
+            return ""
+        if time.monotonic() > deadline:
+            return ", ".join(f"{one.command} (process {one.pid})" for one in found)
+        time.sleep(0.05)
