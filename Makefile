@@ -8,6 +8,12 @@ IMAGE ?= trixie
 KERNEL_TREE ?=
 MODULE ?=
 SEED := $(or $(SEED),$(shell date +%s))
+BDF ?=
+PEER ?=
+SCRATCH ?=
+VOLATILE ?=
+UNBIND ?=
+PHYSICAL ?=
 ARGS ?=
 
 PYTHON := .venv/bin/python
@@ -32,14 +38,33 @@ help:
 	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
 	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
 	@echo 'MODULE=          judge this .ko instead of a rendered driver'
+	@echo 'BDF=             check on this machine, no VM: bind the driver to this PCI function, such as'
+	@echo '                 0000:3b:02.0, judge it, and put everything back; needs root'
+	@echo 'PEER=            with BDF: a second function, as destination'
+	@echo 'SCRATCH=         with BDF: registers which may be written, BAR:OFFSET:MASK ...'
+	@echo 'VOLATILE=        with BDF: registers which change by themselves, BAR:OFFSET[:MASK] ...'
+	@echo 'UNBIND=1         with BDF: consent that the functions are taken from their drivers'
+	@echo 'PHYSICAL=1       with BDF: consent that it is a physical function'
 	@echo 'ARGS=            for "python -m conformance check": ARGS="-k saving", ARGS=--cold, ARGS=--dry-run'
 	@echo
-	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed'
+	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed;'
+	@echo 'make itself ends with 2 if any of these is not 0, and prints it as "Error N"'
 
+ifneq ($(strip $(BDF)),)
+# Without DEVICE the description is the one that has the ids of the function.
+check:
+	@vm-images/test-machine.sh check $(if $(filter file,$(origin DEVICE)),,"$(DEVICE)") \
+		--bdf "$(strip $(BDF))" $(if $(PEER),--peer "$(strip $(PEER))") \
+		$(foreach place,$(SCRATCH),--scratch $(place)) \
+		$(foreach place,$(VOLATILE),--volatile $(place)) \
+		$(if $(filter-out 0,$(UNBIND)),--unbind) $(if $(filter-out 0,$(PHYSICAL)),--physical) \
+		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+else
 check: setup
 	@$(lab) check $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+endif
 
 matrix: setup
 	@$(lab) matrix $(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") $(ARGS)

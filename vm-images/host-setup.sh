@@ -4,7 +4,8 @@
 # Brings a host to the point where the lab can be built: the programs which make and
 # enter images, and a virtual environment with the kit in .venv. Says what it installs
 # and why, asks for root only if a package is missing, and does nothing, in a tenth
-# of a second, where nothing is missing.
+# of a second, where nothing is missing. With --no-lab it makes the virtual environment
+# only, for a machine which has the device itself.
 #
 # Exit status: 0 the host is ready, 4 it is not, and the last lines say what to do.
 set -euo pipefail
@@ -122,7 +123,9 @@ make_venv() {
 }
 
 check_python
-check_packages
-[ ${#missing[@]} -eq 0 ] || install_packages
-check_user
+if [ "${1:-}" != --no-lab ]; then
+	check_packages
+	[ ${#missing[@]} -eq 0 ] || install_packages
+	check_user
+fi
 make_venv
