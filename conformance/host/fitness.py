@@ -26,7 +26,8 @@ _VFIO = "vfio_pci:"
 def of_description(device: Device, names: Sequence[str], here: Here) -> list[Reason]:
     """Say why a description is not that of some functions."""
     known = [(one.vendor, one.device) for one in device.ids]
-    listed = ", ".join(f"{vendor:04x}:{number:04x}" for vendor, number in known)
+    ids = (f"{vendor:04x}:{number:04x}" for vendor, number in known)
+    listed = ", ".join(ids) or "no PCI function"
     found = []
     for name in names:
         who = sysfs.function(name, sysfs=here.sysfs)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from conformance.vfio.usage import PROC
 
 STATE = Path("/run/vfio-migration-kit")
 """Where changes are noted. /run is emptied by a reboot, which undoes the changes as well."""
-
-_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 
 @dataclass(frozen=True)
@@ -29,12 +26,3 @@ class Here:
     def boot_id(self) -> str:
         """Tells this boot of the kernel from all others."""
         return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
-
-
-def is_address(name: str) -> bool:
-    """Tell whether a device's name is the address of a PCI function.
-
-    >>> is_address("0000:3b:02.0"), is_address("3b:02.0"), is_address("emulated.0")
-    (True, False, False)
-    """
-    return _ADDRESS.fullmatch(name) is not None

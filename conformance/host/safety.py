@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from conformance.host.errors import Reason
-from conformance.host.here import Here, is_address
+from conformance.host.here import Here
 from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
 
@@ -60,7 +60,7 @@ def to_bind(names: Sequence[str], here: Here, *, uid: int) -> Look:
             "Run it with sudo: `sudo make check BDF=...`.",
         )
     for name in _known(names, here, look):
-        if not is_address(name):
+        if not sysfs.is_pci(name):
             look.refuse(f"{name} is no PCI function.", "Judge it as it is bound: `run --device`.")
             continue
         if sysfs.is_bridge(name, sysfs=here.sysfs):
@@ -93,7 +93,7 @@ def as_bound(names: Sequence[str], here: Here) -> Look:
             _others_of_group(name, names, here, look)
             _held(name, here, look)
             _access(name, here, look)
-        if is_address(name):
+        if sysfs.is_pci(name):
             _physical(name, here, look, bind=False)
     return look
 
@@ -110,7 +110,7 @@ def _known(names: Sequence[str], here: Here, look: Look) -> Iterator[str]:
                 f"{name} is no whole address.",
                 f"Put the PCI domain before it: 0000:{name.lower()}.",
             )
-        elif is_address(name):
+        elif sysfs.is_pci(name):
             look.refuse(
                 f"There is no PCI function {name}.",
                 "`lspci -D` lists all; virtual functions are made by writing their number to "

@@ -17,6 +17,9 @@ from conformance.lab.steps import Steps
 
 IMAGE = "testhost"
 
+_NOTHING = Job(module="", parameters=[], scratch=[], tests=[], pytest_args=[], quiet=60)
+"""The command is all that the agent is told."""
+
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__", ".*", "results", "*.egg-info", "report_data", "lab_console"
 )
@@ -45,7 +48,7 @@ def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet:
         shutil.copy2(paths.KIT / name, kit / name)
     status = ""
     with run_folder(folder) as files:
-        payload.write(files.payload, Job("", [], [], [], quiet), kit, None)
+        payload.write(files.payload, _NOTHING, kit, None)
         with ready_guest(prepared.lab, files, steps) as guest:
             guest.order("script", argv=list(argv))
             for event in guest.events(quiet):
