@@ -49,6 +49,34 @@ class Place:
 
 
 @dataclass(frozen=True)
+class DoorbellPlace:
+    """An operator's word where a doorbell is, and where the registers of its address are.
+
+    An address goes into the two 4-byte registers at ``address``, low half first. Then a write of
+    a value other than 0 to ``offset`` makes a running device write there.
+    """
+
+    bar: int
+    offset: int
+    address: int
+
+
+@dataclass(frozen=True)
+class Doorbell:
+    """Such a doorbell of an open device."""
+
+    region: Region
+    offset: int
+    address: int
+
+    def ring(self, iova: int, value: int = 1) -> None:
+        """Make the device write at an address of its own."""
+        self.region.write_int(self.address, iova & 0xFFFFFFFF)
+        self.region.write_int(self.address + 4, iova >> 32)
+        self.region.write_int(self.offset, value)
+
+
+@dataclass(frozen=True)
 class Scratch:
     """Such a register of an open device."""
 
@@ -71,6 +99,7 @@ class Settings:
     """What the operator said on the command line.
 
     ``scratch`` may be written freely; ``volatile`` changes by itself, as clocks and counters do;
+    ``doorbells`` make the device write to memory;
     ``as_is`` if nothing must be bound to another driver, not even for a test.
     """
 
@@ -80,6 +109,7 @@ class Settings:
     seed: int = 0
     beside: tuple[tuple[str, str], ...] = ()
     volatile: tuple[Place, ...] = ()
+    doorbells: tuple[DoorbellPlace, ...] = ()
     as_is: bool = False
 
 
@@ -173,6 +203,13 @@ class Bench:
         return [
             Scratch(device.region(place.bar), place.offset, place.mask)
             for place in self.settings.scratch
+        ]
+
+    def doorbells_of(self, device: Device) -> list[Doorbell]:
+        """Return the doorbells of a device that are known."""
+        return [
+            Doorbell(device.region(place.bar), place.offset, place.address)
+            for place in self.settings.doorbells
         ]
 
     def after_test(self, *, failed: bool) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from conformance.bench import Bench, Observe, Place, Scratch, bench_of
+from conformance.bench import Bench, Doorbell, Observe, Place, Scratch, bench_of
 from conformance.migration.client import Client
 from conformance.migration.region import MigrationRegion
 from conformance.migration.states import PATHS
@@ -152,6 +152,18 @@ def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
 def volatile(bench: Bench) -> tuple[Place, ...]:
     """Return the registers which change by themselves, as the operator says (--vfio-volatile)."""
     return bench.settings.volatile
+
+
+@pytest.fixture
+def doorbells(bench: Bench, device: Device) -> list[Doorbell]:
+    """Return registers that make the device write to memory (--vfio-doorbell); skips if none."""
+    found = bench.doorbells_of(device)
+    if not found:
+        pytest.skip(
+            "nothing is known that makes this device write to memory: give "
+            "--vfio-doorbell BAR:OFFSET:ADDRESS"
+        )
+    return found
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device
 
 import errno
 import platform
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from conformance import checks, workers
-from conformance.bench import BENCH, OBSERVED, Bench, Place, Settings, new_seed
+from conformance import checks, options, workers
+from conformance.bench import BENCH, OBSERVED, Bench, Settings
 from conformance.events import Events
 from conformance.klog import KernelLog, Taint, reports, taint_words
 from conformance.outcome import Failure, Tally, failure_of
@@ -24,55 +23,10 @@ from conformance.vfio.errors import SysfsError, VfioError
 
 pytest_plugins = ["conformance.fixtures"]
 
-WALKS: Final = 10
-"""Random walks that are taken unless told otherwise; a second or two."""
-
-_NAME: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w.-]+")
-"""The address of a PCI function, or the name that a software device has in sysfs."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
-    group = parser.getgroup("vfio", "VFIO migration conformance")
-    group.addoption(
-        "--vfio-device", metavar="DEVICE", help="PCI address of the function under test"
-    )
-    group.addoption("--vfio-peer", metavar="DEVICE", help="a second one, as destination")
-    group.addoption(
-        "--vfio-beside",
-        metavar="BDF,BDF",
-        action="append",
-        default=[],
-        help="a further device and peer of the same kind: tests run on all of them beside each "
-        "other; may be repeated",
-    )
-    group.addoption("--vfio-events", metavar="PATH", help="write events here, one JSON a line")
-    group.addoption(
-        "--vfio-scratch",
-        metavar="BAR:OFFSET:MASK",
-        action="append",
-        default=[],
-        help="bits of a 4-byte register which may be written freely; may be repeated",
-    )
-    group.addoption(
-        "--vfio-volatile",
-        metavar="BAR:OFFSET[:MASK]",
-        action="append",
-        default=[],
-        help="bits of a 4-byte register which change by themselves, in a stopped device too, and "
-        "are not looked at: a clock, a counter; may be repeated",
-    )
-    group.addoption(
-        "--vfio-as-is",
-        action="store_true",
-        help="judge what is bound: never bind another driver, not even for a test, and skip "
-        "everything if the device offers no migration",
-    )
-    group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
-    group.addoption(
-        "--vfio-walks", type=int, default=WALKS, metavar="N", help="random walks to take"
-    )
-    group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
+    options.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,73 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
     )
-    settings = read_settings(config)
+    settings = options.read(config)
     config.stash[BENCH] = Bench(settings, outcomes=_outcomes)
     config.pluginmanager.register(Session(config, settings), "conformance-session")
-
-
-def read_settings(config: pytest.Config) -> Settings:
-    """Read the options; raises :class:`pytest.UsageError` with all that is wrong."""
-    wrong: list[str] = []
-    for option in ("--vfio-device", "--vfio-peer"):
-        bdf = config.getoption(option)
-        if bdf and not _NAME.fullmatch(bdf):
-            wrong.append(
-                f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0, nor the name of a "
-                "software device"
-            )
-    peer = config.getoption("--vfio-peer")
-    if peer and peer == config.getoption("--vfio-device"):
-        wrong.append("--vfio-peer: this is the same function as --vfio-device")
-    beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
-    for pair in beside:
-        if len(pair) != 2 or not all(_NAME.fullmatch(bdf) for bdf in pair):
-            given = ",".join(pair)
-            wrong.append(f"--vfio-beside: {given!r} is not two devices, parted by a comma")
-    functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
-    if beside and len(set(functions)) < len(functions):
-        wrong.append("--vfio-beside: a function is given twice")
-    places: dict[str, list[Place]] = {"--vfio-scratch": [], "--vfio-volatile": []}
-    for option, read in (("--vfio-scratch", read_scratch), ("--vfio-volatile", read_volatile)):
-        for text in config.getoption(option):
-            try:
-                places[option].append(read(text))
-            except ValueError as error:
-                wrong.append(f"{option}: {error}")
-    if wrong:
-        raise pytest.UsageError("; ".join(wrong))
-    seed = config.getoption("--vfio-seed")
-    return Settings(
-        config.getoption("--vfio-device") or "",
-        peer,
-        tuple(places["--vfio-scratch"]),
-        new_seed() if seed is None else seed,
-        beside,
-        tuple(places["--vfio-volatile"]),
-        config.getoption("--vfio-as-is"),
-    )
-
-
-def read_volatile(text: str) -> Place:
-    """Read ``BAR:OFFSET`` or ``BAR:OFFSET:MASK``, as :func:`read_scratch` does."""
-    return read_scratch(f"{text}:0xffffffff" if text.count(":") == 1 else text)
-
-
-def read_scratch(text: str) -> Place:
-    """Read ``BAR:OFFSET:MASK``, numbers as in C. Raises :class:`ValueError`."""
-    try:
-        bar, offset, mask = (int(part, 0) for part in text.split(":"))
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is not BAR:OFFSET:MASK, for example 0:0x800:0xffffffff"
-        ) from None
-    if not 0 <= bar <= 5:
-        raise ValueError(f"{text!r}: a BAR has a number from 0 to 5")
-    if offset < 0 or offset % 4:
-        raise ValueError(f"{text!r}: the offset of a 4-byte register is a multiple of 4")
-    if not 0 < mask < 1 << 32:
-        raise ValueError(f"{text!r}: a mask has some of 32 bits")
-    return Place(bar, offset, mask)
 
 
 def _catalogue() -> dict[str, Any]:

@@ -111,6 +111,7 @@ class MachineDefinition(_Model):
         virtual_function: Vendor and device of what the driver under test drives; not of software.
         virtual_functions: How many there are.
         parameters: Those with which the module under test is loaded, ``name=value``.
+        doorbells: Those which make the function write to memory: ``BAR:OFFSET:ADDRESS``.
         scratch: Registers of the function which a test may write: ``BAR:OFFSET:MASK``.
     """
 
@@ -132,6 +133,7 @@ class MachineDefinition(_Model):
     virtual_function: PciId | None = None
     virtual_functions: Annotated[int, Field(ge=1, le=8)]
     parameters: tuple[Word, ...] = ()
+    doorbells: tuple[Register, ...] = ()
     scratch: tuple[Register, ...] = ()
 
     @model_validator(mode="after")
@@ -146,6 +148,14 @@ class MachineDefinition(_Model):
         if self.plugged and len(self.plugged) != self.virtual_functions:
             raise ValueError("`plugged` names a bus for each of the `virtual_functions`")
         return self
+
+    @property
+    def hints(self) -> list[str]:
+        """Options which tell the suite what it may do with the registers."""
+        return [
+            *(word for place in self.scratch for word in ("--vfio-scratch", place)),
+            *(word for place in self.doorbells for word in ("--vfio-doorbell", place)),
+        ]
 
 
 _Definition = TypeVar("_Definition", ImageDefinition, MachineDefinition)

@@ -162,8 +162,7 @@ def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]
     prepared = prepare(request, results, Steps(say))
     if prepared is None or prepared.module is None:
         raise LabError("Nothing was prepared.")
-    scratch = request.machine.scratch
-    return Bench(prepared.lab, prepared.module, results, scratch, wanted.quiet), prepared
+    return Bench(prepared.lab, prepared.module, results, wanted.quiet), prepared
 
 
 def _build(

@@ -57,7 +57,7 @@ class Job:
     Attributes:
         module: Name of the module under test; empty for none.
         parameters: Those of the module, as ``name=value``.
-        scratch: Registers which the suite may write, ``BAR:OFFSET:MASK``.
+        hints: Options which tell the suite what it may do with the registers.
         tests: What pytest shall collect.
         pytest_args: Arguments for pytest beside those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.
@@ -66,7 +66,7 @@ class Job:
 
     module: str
     parameters: Sequence[str]
-    scratch: Sequence[str]
+    hints: Sequence[str]
     tests: Sequence[str]
     pytest_args: Sequence[str]
     quiet: float

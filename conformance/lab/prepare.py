@@ -214,7 +214,7 @@ def write_payload(
     job = Job(
         module=module.name if module else "",
         parameters=request.machine.parameters if module else (),
-        scratch=request.machine.scratch,
+        hints=request.machine.hints,
         tests=list(request.options.tests) or [selection.SUITE],
         pytest_args=list(request.options.pytest_args),
         quiet=request.options.quiet / 2,

@@ -117,14 +117,12 @@ class Bench:
         lab: The lab.
         module: A build of the module: all trials have its name and its dependencies.
         logs: Folder for the logs of the guests.
-        scratch: Registers which the suite may write.
         quiet: Seconds without an event after which a guest counts as hung.
     """
 
     lab: Lab
     module: ModuleInfo
     logs: Path
-    scratch: Sequence[str]
     quiet: float
 
 
@@ -198,7 +196,7 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
     job = Job(
         module=bench.module.name,
         parameters=lab.machine.parameters,
-        scratch=bench.scratch,
+        hints=lab.machine.hints,
         tests=(),
         pytest_args=(),
         quiet=bench.quiet / 2,

@@ -29,7 +29,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Guest, 
     def judge(guest: Guest, beside: int) -> list[str]:
         monkeypatch.setattr(trials, "one_guest", guest)
         done: list[str] = []
-        bench = Bench(None, None, tmp_path, (), 1)  # type: ignore[arg-type]
+        bench = Bench(None, None, tmp_path, 1)  # type: ignore[arg-type]
         todo = [Trial(name, Path("x.ko"), ()) for name in NAMES]
         guests.run(bench, todo, lambda one: done.append(one.name), beside)
         return done
@@ -129,7 +129,7 @@ def slow(bench, batch, done):
 
 trials.one_guest = slow
 todo = [Trial(str(number), Path("x.ko"), ()) for number in range(4)]
-bench = Bench(None, None, Path(sys.argv[1]), (), 1)
+bench = Bench(None, None, Path(sys.argv[1]), 1)
 guests.run(bench, todo, lambda one: print(one.name, flush=True), 2)
 """
 

@@ -17,7 +17,7 @@ from conformance.lab.machine import PAYLOAD_SIZE
 from conformance.lab.payload import Job
 from conformance.lab.steps import Steps
 
-JOB = Job("igb_vf_vfio_pci", [], ["0:0x2800:0xffffff80"], ["suite"], ["-k", "state"], 30)
+JOB = Job("igb_vf_vfio_pci", [], ["--vfio-scratch", "0:4:1"], ["suite"], ["-k", "state"], 30)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from conformance import plugin
-from conformance.bench import Place
+from conformance import options, plugin
+from conformance.bench import DoorbellPlace, Place
 from conformance.klog import Record
 from conformance.report.events import Result, parse
 from conformance.requirements import Requirement
@@ -478,6 +478,8 @@ def test_unknown():
         (["--vfio-scratch=7:0:1"], "from 0 to 5"),
         (["--vfio-scratch=0:2:1"], "multiple of 4"),
         (["--vfio-scratch=0:4:0"], "32 bits"),
+        (["--vfio-doorbell=0:0x1000"], "is not BAR:OFFSET:ADDRESS"),
+        (["--vfio-doorbell=0:0x1000:2"], "multiple of 4"),
         (["--vfio-volatile=0"], "--vfio-volatile: '0' is not BAR:OFFSET"),
         ([f"--vfio-peer={BDF}"], "the same function as --vfio-device"),
     ],
@@ -544,16 +546,20 @@ def test_a_device_as_it_is_that_cannot_be_opened(inner: Inner) -> None:
 
 
 def test_volatile_is_read_and_told(inner: Inner) -> None:
-    assert plugin.read_volatile("0:0x800") == Place(0, 0x800, 0xFFFFFFFF)
-    assert plugin.read_volatile("3:4:0xff") == Place(3, 4, 0xFF)
+    assert options.read_volatile("0:0x800") == Place(0, 0x800, 0xFFFFFFFF)
+    assert options.read_volatile("3:4:0xff") == Place(3, 4, 0xFF)
     source = "@rule('state.default')\ndef test_it(volatile): assert len(volatile) == 2\n"
     result = inner.run(source, "--vfio-volatile=0:0x800", "--vfio-volatile=3:4:0xff")
     assert result.parseoutcomes() == {"passed": 1}
     assert inner.events[0]["volatile"] == ["0:0x800:0xffffffff", "3:0x4:0xff"]
 
 
+def test_doorbell_is_read() -> None:
+    assert options.read_doorbell("0:0x1000:0x2000") == DoorbellPlace(0, 0x1000, 0x2000)
+
+
 def test_scratch_is_read() -> None:
-    assert plugin.read_scratch("0:0x800:0xff") == Place(0, 0x800, 0xFF)
+    assert options.read_scratch("0:0x800:0xff") == Place(0, 0x800, 0xFF)
 
 
 def test_scratch_registers_get_their_values_back(inner: Inner) -> None:

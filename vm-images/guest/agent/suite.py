@@ -33,9 +33,7 @@ def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
     if not _KMEMLEAK.exists():  # what a debug kernel reports must be of one test
         for pair in zip(functions[2::2], functions[3::2], strict=False):
             words += ["--vfio-beside", ",".join(pair), "--capture=no"]
-    for register in job["scratch"]:
-        words += ["--vfio-scratch", register]
-    return words + list(job["pytest_args"])
+    return words + list(job["hints"]) + list(job["pytest_args"])
 
 
 def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
