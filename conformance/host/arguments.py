@@ -67,6 +67,14 @@ def _common(parser: argparse._ActionsContainer) -> None:
         help="bits of a 4-byte register which change by themselves even in a stopped device, "
         "such as a clock; they are not looked at, and the report says so; may be repeated",
     )
+    parser.add_argument(
+        "--doorbell",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:ADDRESS",
+        help="a 4-byte register which makes the running device write to memory, where the two "
+        "registers at ADDRESS say; without one no dirty pages are judged; may be repeated",
+    )
 
 
 def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -74,7 +82,7 @@ def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     if arguments.bdf:
         arguments.command = "check-here"
         return
-    names = ("peer", "unbind", "physical", "scratch", "volatile")
+    names = ("peer", "unbind", "physical", "scratch", "volatile", "doorbell")
     given = [f"--{name}" for name in names if getattr(arguments, name)]
     if given:
         parser.error(f"{given[0]} is for functions of this machine: name one with --bdf")

@@ -62,6 +62,7 @@ def restore(_arguments: Namespace, say: Say) -> int:
 def _request(arguments: Namespace, device: str) -> Request:
     options = [f"--vfio-scratch={place}" for place in arguments.scratch]
     options += [f"--vfio-volatile={place}" for place in arguments.volatile]
+    options += [f"--vfio-doorbell={place}" for place in arguments.doorbell]
     if arguments.walks is not None:
         options += [f"--vfio-walks={arguments.walks}"]
     consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}

@@ -17,7 +17,7 @@ from conformance.lab.steps import Steps
 
 IMAGE = "testhost"
 
-_NOTHING = Job(module="", parameters=[], scratch=[], tests=[], pytest_args=[], quiet=60)
+_NOTHING = Job(module="", parameters=[], hints=[], tests=[], pytest_args=[], quiet=60)
 """The command is all that the agent is told."""
 
 _LEFT_OUT = shutil.ignore_patterns(
