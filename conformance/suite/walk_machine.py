@@ -4,6 +4,7 @@
 Needs hypothesis, which the suite does not otherwise; so it is imported by its test only.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +23,10 @@ _STEPS = 40
 """Steps of a walk, at most."""
 
 # There is no setting for it. The default of five minutes would look as if the device hung.
-engine.MAX_SHRINKING_SECONDS = 20
+engine.MAX_SHRINKING_SECONDS = 15
+
+_SHORTENING = 10.0
+"""Seconds for what hypothesis leaves to do."""
 
 _STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
 _PAGES = st.integers(0, 3)
@@ -57,14 +61,12 @@ class _Machine(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.script.clear()
-        if not self.failed:
-            self.walker.begin()
-        elif not self.walker.begin_anew():
+        if not self.walker.begin_anew():
             hypothesis.reject()  # the walk that went wrong cannot be shortened
 
     def teardown(self) -> None:
         # A walk leaves a good device, or it is this walk which goes wrong, and not the next.
-        if not self.failed or self.failed[-1][0] != self.script:
+        if not self.walker.spoilt:
             self._step("settle")
         self.walker.end()
 
@@ -73,6 +75,7 @@ class _Machine(stateful.RuleBasedStateMachine):
         try:
             getattr(self.walker, name)(*arguments)
         except RequirementFailed as failure:
+            self.walker.spoilt = True
             self.failed.append((list(self.script), failure))
             raise
 
@@ -156,7 +159,7 @@ def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = tra
         walker: Takes the steps.
         walks: How many walks.
         seed: Chooses them.
-        say: Takes the lines of a ready-to-run test of the shortest walk which goes wrong.
+        say: Takes a ready-to-run test of the shortest walk which goes wrong.
 
     Raises:
         RequirementFailed: One of them goes wrong.
@@ -185,7 +188,10 @@ def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = tra
         # It did not go wrong again, so it could not be shortened, which excuses nothing.
         script, last = failed[-1]
         _tell(script, last, say)
-        say("the walk does not go wrong every time")
+        if walker.begin_anew():
+            say("the walk does not go wrong every time")
+        else:
+            say("the device does not recover when it is opened again, so nothing was left out")
         raise last from None
 
 
@@ -197,7 +203,10 @@ def shorten(
     hypothesis leaves some of those on which its choice of the others depended. The trace is that
     of the shortened walk.
     """
+    deadline = time.monotonic() + _SHORTENING
     for at in range(len(script) - 1, -1, -1):
+        if time.monotonic() > deadline:
+            break
         shorter = [*script[:at], *script[at + 1 :]]
         again = _fails(walker, shorter)
         if again and again.rule == failure.rule:
@@ -212,6 +221,7 @@ def _fails(walker: Walker, script: list[Step]) -> RequirementFailed | None:
         for step in script:
             getattr(walker, step.name)(*step.arguments)
     except RequirementFailed as failure:
+        walker.spoilt = True
         return failure
     finally:
         with trace.quiet():
@@ -220,8 +230,7 @@ def _fails(walker: Walker, script: list[Step]) -> RequirementFailed | None:
 
 
 def _tell(script: list[Step], failure: RequirementFailed, say: Callable[[str], None]) -> None:
-    for line in as_test(script, failure.rule):
-        say(line)
+    say("\n".join(as_test(script, failure.rule)))  # in one piece, of which nothing is left out
 
 
 def as_test(script: list[Step], rule: str) -> list[str]:

@@ -43,6 +43,9 @@ class Walker:
         migration: Its migration region.
         regions: The regions of which pages are mapped.
         scratch: Registers which may be written.
+
+    Attributes:
+        spoilt: Whether the device has gone wrong since it was opened; set by who sees it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Walker:
         self.migration = migration
         self.regions = tuple(regions)
         self.scratch = tuple(scratch)
+        self.spoilt = False
         self._mappings: list[tuple[Region, Mapping]] = []
         self.begin()
 
@@ -64,18 +68,20 @@ class Walker:
         self.oracle = Walk(Ledger({region.index: layout_of(region) for region in self.regions}))
 
     def begin_anew(self) -> bool:
-        """Begin a walk with a device which has gone wrong, and so is opened again.
+        """Begin a walk, and open a device again which has gone wrong.
 
         Returns whether that has helped. If not, nothing that it does now proves anything.
         """
-        with trace.quiet():
-            self.end()
-            self.migration.device.reopen()
-            self.begin()
-            try:
-                self.settle()
-            except RequirementFailed:
-                return False
+        if self.spoilt:
+            with trace.quiet():
+                self.end()
+                self.migration.device.reopen()
+                self.begin()
+                try:
+                    self.settle()
+                except RequirementFailed:
+                    return False
+        self.spoilt = False
         self.begin()
         return True
 

@@ -193,7 +193,7 @@ def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longe
     with pytest.raises(RequirementFailed) as caught:
         walk_machine.walk(walker(kind()), 5000, SEED, said.append)
     assert caught.value.rule == rule
-    steps = [line.strip() for line in said if line.startswith("    walker.")]
+    steps = [line.strip() for line in said[0].splitlines() if line.startswith("    walker.")]
     assert 2 <= len(steps) <= longest, "\n".join(said)
     again = run_as_test(said, walker(kind()))
     assert again.rule == rule
@@ -202,19 +202,24 @@ def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longe
 def run_as_test(said: list[str], on: Walker) -> RequirementFailed:
     """Run the text of a walk as the test which it is, and return its failure."""
     scope: dict[str, Any] = {}
-    assert said[0].startswith("the same as a test")
-    exec("\n".join(said[1:]), scope)  # noqa: S102 - that is what it is for
+    title, text = said[0].split("\n", 1)
+    assert title.startswith("the same as a test")
+    exec(text, scope)  # noqa: S102 - that is what it is for
     with pytest.raises(RequirementFailed) as caught:
         scope["test_walk_that_went_wrong"](on)
     return caught.value
 
 
-@pytest.mark.parametrize("kind", [Hurt, Spoilt])
-def test_what_outlives_a_walk_is_told_by_the_walk_that_did_it(kind: type[FakeDevice]) -> None:
+@pytest.mark.parametrize(("kind", "notes"), [(Hurt, 0), (Spoilt, 1)])
+def test_what_outlives_a_walk_is_told_by_the_walk_that_did_it(
+    kind: type[FakeDevice], notes: int
+) -> None:
     said: list[str] = []
     with pytest.raises(RequirementFailed):
         walk_machine.walk(walker(kind()), 300, SEED, said.append)
-    run_as_test([line for line in said if "every time" not in line], walker(kind()))
+    assert [line for line in said if "does not recover" in line] == said[1:]
+    assert len(said) == 1 + notes
+    run_as_test(said, walker(kind()))
 
 
 def test_a_failure_that_does_not_come_again_is_one() -> None:
