@@ -14,6 +14,7 @@ from conformance.migration.movers import MOVERS, mover
 from conformance.migration.region import MigrationRegion
 from conformance.migration.stream import difference
 from conformance.model.states import State
+from conformance.suite.moving import moving_words, without
 from conformance.suite.sparing import sparing_mover
 from conformance.suite.steps import expect_after_failure, expect_whole, save_and_run, set_apart
 
@@ -104,12 +105,16 @@ def test_resume_again_and_again(client: Client, stream: Stream) -> None:
 
 @pytest.mark.rule("resume.round-trip")
 def test_round_trip(source: Side, destination: Side) -> None:
-    """Resume the second function from a stream and save it: an equal stream."""
+    """Resume the second function from a stream and save it: an equal stream.
+
+    The destination runs in between, so what moves by itself may differ.
+    """
+    moving = moving_words(source.client())
     stream = source.client().save_stopped()
     destination.client().resume(stream)
     again = destination.client().save_stopped()
     did = "save, resume the second function, save that"
-    expect_equal(difference(stream, again), "", did=did)
+    expect_equal(difference(without(stream, moving), without(again, moving)), "", did=did)
     expect_equal(list(map(len, again)), list(map(len, stream)), did=f"{did}: sizes of the buffers")
 
 

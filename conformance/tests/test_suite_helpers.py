@@ -11,6 +11,7 @@ from conformance.migration.stream import joined
 from conformance.model.states import State
 from conformance.suite import cases, damage
 from conformance.suite.board import Board, Phase, SharedMemory
+from conformance.suite.moving import differing_words, without
 from conformance.suite.msix import table as msix_table
 from conformance.suite.race import Tally
 from conformance.suite.registers import moved_between
@@ -138,3 +139,11 @@ def test_registers_that_move_by_themselves_are_not_looked_at() -> None:
     assert moved_between(before, after) == ["BAR0+0x4", "BAR0+0xc", "BAR3+0x0"]
     volatile = [Place(0, 4, 0xFF), Place(0, 4, 0xFF00), Place(0, 12, 0x1), Place(3, 0, 0xFFFFFFFF)]
     assert moved_between(before, after, volatile) == ["BAR0+0xc"]
+
+
+def test_words_that_differ_are_left_out() -> None:
+    one, other = [b"abcdef", b"ghij"], [b"abcdEf", b"ghij"]
+    words = differing_words(b"".join(one), b"".join(other))
+    assert words == {1}
+    assert without(one, words) == without(other, words) == [b"abcd\0\0\0\0ij"]
+    assert without(one, set()) == [b"abcdefghij"]
