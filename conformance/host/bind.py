@@ -74,6 +74,8 @@ def bind(names: Sequence[str], driver: str, journal: Journal, here: Here) -> Non
                 sysfs.bind(name, driver, sysfs=here.sysfs)
             except SysfsError as error:
                 raise DriverError(str(error), _said(log)) from error
+        if not sysfs.offers_vfio(name, sysfs=here.sysfs):
+            raise DriverError(f"{driver} has taken {name} but does not hand it out through VFIO.")
 
 
 def _said(log: KernelLog) -> list[str]:

@@ -2,12 +2,12 @@
 """Takes the events of a run and leaves its report, whatever happens in between."""
 
 import contextlib
-import importlib.util
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 from conformance.report import events, jsonfile, ktap, summary
@@ -125,7 +125,7 @@ class Reporter:
         final = settle(verdict, self.results, self._problem)
         self._exit_code = final.exit_code
         self._progress.clear()
-        if not _can_write_junit():
+        if not _junit():
             self._out.write(f"{JUNIT_FILE} is not written: the package junitparser is missing\n")
         with contextlib.suppress(OSError):  # a full disk was reported when it was met
             self._events.close()
@@ -141,15 +141,18 @@ class Reporter:
     def _write(self, final: Verdict) -> None:
         document = jsonfile.render(self.results, final, self._versions, self._timings)
         write_whole(self._dir / JSON_FILE, document)
-        if _can_write_junit():
-            from conformance.report import junit  # noqa: PLC0415 - a test machine may lack it
-
+        if junit := _junit():
             write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
         write_whole(self._dir / KTAP_FILE, ktap.render(self.results, final))
 
 
-def _can_write_junit() -> bool:
-    return importlib.util.find_spec("junitparser") is not None
+def _junit() -> ModuleType | None:
+    """Return what writes junit.xml, None on a machine without the package that it needs."""
+    try:
+        from conformance.report import junit  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    return junit
 
 
 def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> int:

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,9 @@ def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
 def test_without_junitparser_the_other_files_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "junitparser", None)
+    monkeypatch.delitem(sys.modules, "conformance.report.junit", raising=False)
+    monkeypatch.delattr("conformance.report.junit", raising=False)
     out = io.StringIO()
     one = reporter(tmp_path, out)
     one.feed(session(1))
