@@ -47,7 +47,8 @@ help:
 	@echo 'PHYSICAL=1       with BDF: consent that it is a physical function'
 	@echo 'ARGS=            for "python -m conformance check": ARGS="-k saving", ARGS=--cold, ARGS=--dry-run'
 	@echo
-	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed;'
+	@echo 'exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died, 4 the lab failed,'
+	@echo '            5 the device offers nothing to judge;'
 	@echo 'make itself ends with 2 if any of these is not 0, and prints it as "Error N"'
 
 ifneq ($(strip $(BDF)),)
@@ -58,6 +59,7 @@ check:
 		$(foreach place,$(SCRATCH),--scratch $(place)) \
 		$(foreach place,$(VOLATILE),--volatile $(place)) \
 		$(if $(filter-out 0,$(UNBIND)),--unbind) $(if $(filter-out 0,$(PHYSICAL)),--physical) \
+		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 else
 check: setup

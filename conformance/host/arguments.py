@@ -14,8 +14,9 @@ def check(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "on this machine",
         "With --bdf the driver is built for the running kernel, bound to functions of this "
-        "machine and judged there; then everything is put back as it was. The options of images "
-        "and virtual machines have no meaning then.",
+        "machine and judged there; then everything is put back as it was. --kernel-tree then names "
+        "the build tree of the running kernel, if it is not in /lib/modules; options of images "
+        "and virtual machines have no meaning.",
     )
     group.add_argument("--bdf", metavar="BDF", help="the PCI function, such as 0000:3b:02.0")
     group.add_argument("--peer", metavar="BDF", help="a second one, as destination")

@@ -34,12 +34,16 @@ class Driver:
     Args:
         wanted: Name or path of a description; without it, that which is for the function.
         module: A module to use instead.
+        tree: The build tree of the running kernel, if it is not where it belongs.
         here: This machine.
     """
 
-    def __init__(self, wanted: str | None, module: Path | None, here: Here) -> None:
+    def __init__(
+        self, wanted: str | None, module: Path | None, tree: Path | None, here: Here
+    ) -> None:
         self._wanted = wanted
         self._module = module
+        self._tree = tree
         self._here = here
         self._device: Device | None = None
         self.name = module.name.partition(".")[0] if module else ""
@@ -68,10 +72,10 @@ class Driver:
         path = self._module
         tree = None
         if self._device:
-            tree = kernel.find(None)
+            tree = kernel.find(None, self._tree)
             path = build.build(self._device, tree, logs, steps)
-        elif Path("/lib/modules", os.uname().release, "build").is_dir():
-            tree = kernel.find(None)  # knows more of a module than the module itself
+        elif self._tree or Path("/lib/modules", os.uname().release, "build").is_dir():
+            tree = kernel.find(None, self._tree)  # knows more of a module than the module itself
         assert path
         info = files.read(path)
         with steps.step("inspect"):

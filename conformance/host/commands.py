@@ -29,7 +29,7 @@ def check(arguments: Namespace, say: Say) -> int:
 
     here = Here()
     request = _request(arguments, arguments.bdf)
-    driver = Driver(arguments.described, arguments.module, here)
+    driver = Driver(arguments.described, arguments.module, arguments.kernel_tree, here)
     if arguments.dry_run:
         allowed(request, driver, lambda _question: True, here)
         say(

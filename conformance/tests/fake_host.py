@@ -7,6 +7,8 @@ import errno
 import os
 from pathlib import Path
 
+import pytest
+
 VFIO_DRIVERS = ("vfio-pci", "igb_vf_vfio_pci")
 
 
@@ -132,9 +134,6 @@ class FakeHost:
 
     def write_text(self, path: Path, text: str) -> int:
         """Answer what would be a write to sysfs."""
-        if self.sysfs not in path.parents:
-            path.write_bytes(text.encode())
-            return len(text)
         self.told.append(f"{path.name}: {text.strip()}")
         match path.name:
             case "unbind":
@@ -151,6 +150,17 @@ class FakeHost:
             case _:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return len(text)
+
+    def answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have this kernel answer what is written below its sysfs."""
+        real = Path.write_text
+
+        def write_text(path: Path, text: str, encoding: str | None = None) -> int:
+            if self.sysfs in path.parents:
+                return self.write_text(path, text)
+            return real(path, text, encoding)
+
+        monkeypatch.setattr(Path, "write_text", write_text)
 
     def _matching(self, bdf: str) -> list[str]:
         if override := self.override(bdf):

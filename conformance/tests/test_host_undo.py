@@ -95,11 +95,7 @@ class Machine(FakeHost):
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path)
-
-    def write_text(path: Path, text: str) -> int:
-        return machine.write_text(path, text)
-
-    monkeypatch.setattr(Path, "write_text", write_text)
+    machine.answer(monkeypatch)
     monkeypatch.setattr(programs, "run", machine.run)
     append = Journal._append
 
