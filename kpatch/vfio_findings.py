@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What to look at in a module that is a VFIO variant driver."""
+"""What to look at in a module that is a VFIO driver: of PCI functions, or of software devices."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from kpatch.finding import Finding
@@ -14,20 +14,24 @@ if TYPE_CHECKING:
     from kpatch.module import ModuleInfo
 
 _ALIAS = re.compile(r"(?P<bus>vfio_pci|pci):v(?P<vendor>\w{8}|\*)d(?P<device>\w{8}|\*)s")
-_CALLBACKS = {
-    # These compile without, and break when the device is used.
+# These compile without, and break when the device is used.
+_PCI_CALLBACKS = {
     "match_token_uuid": "Opening the device dereferences it: the kernel oopses.",
+}
+_CALLBACKS = {
     "get_region_info_caps": "Every VFIO_DEVICE_GET_REGION_INFO is Invalid argument.",
 }
 _IOMMUFD = ("bind_iommufd", "unbind_iommufd", "attach_ioas", "detach_ioas")
 
 
 def check(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
-    """Yield the findings; none if it is no variant driver of vfio-pci."""
-    if not any(one.name.startswith("vfio_pci_core_") for one in info.imports):
-        return
-    yield from _aliases(info)
-    yield from _ops(info, tree)
+    """Yield the findings; none if it is no VFIO driver."""
+    names = {one.name for one in info.imports}
+    if any(name.startswith("vfio_pci_core_") for name in names):
+        yield from _aliases(info)
+        yield from _ops(info, tree, {**_PCI_CALLBACKS, **_CALLBACKS})
+    elif "vfio_register_emulated_iommu_dev" in names:
+        yield from _ops(info, tree, _CALLBACKS)
 
 
 def _aliases(info: ModuleInfo) -> Iterator[Finding]:
@@ -48,8 +52,10 @@ def _aliases(info: ModuleInfo) -> Iterator[Finding]:
         yield Finding("warning", "devices", what, why, do)
 
 
-def _ops(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
-    needed = dict(_CALLBACKS)
+def _ops(
+    info: ModuleInfo, tree: KernelTree | None, callbacks: Mapping[str, str]
+) -> Iterator[Finding]:
+    needed = dict(callbacks)
     if tree and "IOMMUFD" in tree.config:
         refused = "With CONFIG_IOMMUFD the device is not registered: Invalid argument."
         needed |= dict.fromkeys(_IOMMUFD, refused)
@@ -59,7 +65,7 @@ def _ops(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
         missing = [name for name in needed if members.get(name) is False]
         for name in missing:
             what = f"{variable} does not set {name}, which this kernel's vfio_device_ops has."
-            do = f"Set it, most likely to vfio-pci-core's own function for {name}."
+            do = f"Set it, most likely to the kernel's own function for {name}."
             yield Finding("problem", "callbacks", what, needed[name], do)
         if not missing:
             what = f"{variable} sets every callback that this kernel calls unasked."
