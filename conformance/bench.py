@@ -99,7 +99,8 @@ class Settings:
     """What the operator said on the command line.
 
     ``scratch`` may be written freely; ``volatile`` changes by itself, as clocks and counters do;
-    ``doorbells`` make the device write to memory;
+    ``doorbells`` make the device write to memory; the driver must see writes of ``trapped``
+    while the device is saved;
     ``as_is`` if nothing must be bound to another driver, not even for a test.
     """
 
@@ -111,6 +112,7 @@ class Settings:
     volatile: tuple[Place, ...] = ()
     doorbells: tuple[DoorbellPlace, ...] = ()
     as_is: bool = False
+    trapped: tuple[Place, ...] = ()
 
 
 @dataclass

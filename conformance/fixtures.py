@@ -155,6 +155,14 @@ def volatile(bench: Bench) -> tuple[Place, ...]:
 
 
 @pytest.fixture
+def trapped(bench: Bench) -> tuple[Place, ...]:
+    """Return what the driver must see while it saves (--vfio-trapped); skips without any."""
+    if not bench.settings.trapped:
+        pytest.skip("no register is known to be trapped: give --vfio-trapped BAR:OFFSET")
+    return bench.settings.trapped
+
+
+@pytest.fixture
 def doorbells(bench: Bench, device: Device) -> list[Doorbell]:
     """Return registers that make the device write to memory (--vfio-doorbell); skips if none."""
     found = bench.doorbells_of(device)

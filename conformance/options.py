@@ -47,6 +47,14 @@ def add(parser: pytest.Parser) -> None:
         "are not looked at: a clock, a counter; may be repeated",
     )
     group.addoption(
+        "--vfio-trapped",
+        metavar="BAR:OFFSET",
+        action="append",
+        default=[],
+        help="a register which the driver must see written while the device is saved, so that its "
+        "page may not stay mapped; may be repeated",
+    )
+    group.addoption(
         "--vfio-doorbell",
         metavar="BAR:OFFSET:ADDRESS",
         action="append",
@@ -88,8 +96,13 @@ def read(config: pytest.Config) -> Settings:
     functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
     if beside and len(set(functions)) < len(functions):
         wrong.append("--vfio-beside: a function is given twice")
-    places: dict[str, list[Place]] = {"--vfio-scratch": [], "--vfio-volatile": []}
-    for option, read in (("--vfio-scratch", read_scratch), ("--vfio-volatile", read_volatile)):
+    forms = {
+        "--vfio-scratch": read_scratch,
+        "--vfio-volatile": read_volatile,
+        "--vfio-trapped": read_volatile,
+    }
+    places: dict[str, list[Place]] = {option: [] for option in forms}
+    for option, read in forms.items():
         for text in config.getoption(option):
             try:
                 places[option].append(read(text))
@@ -113,6 +126,7 @@ def read(config: pytest.Config) -> Settings:
         tuple(places["--vfio-volatile"]),
         tuple(doorbells),
         config.getoption("--vfio-as-is"),
+        tuple(places["--vfio-trapped"]),
     )
 
 

@@ -162,7 +162,8 @@ def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]
     prepared = prepare(request, results, Steps(say))
     if prepared is None or prepared.module is None:
         raise LabError("Nothing was prepared.")
-    return Bench(prepared.lab, prepared.module, results, wanted.quiet), prepared
+    bench = Bench(prepared.lab, prepared.module, results, wanted.quiet, request.hints)
+    return bench, prepared
 
 
 def _build(

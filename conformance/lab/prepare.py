@@ -73,6 +73,17 @@ class Request:
     emulator: ImageDefinition
     machine: MachineDefinition
 
+    @property
+    def hints(self) -> list[str]:
+        """Options which tell the suite what it may do with the registers, and what they are."""
+        trapped = [
+            word
+            for bar in self.device.bars
+            for trap in bar.trapped_while_saving
+            for word in ("--vfio-trapped", f"{bar.index}:{trap.offset:#x}")
+        ]
+        return [*self.machine.hints, *trapped]
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -214,7 +225,7 @@ def write_payload(
     job = Job(
         module=module.name if module else "",
         parameters=request.machine.parameters if module else (),
-        hints=request.machine.hints,
+        hints=request.hints,
         tests=list(request.options.tests) or [selection.SUITE],
         pytest_args=list(request.options.pytest_args),
         quiet=request.options.quiet / 2,

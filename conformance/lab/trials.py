@@ -118,12 +118,14 @@ class Bench:
         module: A build of the module: all trials have its name and its dependencies.
         logs: Folder for the logs of the guests.
         quiet: Seconds without an event after which a guest counts as hung.
+        hints: Options which tell the suite what it may do with the registers.
     """
 
     lab: Lab
     module: ModuleInfo
     logs: Path
     quiet: float
+    hints: Sequence[str] = ()
 
 
 def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None]) -> None:
@@ -196,7 +198,7 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
     job = Job(
         module=bench.module.name,
         parameters=lab.machine.parameters,
-        hints=lab.machine.hints,
+        hints=bench.hints,
         tests=(),
         pytest_args=(),
         quiet=bench.quiet / 2,

@@ -44,7 +44,8 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         say(f"== {one.name}: {one.why}")
         request = replace(look_up(options), device=one.device)
         if one.scratch:
-            request = replace(request, machine=replace(request.machine, scratch=one.scratch))
+            machine = request.machine.model_copy(update={"scratch": one.scratch})
+            request = replace(request, machine=machine)
         results = paths.new_results(arguments.results, one.device.name, arguments.image)
         codes[one.name] = run.check(request, results, out)
         if codes[one.name] == _INTERRUPTED:

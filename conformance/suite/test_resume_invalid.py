@@ -13,6 +13,7 @@ from conformance.migration.stream import corrupt, total
 from conformance.model.states import State
 from conformance.suite.cases import named
 from conformance.suite.damage import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED
+from conformance.suite.forged import FORGED, Forge, forged, frames
 from conformance.suite.steps import expect_not_resumed, save_and_run, set_apart
 
 Stream = list[bytes]
@@ -48,6 +49,28 @@ def test_cut(client: Client, live_stream: Stream, rng: random.Random, damage: Da
 def test_corrupt(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
     """Give a stream of which some bits are not as they were: refused."""
     expect_not_resumed(client, damage(stream, rng), did="give a corrupt stream")
+
+
+@pytest.mark.rule("resume.invalid")
+@pytest.mark.parametrize("forge", named(FORGED))
+def test_forged(client: Client, stream: Stream, forge: Forge) -> None:
+    """Give a stream for another device, driver or version, with a right checksum: refused."""
+    wrong = forged(stream, forge)
+    if wrong is None:
+        pytest.skip("the stream is of a format which cannot be forged here")
+    expect_not_resumed(client, wrong, did="give a forged stream")
+
+
+@pytest.mark.rule("resume.invalid")
+def test_forged_identity(client: Client, live_stream: Stream) -> None:
+    """Give a stream whose first frame, sent in pre-copy, is of another type: refused."""
+    known = frames(live_stream)
+    if not known or len(known) < 2:
+        pytest.skip("the stream has no frame of pre-copy that could be forged")
+    first, *others = known
+    for kind in (0, 2, 3):
+        wrong = [frame.packed() for frame in (first._replace(type=kind), *others)]
+        expect_not_resumed(client, wrong, did=f"give a first frame of type {kind}")
 
 
 @pytest.mark.rule("resume.invalid")

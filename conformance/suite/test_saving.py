@@ -5,11 +5,11 @@ from errno import EBUSY
 
 import pytest
 
-from conformance.bench import Scratch
+from conformance.bench import Place, Scratch
 from conformance.checks import errno_words, expect_equal, expect_success, expect_true
 from conformance.migration.client import Client
 from conformance.migration.region import MigrationRegion
-from conformance.model.layout import form_errors, outside
+from conformance.model.layout import PAGE, form_errors, outside
 from conformance.model.states import State
 from conformance.suite.book import Book
 from conformance.suite.cases import adding_saving_freely, arcs_by_name, name_of
@@ -26,6 +26,7 @@ from conformance.suite.steps import (
     set_apart,
     to_running,
 )
+from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
 from conformance.vfio.region import Region
 
@@ -39,6 +40,19 @@ def test_capability(saving_regions: list[Region]) -> None:
         if region.saving and not (region.saving.version == 1 and region.mappable and region.sparse)
     ]
     expect_equal(wrong, [], did="read (region, version, can be mapped, has a run-time layout)")
+
+
+@pytest.mark.rule("saving.capability")
+def test_trapped(device: Device, trapped: tuple[Place, ...]) -> None:
+    """Look for registers which the driver must see while saving: none of them may be mapped."""
+    open_to_all = [
+        str(place)
+        for place in trapped
+        for layout in [layout_of(device.region(place.bar))]
+        for page in [(place.offset // PAGE * PAGE, PAGE)]
+        if layout.mappable(page) and not layout.conflicts(page)
+    ]
+    expect_equal(open_to_all, [], did="look for trapped registers in what may stay mapped")
 
 
 @pytest.mark.rule("saving.capability")

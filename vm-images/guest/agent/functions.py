@@ -95,6 +95,8 @@ def unbind(addresses: list[str]) -> None:
         folder = _PCI / "devices" / address
         if (folder / "driver").exists():
             (folder / "driver/unbind").write_text(address)
+            if left := list(folder.glob("vfio-dev/*")):
+                raise Failure(f"the driver was taken from {address} and left {left[0]} behind")
         (folder / "driver_override").write_text("\n")
 
 
