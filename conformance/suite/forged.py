@@ -53,9 +53,9 @@ def _state(change: Callable[[int, int, bytes], tuple[int, int, bytes]]) -> Forge
     return forge
 
 
-def _number(name: str, change: Callable[[int], int]) -> Forge:
+def _number(name: str, bits: int, change: Callable[[int], int]) -> Forge:
     def forge(frame: _Frame) -> _Frame:
-        changed: dict[str, Any] = {name: change(getattr(frame, name))}
+        changed: dict[str, Any] = {name: change(getattr(frame, name)) % (1 << bits)}
         return frame._replace(**changed)
 
     return forge
@@ -63,11 +63,13 @@ def _number(name: str, change: Callable[[int], int]) -> Forge:
 
 #: What is forged in the last frame, which is that of the state.
 FORGED: Final[dict[str, Forge]] = {
-    f"{name}-{word}": _number(name, change)
-    for name in ("magic", "version", "type", "vendor", "device")
+    f"{name}-{word}": _number(name, bits, change)
+    for name, bits in (("magic", 64), ("version", 16), ("type", 16), ("vendor", 16), ("device", 16))
     for word, change in (("less", lambda n: n - 1), ("more", lambda n: n + 1))
 } | {
-    "magic-reversed": _number("magic", lambda n: int.from_bytes(n.to_bytes(8, "little"), "big")),
+    "magic-reversed": _number(
+        "magic", 64, lambda n: int.from_bytes(n.to_bytes(8, "little"), "big")
+    ),
     "layout-less": _state(lambda layout, flags, rest: ((layout - 1) % (1 << 32), flags, rest)),
     "layout-more": _state(lambda layout, flags, rest: ((layout + 1) % (1 << 32), flags, rest)),
     "unknown-flag": _state(lambda layout, flags, rest: (layout, flags | 1 << 31, rest)),
