@@ -180,7 +180,9 @@ class KernelTree:
         try:
             return (self.host_path / name).read_text(encoding="utf-8")
         except OSError as error:
-            where = f"{self.path} in {self.sandbox.root}" if self.sandbox else f"{self.path}"
+            where = f"{self.path}"
+            if self.sandbox and self.host_path != self.path:
+                where += f" in {self.sandbox.root}"
             raise KernelTreeError(
                 f"{where} is not a kernel build tree in which modules can be built: "
                 f"{name}: {error.strerror}. Name the `build` directory of a kernel's headers "

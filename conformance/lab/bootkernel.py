@@ -59,10 +59,13 @@ def of_tree(path: Path, image: Image) -> BootKernel:
     tree.check()
     vmlinuz = path / "arch/x86/boot/bzImage"
     if not vmlinuz.exists():
-        raise KernelError(
-            f"The kernel tree {path} has no arch/x86/boot/bzImage to boot. Build it there with "
-            "`make bzImage modules`."
+        do = (
+            "Build it there with `make bzImage modules`."
+            if (path / "init/main.c").exists()
+            else "It has no sources either, as those of headers packages: name the tree in which "
+            "the kernel was built, or an image which has that kernel (--image)."
         )
+        raise KernelError(f"The kernel tree {path} has no arch/x86/boot/bzImage to boot. {do}")
     modules = list(_modules(path))
     stamps = [f"{one} {_stamp(path / one)}" for one in modules]
     stamps += [tree.identity, str(_stamp(vmlinuz))]

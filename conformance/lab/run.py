@@ -59,7 +59,8 @@ def check(request: Request, results: Path, out: TextIO) -> int:
         verdict = failure(error)
     for name, seconds in steps.times.items():
         reporter.timing(name, seconds)
-    reporter.note(steps.summary())
+    if summary := steps.summary():
+        reporter.note(summary)
     return reporter.finish(verdict)
 
 

@@ -69,7 +69,7 @@ class Steps:
                     self.say(f"  {text.removeprefix(prefix).strip()}")
 
     def summary(self) -> str:
-        """Say in one line where the time went, the longest first.
+        """Say in one line where the time went, the longest first; nothing if none was spent.
 
         >>> steps = Steps(print)
         >>> steps.times.update(build=2.5, tests=4.0, image=0.004)
@@ -78,4 +78,4 @@ class Steps:
         """
         longest = sorted(self.times.items(), key=lambda item: -item[1])
         parts = [f"{name} {seconds:.1f} s" for name, seconds in longest if seconds >= 0.05]
-        return f"time: {', '.join(parts)}"
+        return f"time: {', '.join(parts)}" if parts else ""
