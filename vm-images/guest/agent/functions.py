@@ -49,7 +49,10 @@ def wait_for(settings: Mapping[str, str]) -> list[str]:
         if len(found) == count:
             return found
         time.sleep(0.01)
-    raise Failure(f"{count} functions {wanted} in IOMMU groups did not come")
+    raise Failure(
+        f"{count} functions {wanted} in IOMMU groups did not come; plugging them takes a kernel "
+        "with CONFIG_HOTPLUG_PCI_PCIE, and the groups one with CONFIG_INTEL_IOMMU"
+    )
 
 
 def are_software(settings: Mapping[str, str]) -> bool:

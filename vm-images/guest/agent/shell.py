@@ -19,7 +19,7 @@ def run(order: Mapping[str, Any], job: Mapping[str, Any], functions: Sequence[st
     """Run a shell until the user leaves it."""
     words = ["python3", "-m", "pytest", *suite.command(job, functions)]
     greeting = (
-        f"{job['module'] or 'No module'} is loaded, functions: {' '.join(functions)}.\n"
+        f"{job['module'] or 'No module'} is loaded, functions: {' '.join(functions) or 'none'}.\n"
         f"The suite: {shlex.join(words)}\n"
     )
     child = os.fork()

@@ -28,7 +28,7 @@ _INTERNAL_ERROR = 3
 def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
     """Return the arguments with which pytest runs the suite."""
     words = ["-p", "conformance.plugin", "-p", "no:cacheprovider", *job["tests"]]
-    words += ["--vfio-device", functions[0]]
+    words += ["--vfio-device", functions[0]] if functions else []
     words += ["--vfio-peer", functions[1]] if len(functions) > 1 else []
     if not _KMEMLEAK.exists():  # what a debug kernel reports must be of one test
         for pair in zip(functions[2::2], functions[3::2], strict=False):
