@@ -18,7 +18,7 @@ class Iommu:
     Attributes:
         units: Those which the kernel drives.
         tables: What the firmware says there is, in words; None if it has no ACPI tables.
-        groups: Number of groups.
+        groups: Number of groups, without those that VFIO makes up where there is no IOMMU.
         remapping: Whether interrupts are remapped; None if that is not known.
         unsafe: Whether VFIO goes without it: the parameter allow_unsafe_interrupts.
         noiommu: Whether VFIO hands out functions without any IOMMU.
@@ -46,7 +46,7 @@ def gather(host: Host) -> Iommu:
     return Iommu(
         units=host.names("/sys/class/iommu"),
         tables=tuple(_TABLES[one] for one in tables if one in _TABLES) if tables else None,
-        groups=len(host.names("/sys/kernel/iommu_groups")),
+        groups=sum(_is_real(host, one) for one in host.names("/sys/kernel/iommu_groups")),
         remapping=_remapping(host.text("/proc/interrupts") or "", log),
         unsafe=host.text("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") == "Y",
         noiommu=host.text("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y",
@@ -54,9 +54,14 @@ def gather(host: Host) -> Iommu:
     )
 
 
+def _is_real(host: Host, group: str) -> bool:
+    return host.text(f"/sys/kernel/iommu_groups/{group}/name") != "vfio-noiommu"
+
+
 def _remapping(interrupts: str, log: tuple[str, ...]) -> bool | None:
-    # The controllers of remapped interrupts are called IR-IO-APIC, IR-PCI-MSI and so on.
-    if re.search(r"\sIR-(?:IO-APIC|PCI-MSI|HPET)", interrupts):
+    # The controllers of remapped interrupts are called IR-IO-APIC, IR-PCI-MSI and so on; an ITS,
+    # of Arm, tells devices apart by itself.
+    if re.search(r"\s(?:IR-(?:IO-APIC|PCI-MSI|HPET)|ITS-)", interrupts):
         return True
     if re.search(r"\s(?:IO-APIC|PCI-MSI)", interrupts):
         return False

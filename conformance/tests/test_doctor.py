@@ -244,6 +244,9 @@ def test_remapping_by_the_log_alone(machine: Machine) -> None:
 def test_noiommu(machine: Machine) -> None:
     machine.write("sys/kernel/iommu_groups/12/name", "vfio-noiommu")
     assert blocked(machine.facts()) == ["iommu.noiommu"]
+    machine.write("sys/kernel/iommu_groups/6/name", "vfio-noiommu")
+    machine.at("sys/class/iommu/dmar0").rmdir()
+    assert blocked(machine.facts()) == ["iommu.off", "iommu.noiommu"]
 
 
 def test_no_group_although_the_iommu_is_on(machine: Machine) -> None:
