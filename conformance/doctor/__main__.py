@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from conformance.doctor import arguments, command
 from conformance.errors import ConformanceError
 
+_EXIT_FAILED = 4
+"""The code of a failed lab: nothing was judged."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it and return the exit code."""
@@ -19,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConformanceError as error:
         print(f"doctor: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"doctor: {error}", file=sys.stderr)
+        return _EXIT_FAILED
 
 
 def _say(line: str) -> None:

@@ -61,8 +61,8 @@ def _how(function: Function, facts: Facts) -> str:
     others = f" (only {', '.join(catch_all)}, which is for any function)" if catch_all else ""
     known = f"No module of {facts.kernel.release} has an alias vfio_pci:... for it{others}. "
     return (
-        f"{known}Build a driver (python -m kpatch devices lists descriptions), load it, and {bind} "
-        "`make check BDF=...` does all of it."
+        f"{known}Build a driver (python -m kpatch devices lists what is described), load it, and "
+        f"{bind} `make check BDF={function.bdf}` does all of it for the time of a run."
     )
 
 

@@ -122,7 +122,7 @@ def _memory(text: str) -> int | None:
 
 def _free(folder: Path) -> int | None:
     for one in (folder, *folder.parents):
-        if one.is_dir():
+        with contextlib.suppress(OSError):  # it is not there yet, or somebody else's
             return shutil.disk_usage(one).free
     return None
 

@@ -29,8 +29,7 @@ def images(folder: Path) -> tuple[tuple[tuple[str, str], ...], bool | None, tupl
     """Return the images with their QEMU, whether KVM was seen to work, and what is left out."""
     versions: dict[str, str] = {}
     roots = []
-    places = (folder / "images").glob("*/manifest.json")
-    for path in sorted(places, key=lambda path: path.stat().st_mtime):
+    for path in _manifests(folder / "images"):
         try:
             versions[path.parent.name.rpartition("-")[0]] = json.loads(path.read_text())["qemu"]
         except (OSError, ValueError, KeyError):
@@ -44,6 +43,14 @@ def images(folder: Path) -> tuple[tuple[tuple[str, str], ...], bool | None, tupl
         return made, None, (f"whether KVM was tried is not known: this Python has no {error.name}",)
     answers = {accel.known(Sandbox(root)) for root in roots}
     return made, True if True in answers else False if False in answers else None, ()
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """Return the manifests of images, the newest last; none if this user may not look."""
+    try:
+        return sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return []
 
 
 def qemu_version() -> str:
