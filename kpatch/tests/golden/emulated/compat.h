@@ -8,6 +8,7 @@
 #ifndef EMULATED_COMPAT_H
 #define EMULATED_COMPAT_H
 
+#include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
@@ -28,6 +29,8 @@
 	.unbind_iommufd = vfio_iommufd_emulated_unbind, \
 	.detach_ioas = vfio_iommufd_emulated_detach_ioas, \
 	.attach_ioas = vfio_iommufd_emulated_attach_ioas,
+
+#define COMPAT_VFIO_REGION_INFO_OPS(get_info)
 
 #define COMPAT_VFIO_RELEASE_OPS
 
@@ -72,6 +75,11 @@ static inline long compat_vfio_region_info_ioctl(struct vfio_device *core_vdev, 
 out_free:
 	kfree(caps.buf);
 	return ret;
+}
+
+static inline void compat_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vm_flags_set(vma, flags);
 }
 
 #endif /* EMULATED_COMPAT_H */

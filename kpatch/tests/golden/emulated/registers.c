@@ -186,7 +186,7 @@ int emulated_registers_mmap(struct emulated_device *xdev, struct vm_area_struct 
 	if (ret)
 		return ret;
 
-	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	compat_vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_private_data = xdev;
 	vma->vm_ops = &emulated_vm_ops;
 	return 0;

@@ -32,6 +32,8 @@
 	.detach_ioas = vfio_iommufd_physical_detach_ioas, \
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 
+#define COMPAT_VFIO_REGION_INFO_OPS(get_info)
+
 #define COMPAT_VFIO_MATCH_OPS
 
 /*
