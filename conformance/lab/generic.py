@@ -29,7 +29,7 @@ from kpatch import programs
 EQUIVALENT: Final = "equivalent.toml"
 _FILES: Final = ("main.c", "migration.c", "mappings.c")
 _HINT: Final = "It comes with `pip install -e .[mutants]`."
-_KEY: Final = ("file", "place", "before", "after")
+_KINDS: Final = ("equivalent", "beyond")
 _SHF_ALLOC: Final = 2
 _LINES: Final = 3
 """Lines that an unplanned mutant may change: each operator changes one, or puts one in."""
@@ -183,8 +183,21 @@ def _relocation(one: Relocation, symbols: SymbolTableSection) -> tuple[int, int,
     return one["r_offset"], one["r_info_type"], one["r_addend"], name
 
 
-def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, str], str]:
-    """Return the known equivalent mutants, by `Generic.key`, with the reason.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a mutant which the suite cannot tell from the driver.
+
+    Attributes:
+        beyond: Whether they differ, and only nothing in the lab can show it.
+        reason: Why the suite cannot tell.
+    """
+
+    beyond: bool
+    reason: str
+
+
+def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, str], Known]:
+    """Return the mutants which the suite cannot tell from the driver, by `Generic.key`.
 
     Raises:
         LabError: The file has mistakes.
@@ -192,6 +205,12 @@ def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, 
     path = folder / EQUIVALENT
     try:
         entries = tomllib.loads(path.read_text("utf-8"))["equivalent"]
-        return {tuple(one[key] for key in _KEY): one["reason"] for one in entries}
-    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        return {
+            (one["file"], one["place"], one["before"], after): Known(
+                _KINDS.index(one["kind"]) == 1, one["reason"]
+            )
+            for one in entries
+            for after in one["after"]
+        }
+    except (OSError, ValueError, KeyError) as error:
         raise LabError(f"{path} cannot be used: {error!r}.") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from conformance.errors import LabError
 from conformance.lab import generic, guests, mutants, paths, selection, trials
-from conformance.lab.generic import Generic
+from conformance.lab.generic import Generic, Known
 from conformance.lab.journal import Journal
 from conformance.lab.mutants_build import Builder
 from conformance.lab.mutants_judge import failing
@@ -52,18 +52,20 @@ class Fate:
         mutant: The mutant.
         by: What killed it, if anything did.
         image: The image in which it was killed.
-        equivalent: Why no test can tell it from the driver, if that is known.
+        known: Why the suite cannot tell it from the driver, if that is known.
     """
 
     mutant: Generic
     by: str
     image: str
-    equivalent: str
+    known: Known | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a file."""
         words = {key: value for key, value in asdict(self.mutant).items() if key != "text"}
-        fate = {"killed-by": self.by, "image": self.image, "equivalent": self.equivalent}
+        fate: dict[str, Any] = {"killed-by": self.by, "image": self.image}
+        if self.known:
+            fate["beyond" if self.known.beyond else "equivalent"] = self.known.reason
         return {**words, **fate}
 
 
@@ -91,11 +93,11 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     known = _try(bench, modules, sample, wanted.guests, say)
     equivalent = generic.load_equivalent()
     fates = {
-        name: Fate(one, by, wanted.image if by else "", "" if by else equivalent.get(one.key, ""))
+        name: Fate(one, by, wanted.image if by else "", None if by else equivalent.get(one.key))
         for name, one in sample.items()
         for by in (killed(known[name], known[BASELINE]),)
     }
-    survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.equivalent)}
+    survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.known)}
     if asked.again and survivors:
         say(f"Trying {len(survivors)} survivors again in the image {asked.again} ...")
         killers = _again(replace(wanted, image=asked.again), survivors, results, say)
@@ -106,7 +108,7 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     for line in conclusion(list(fates.values()), wanted.image):
         say(line)
     say(watch.told(sum(one.seconds for one in known.values()), wanted.guests))
-    return all(one.by or one.equivalent for one in fates.values())
+    return all(one.by or one.known for one in fates.values())
 
 
 def _again(
@@ -220,15 +222,25 @@ def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
         fates: What became of each.
         image: The image in which all were tried.
     """
-    alike = sum(bool(one.equivalent) for one in fates)
+    alike = sum(bool(one.known and not one.known.beyond) for one in fates)
+    beyond = sum(bool(one.known and one.known.beyond) for one in fates)
     dead = sum(bool(one.by) for one in fates)
+    others = len(fates) - alike
+    within = _percent(dead, others - beyond)
     elsewhere = [one for one in fates if one.by and one.image != image]
     said = [
         f"{dead} of {len(fates)} unplanned mutants killed, {_percent(dead, len(fates))}; "
-        f"{alike} are equivalent, {_percent(dead, len(fates) - alike)} of the others are killed"
+        f"{alike} are equivalent, {_percent(dead, others)} of the others are killed; "
+        f"{beyond} of those are beyond the lab, without them it is {within}"
     ]
+    if elsewhere:
+        stock = dead - len(elsewhere)
+        said.append(
+            f"{len(elsewhere)} of them only in the image {elsewhere[0].image}; in {image} "
+            f"{stock} are killed, {_percent(stock, others)} of those not equivalent"
+        )
     said += [f"  only in the image {one.image}, by {one.by}: {one.mutant}" for one in elsewhere]
-    said += [f"  survived: {one.mutant}" for one in fates if not one.by and not one.equivalent]
+    said += [f"  survived: {one.mutant}" for one in fates if not one.by and not one.known]
     return said
 
 
