@@ -16,9 +16,10 @@ def fit(facts: Facts) -> Iterator[Finding]:
         problems = [words for level, words in module.findings if level == "problem"]
         doubts = [words for level, words in module.findings if level == "warning"]
         if problems:
+            more = f" There are {len(problems) - 1} more reasons." if len(problems) > 1 else ""
             yield blocks(
-                f"The kernel {release} refuses {module.name}: {problems[0]}",
-                f"{len(problems) - 1} more reasons." if len(problems) > 1 else "",
+                f"The kernel {release} would not load {module.name}, or break with it.",
+                f"{problems[0]}{more}",
                 f"More about it: python3 -m kpatch inspect {module.name}",
             )
         elif module.left_out and built and built != release:

@@ -20,6 +20,7 @@ from conformance.doctor.facts import Facts
 from conformance.doctor.finding import Finding, Level, Scope
 from conformance.doctor.host import Host
 from conformance.doctor.lab import Lab
+from conformance.doctor.modules import Module
 from conformance.doctor.offer import Opened
 from conformance.doctor.user import User
 from conformance.errors import UsageError
@@ -130,6 +131,14 @@ def test_the_machine_itself(machine: Machine) -> None:
     known = machine.facts("")
     assert found(known) == []
     assert known.candidates == (PF, VF)
+
+
+def test_a_machine_of_which_nothing_can_be_read(tmp_path: Path) -> None:
+    """As in a container: what is not known is said, and nothing breaks."""
+    known = facts.gather(Host(tmp_path))
+    names = dict(found(known))
+    assert "iommu.off" in names
+    assert "kernel.options" in dict(found(known, Level.WARNS))
 
 
 def test_kernel_without_modules(machine: Machine) -> None:
@@ -304,6 +313,25 @@ def test_module_for_another_kernel(machine: Machine) -> None:
     machine.at(path).write_bytes(b"\0vermagic=6.12.0-test SMP mod_unload modversions \0")
     assert blocked(machine.facts()) == ["driver.bound"]
     assert "module.fit" in dict(found(machine.facts(), Level.WARNS))
+
+
+def test_module_that_kpatch_has_looked_at(machine: Machine) -> None:
+    bad = Module("x.ko", "6.12.1-test SMP", findings=(("warning", "Odd."), ("problem", "Wrong.")))
+    said = cause(machine.facts(modules=(bad,)))
+    assert "would not load x.ko, or break with it. Wrong." in said
+    assert "python3 -m kpatch inspect x.ko" in said
+    doubtful = replace(bad, findings=(("warning", "Odd."),))
+    known = machine.facts(modules=(doubtful,))
+    assert found(known) == []
+    assert str(dict(found(known, Level.WARNS))["module.fit"]) == "x.ko: Odd."
+
+
+def test_module_that_is_named(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "own.ko"
+    path.write_bytes(b"\0vermagic=5.10.0 SMP mod_unload modversions \0")
+    status, said = run(machine, module=path)
+    assert status == 1
+    assert f"{path} was built for Linux 5.10.0, and 6.12.1-test is running" in said
 
 
 def test_module_of_another_kernel(machine: Machine) -> None:
