@@ -122,7 +122,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> Non
         time.sleep(0.002)
 
 
-def tests_run(results: Path) -> bool:
+def some_ended(results: Path) -> bool:
     """Whether some tests of a run have ended."""
     return any(path.read_text().count('"result"') > 3 for path in results.glob("2*/events.jsonl"))
 
@@ -281,7 +281,7 @@ def test_a_module_that_is_no_driver_for_vfio(results: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(results: Path, number: int) -> None:
     with started(results, *check("--walks", "1000")) as process:
-        until(lambda: tests_run(results), "a test")
+        until(lambda: some_ended(results), "a test")
         assert driver(DEVICE) == OURS
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
@@ -293,7 +293,7 @@ def test_interrupted(results: Path, number: int) -> None:
 def test_killed_while_tests_run(results: Path) -> None:
     before = machine()
     with started(results, *check("--walks", "1000")) as process:
-        until(lambda: tests_run(results), "a test")
+        until(lambda: some_ended(results), "a test")
         process.kill()
     assert driver(DEVICE) == OURS
     assert machine() != before
