@@ -15,6 +15,7 @@ from conformance.host.journal import Journal, the_journal
 from conformance.host.judge import Request
 from conformance.host.safety import PHYSICAL, UNBIND, Question
 from conformance.lab import selection
+from conformance.vfio import sysfs
 
 Say = Callable[[str], None]
 """Takes lines for the user."""
@@ -67,8 +68,8 @@ def _request(arguments: Namespace, device: str) -> Request:
         options += [f"--vfio-walks={arguments.walks}"]
     consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}
     return Request(
-        device=device,
-        peer=arguments.peer or "",
+        device=_name(device),
+        peer=_name(arguments.peer or ""),
         options=options,
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
@@ -79,6 +80,11 @@ def _request(arguments: Namespace, device: str) -> Request:
         results=arguments.results,
         consent=frozenset(option for option, given in consent.items() if given),
     )
+
+
+def _name(given: str) -> str:
+    """Return a device's name as sysfs has it: hexadecimal digits of an address are small there."""
+    return given.lower() if sysfs.is_pci(given.lower()) else given
 
 
 def _asker(say: Say) -> Callable[[Question], bool]:

@@ -286,6 +286,9 @@ def test_options_for_this_machine() -> None:
     asked = commands._request(arguments, arguments.bdf)
     assert list(asked.options) == ["--vfio-scratch=0:8:1", "--vfio-volatile=0:4"]
     assert asked.consent == {safety.UNBIND}
+    shouted = commands._request(arguments, "0000:3B:0A.1")
+    assert shouted.device == "0000:3b:0a.1"
+    assert commands._request(arguments, "Emulated.0").device == "Emulated.0"
     assert parse(["check", "i40e-vf", "--bdf", DEVICE]).described == "i40e-vf"
     assert parse(["run", "--device", DEVICE, "--", "-x"]).pytest_arguments == ["-x"]
 
