@@ -42,7 +42,8 @@ def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> s
     # Not write(), which takes files only in the junitparser of some distributions.
     tree = ElementTree.fromstring(xml.tostring())  # noqa: S314 - made a moment ago, here
     ElementTree.indent(tree, "\t")
-    return ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True).decode() + "\n"
+    text: bytes = ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True)
+    return text.decode() + "\n"
 
 
 def _case(test: TestRecord, verdict: Verdict) -> TestCase:
