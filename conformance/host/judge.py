@@ -15,7 +15,7 @@ from conformance.errors import ConformanceError, GuestLost
 from conformance.host import safety, suite
 from conformance.host.errors import DriverError, Reason, Refused
 from conformance.host.here import Here
-from conformance.host.journal import Journal
+from conformance.host.journal import Journal, the_journal
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
 from conformance.host.undo import undo
@@ -81,7 +81,7 @@ def as_bound(request: Request, out: TextIO, ask: Ask, here: Here) -> int:
     consent(safety.as_bound(request.names, here), request, ask)
     driver = sysfs.driver(request.device, sysfs=here.sysfs) or "none"
     reporter, results = reported(request, driver, out)
-    if Journal(here).path.exists():
+    if _left_behind(here):
         reporter.note(
             "An earlier run was killed and has left this machine changed: "
             "`python3 -m conformance restore` puts it back."
@@ -89,6 +89,17 @@ def as_bound(request: Request, out: TextIO, ask: Ask, here: Here) -> int:
     reporter.version("driver", driver)
     job = request.job("--vfio-as-is")
     return reporter.finish(outcome(lambda: suite.run(job, results, reporter, here)))
+
+
+def _left_behind(here: Here) -> bool:
+    """Tell whether a run was killed and not undone, as far as this user may know."""
+    try:
+        if not Journal(here).path.exists():
+            return False
+        with the_journal(here):  # else a run is going on, on other functions
+            return True
+    except (OSError, Refused):
+        return False
 
 
 def restore(journal: Journal, here: Here, say: Say) -> bool:

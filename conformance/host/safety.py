@@ -151,7 +151,14 @@ def _group(name: str, here: Here, look: Look) -> bool:
 
 def _others_of_group(name: str, ours: Sequence[str], here: Here, look: Look) -> None:
     for other in sysfs.group_members(name, sysfs=here.sysfs):
-        if other in ours or sysfs.offers_vfio(other, sysfs=here.sysfs):
+        if other in ours:
+            if ours.index(other) > ours.index(name):
+                look.refuse(
+                    f"{name} and {other} are in one IOMMU group, which can be opened only once.",
+                    "Name a peer in a group of its own, or no peer.",
+                )
+            continue
+        if sysfs.offers_vfio(other, sysfs=here.sysfs):
             continue
         driver = sysfs.driver(other, sysfs=here.sysfs)
         if driver is None or driver in _HARMLESS:

@@ -271,6 +271,20 @@ def test_run_tells_of_an_earlier_one(
     assert "conformance restore" in out.getvalue()
     assert host.told == []
     assert Journal(here).read()
+    with the_journal(here):  # it is going on
+        out = io.StringIO()
+        judge.as_bound(request(tmp_path), out, lambda _: False, here)
+        assert "conformance restore" not in out.getvalue()
+
+
+def test_run_without_the_right_to_know_of_earlier_ones(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert not judge._left_behind(here)
 
 
 def test_restore_error_says_what_to_do() -> None:

@@ -112,9 +112,10 @@ def test_a_group_that_is_not_viable(host: FakeHost, here: Here) -> None:
 
 
 def test_device_and_peer_in_a_group(host: FakeHost, here: Here) -> None:
-    host.function(VF, "igbvf")
-    host.function(PEER, "igbvf")
-    assert to_bind(here, VF, PEER).refused == []
+    host.function(VF, "vfio-pci")
+    host.function(PEER, "vfio-pci")
+    assert "can be opened only once" in refused(to_bind(here, VF, PEER))
+    assert "can be opened only once" in refused(safety.as_bound([VF, PEER], here))
 
 
 def test_a_user_has_it(host: FakeHost, here: Here) -> None:
