@@ -138,6 +138,7 @@ def _software(device: Device) -> dict[str, Any]:
         "vendor": f"{device.prefix.upper()}_VENDOR",
         "pci_device": f"{device.prefix.upper()}_DEVICE",
         "region_ioctl": "compat_vfio_region_info_ioctl",
+        "region_info": f"{device.prefix}_get_region_info",
         "wrapped": False,
         **{field: registers[name] for field, name in names.items()},
     }

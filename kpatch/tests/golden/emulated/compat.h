@@ -30,7 +30,7 @@
 	.detach_ioas = vfio_iommufd_emulated_detach_ioas, \
 	.attach_ioas = vfio_iommufd_emulated_attach_ioas,
 
-#define COMPAT_VFIO_REGION_INFO_OPS(get_info)
+#define COMPAT_VFIO_REGION_INFO_OPS
 
 #define COMPAT_VFIO_RELEASE_OPS
 

@@ -256,7 +256,7 @@ static const struct vfio_device_ops emulated_ops = {
 	.open_device = emulated_open_device,
 	.close_device = emulated_close_device,
 	.ioctl = emulated_ioctl,
-	COMPAT_VFIO_REGION_INFO_OPS(emulated_get_region_info)
+	COMPAT_VFIO_REGION_INFO_OPS
 	.read = emulated_read,
 	.write = emulated_write,
 	.mmap = emulated_mmap,

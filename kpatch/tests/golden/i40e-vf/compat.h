@@ -25,14 +25,14 @@
 #define VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING	6
 #endif
 
-/* Callbacks that not every kernel has; all are core's own functions. */
+/* Callbacks that not every kernel has. */
 #define COMPAT_VFIO_IOMMUFD_OPS \
 	.bind_iommufd = vfio_iommufd_physical_bind, \
 	.unbind_iommufd = vfio_iommufd_physical_unbind, \
 	.detach_ioas = vfio_iommufd_physical_detach_ioas, \
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 
-#define COMPAT_VFIO_REGION_INFO_OPS(get_info)
+#define COMPAT_VFIO_REGION_INFO_OPS
 
 #define COMPAT_VFIO_MATCH_OPS
 

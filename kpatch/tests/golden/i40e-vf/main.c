@@ -221,7 +221,7 @@ static const struct vfio_device_ops i40e_vf_ops = {
 	.open_device = i40e_vf_open_device,
 	.close_device = vfio_pci_core_close_device,
 	.ioctl = i40e_vf_ioctl,
-	COMPAT_VFIO_REGION_INFO_OPS(i40e_vf_get_region_info)
+	COMPAT_VFIO_REGION_INFO_OPS
 	.device_feature = vfio_pci_core_ioctl_feature,
 	.read = vfio_pci_core_read,
 	.write = vfio_pci_core_write,
