@@ -22,7 +22,7 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "mutants"
 
 EXEMPT: Final = "exempt.toml"
 DEVICE: Final = "igb-vf"
-"""The device whose driver the edits are of."""
+"""The device whose driver the edits are of, unless their file names another `device`."""
 
 _KEYS: Final = frozenset({"id", "rules", "defect", "seen", "crash", "edit"})
 _EDIT_KEYS: Final = frozenset({"file", "find", "replace"})
@@ -71,6 +71,7 @@ class Mutant:
         seen: Where the defect was really seen, if it was.
         crash: Whether the defect is that the kernel dies or hangs.
         edits: What makes it.
+        device: The device whose driver they are of.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Mutant:
     seen: str
     crash: bool
     edits: tuple[Edit, ...]
+    device: str = DEVICE
 
     def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Return the sources of the faulty driver.
@@ -117,12 +119,14 @@ def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, M
     for path in sorted(folder.glob("*.toml")):
         if path.name in {EXEMPT, "equivalent.toml"}:
             continue
-        for number, raw in enumerate(_read(path, mistakes).get("mutant", ()), 1):
+        table = _read(path, mistakes)
+        device = table.get("device", DEVICE)
+        for number, raw in enumerate(table.get("mutant", ()), 1):
             where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"
             wrong = list(_wrong(raw, known, found))
             mistakes += [f"{where}: {text}" for text in wrong]
             if not wrong:
-                found[raw["id"]] = _mutant(raw)
+                found[raw["id"]] = _mutant(raw, device)
     if mistakes:
         raise MutantError(mistakes)
     return found
@@ -218,7 +222,7 @@ def _wrong(
             yield "an edit changes nothing"
 
 
-def _mutant(raw: dict[str, Any]) -> Mutant:
+def _mutant(raw: dict[str, Any], device: str) -> Mutant:
     edits = tuple(Edit(one["file"], one["find"], one["replace"]) for one in raw["edit"])
     return Mutant(
         id=raw["id"],
@@ -227,4 +231,13 @@ def _mutant(raw: dict[str, Any]) -> Mutant:
         seen=raw.get("seen", ""),
         crash=raw.get("crash", False),
         edits=edits,
+        device=device,
     )
+
+
+def by_device(mutants: Mapping[str, Mutant]) -> dict[str, dict[str, Mutant]]:
+    """Return the mutants of each device's driver."""
+    found: dict[str, dict[str, Mutant]] = {}
+    for name, mutant in mutants.items():
+        found.setdefault(mutant.device, {})[name] = mutant
+    return found

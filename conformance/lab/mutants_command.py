@@ -7,6 +7,7 @@ import argparse
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from conformance import requirements
 from conformance.lab import generic_run, mutants, mutants_run
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     results = arguments.results
     results.mkdir(parents=True, exist_ok=True)
     if not arguments.resume:
-        (results / JOURNAL).unlink(missing_ok=True)
+        for journal in results.rglob(JOURNAL):
+            journal.unlink()
     wanted = Wanted(
         chosen,
         arguments.image,
@@ -56,7 +58,13 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             say(f"{arguments.unplanned} unplanned mutants, --seed {seed}")
             asked = Sample(arguments.unplanned, seed, arguments.again)
             return 0 if generic_run.run(wanted, asked, results, say) else 1
-        return 0 if mutants_run.run(wanted, results, say) else 1
+        good = True
+        for device, some in mutants.by_device(chosen).items():
+            folder = results if device == mutants.DEVICE else results / device
+            folder.mkdir(exist_ok=True)
+            say(f"{len(some)} mutants of the driver of {device}")
+            good &= mutants_run.run(replace(wanted, mutants=some, device=device), folder, say)
+        return 0 if good else 1
     except KeyboardInterrupt:
         say(f"What was tried so far is in {results}; --resume goes on with it.")
         raise

@@ -13,7 +13,6 @@ from typing import TypeVar
 from conformance.errors import LabError
 from conformance.lab import (
     guests,
-    mutants,
     mutants_junit,
     mutants_report,
     paths,
@@ -21,7 +20,7 @@ from conformance.lab import (
     trials,
 )
 from conformance.lab.journal import Journal
-from conformance.lab.mutants import EditError, Mutant
+from conformance.lab.mutants import DEVICE, EditError, Mutant
 from conformance.lab.mutants_build import Builder, Built
 from conformance.lab.mutants_judge import Judged, Verdict, failing, judge, unjudged
 from conformance.lab.prepare import Options, Prepared, look_up, prepare
@@ -52,6 +51,7 @@ class Wanted:
         quiet: Seconds without an event after which a guest counts as hung.
         guests: How many guests run beside each other.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
+        device: The device whose driver they are of.
     """
 
     mutants: Mapping[str, Mutant]
@@ -60,6 +60,7 @@ class Wanted:
     quiet: float
     guests: int = 1
     accelerator: str = ""
+    device: str = DEVICE
 
 
 def sample(every: Mapping[str, One], number: int, seed: int) -> dict[str, One]:
@@ -153,7 +154,7 @@ class Watch:
 def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]:
     """Return where mutants are judged, and the lab that was prepared for it."""
     options = Options(
-        device=mutants.DEVICE,
+        device=wanted.device,
         image=wanted.image,
         quiet=wanted.quiet,
         accelerator=wanted.accelerator,
@@ -172,7 +173,7 @@ def _build(
     """Return the verdict on mutants that cannot be built, and the modules of all others."""
     kernel = prepared.lab.kernel
     features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
-    sources = render.texts(devices.load(mutants.DEVICE), features)
+    sources = render.texts(devices.load(wanted.device), features)
     broken: dict[str, Judged] = {}
     edited: dict[str, dict[str, str]] = {BASELINE: sources}
     for name, mutant in wanted.mutants.items():
