@@ -125,7 +125,9 @@ def _again(
     modules = {name: one.module for name, one in built.items() if one.module}
     if len(modules) < len(built):
         raise LabError(f"Drivers that build for {wanted.image} are only {sorted(modules)}.")
-    known = _try(bench, modules, survivors, wanted.guests, say)
+    # What the usual image cannot see is what these are for.
+    first = tuple(selection.of_rules(["robust"]))
+    known = _try(bench, modules, survivors, wanted.guests, say, first)
     return {name: killed(known[name], known[BASELINE]) for name in survivors}
 
 
@@ -136,12 +138,17 @@ def _sources(prepared: Prepared) -> dict[str, str]:
 
 
 def _try(
-    bench: Bench, modules: Mapping[str, Path], sample: Mapping[str, Generic], beside: int, say: Say
+    bench: Bench,
+    modules: Mapping[str, Path],
+    sample: Mapping[str, Generic],
+    beside: int,
+    say: Say,
+    first: tuple[str, ...] = (),
 ) -> dict[str, Outcome]:
-    """Return the outcome of the driver itself and of each mutant."""
+    """Return the outcome of the driver itself and of each mutant; some tests come first."""
     journal = Journal(bench.logs / JOURNAL)
     planned = [Trial(BASELINE, modules[BASELINE], _WHOLE)]
-    planned += [Trial(name, modules[name], _UNTIL_KILLED) for name in sample]
+    planned += [Trial(name, modules[name], (*first, *_UNTIL_KILLED)) for name in sample]
     known: dict[str, Outcome] = {}
     waiting: list[Outcome] = []  # for what the driver itself does
 
