@@ -90,7 +90,7 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     bench, prepared = bench_for(wanted, results, say)
     sources = _sources(prepared)
     modules, sample = _sample(wanted, prepared, sources, asked, say)
-    known = _try(bench, modules, sample, wanted.guests, say)
+    known = _try(bench, modules, sample, wanted.guests, say=say)
     equivalent = generic.load_equivalent()
     fates = {
         name: Fate(one, by, wanted.image if by else "", None if by else equivalent.get(one.key))
@@ -127,7 +127,7 @@ def _again(
         raise LabError(f"Drivers that build for {wanted.image} are only {sorted(modules)}.")
     # What the usual image cannot see is what these are for.
     first = tuple(selection.of_rules(["robust"]))
-    known = _try(bench, modules, survivors, wanted.guests, say, first)
+    known = _try(bench, modules, survivors, wanted.guests, say=say, first=first)
     return {name: killed(known[name], known[BASELINE]) for name in survivors}
 
 
@@ -142,6 +142,7 @@ def _try(
     modules: Mapping[str, Path],
     sample: Mapping[str, Generic],
     beside: int,
+    *,
     say: Say,
     first: tuple[str, ...] = (),
 ) -> dict[str, Outcome]:
