@@ -72,6 +72,7 @@ class Mutant:
         crash: Whether the defect is that the kernel dies or hangs.
         edits: What makes it.
         device: The device whose driver they are of.
+        image: The image in which it shows, if its file names one; empty for any.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Mutant:
     crash: bool
     edits: tuple[Edit, ...]
     device: str = DEVICE
+    image: str = ""
 
     def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Return the sources of the faulty driver.
@@ -120,13 +122,13 @@ def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, M
         if path.name in {EXEMPT, "equivalent.toml"}:
             continue
         table = _read(path, mistakes)
-        device = table.get("device", DEVICE)
+        place = (table.get("device", DEVICE), table.get("image", ""))
         for number, raw in enumerate(table.get("mutant", ()), 1):
             where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"
             wrong = list(_wrong(raw, known, found))
             mistakes += [f"{where}: {text}" for text in wrong]
             if not wrong:
-                found[raw["id"]] = _mutant(raw, device)
+                found[raw["id"]] = _mutant(raw, *place)
     if mistakes:
         raise MutantError(mistakes)
     return found
@@ -190,6 +192,28 @@ def select(
     return wanted if ids or rules else dict(mutants)
 
 
+def for_image(
+    mutants: Mapping[str, Mutant], image: str, *, named: bool = False
+) -> dict[str, Mutant]:
+    """Return the mutants that are for an image: its own if it has some, else those for any.
+
+    Args:
+        mutants: Some mutants.
+        image: The image's name.
+        named: Whether the user has named each of them.
+
+    Raises:
+        UsageError: One is for another image, and was named.
+    """
+    own = {name: one for name, one in mutants.items() if one.image == image}
+    usual = {name: one for name, one in mutants.items() if not one.image}
+    foreign = [one for one in mutants.values() if one.image not in {"", image}]
+    if foreign and (named or not (own or usual)):
+        where = foreign[0].image
+        raise UsageError(f"The mutant {foreign[0].id} shows in an image {where}: --image {where}.")
+    return dict(mutants) if named else own or usual
+
+
 def _below(name: str) -> Callable[[str], bool]:
     return lambda rule: rule == name or rule.startswith(f"{name}.")
 
@@ -222,7 +246,7 @@ def _wrong(
             yield "an edit changes nothing"
 
 
-def _mutant(raw: dict[str, Any], device: str) -> Mutant:
+def _mutant(raw: dict[str, Any], device: str, image: str) -> Mutant:
     edits = tuple(Edit(one["file"], one["find"], one["replace"]) for one in raw["edit"])
     return Mutant(
         id=raw["id"],
@@ -232,6 +256,7 @@ def _mutant(raw: dict[str, Any], device: str) -> Mutant:
         crash=raw.get("crash", False),
         edits=edits,
         device=device,
+        image=image,
     )
 
 

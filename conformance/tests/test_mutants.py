@@ -120,6 +120,18 @@ def test_gaps() -> None:
     assert len(wrong) == 1
 
 
+def test_some_are_for_an_image_of_their_own() -> None:
+    every = mutants.for_image(MUTANTS, "trixie")
+    debug = mutants.for_image(MUTANTS, "debug")
+    assert {rule for one in debug.values() for rule in one.rules} == {
+        rule for rule in RULES if rule.startswith("robust.")
+    }
+    assert {**every, **debug} == MUTANTS
+    assert mutants.for_image({"m": MUTANT}, "debug", named=True) == {"m": MUTANT}
+    with pytest.raises(UsageError, match="--image debug"):
+        mutants.for_image(debug, "trixie", named=True)
+
+
 def test_select() -> None:
     assert mutants.select(MUTANTS, [], []) == MUTANTS
     assert list(mutants.select(MUTANTS, ["no-refusal"], [])) == ["no-refusal"]
