@@ -14,7 +14,8 @@ from conformance.vfio.usage import Holder
 _NORMAL_DMA = frozenset({"pcieport", "pci-stub"})
 """Drivers beside VFIO's which let a group be user space's: they do no DMA of their own."""
 
-_SIGNATURE = b"~Module signature appended~\n"
+SIGNATURE = b"~Module signature appended~\n"
+"""The end of a module which is signed."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _match(host: Host, kernel: Kernel, module: str, pattern: str) -> Match:
             data = lzma.decompress(data)
         except lzma.LZMAError:
             data = b""
-    return Match(module, override, everything, vermagic(data), data.endswith(_SIGNATURE), where)
+    return Match(module, override, everything, vermagic(data), data.endswith(SIGNATURE), where)
 
 
 def vermagic(data: bytes) -> str:

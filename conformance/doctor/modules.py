@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.doctor import optional
-from conformance.doctor.function import Function, vermagic
+from conformance.doctor.function import SIGNATURE, Function, vermagic
 from conformance.doctor.host import Host
-
-_SIGNATURE = b"~Module signature appended~\n"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def gather(host: Host, function: Function | None, named: Path | None) -> tuple[M
     found = []
     if named:
         data = named.read_bytes()
-        found.append(_judged(str(named), vermagic(data), data.endswith(_SIGNATURE), named))
+        found.append(_judged(str(named), vermagic(data), data.endswith(SIGNATURE), named))
     for match in function.variants if function else ():
         if match.path:
             found.append(_judged(match.path, match.vermagic, match.signed, host.path(match.path)))
