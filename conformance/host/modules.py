@@ -48,7 +48,7 @@ def coming(names: Iterable[str], here: Here) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        if there(name, here):
+        if there(name_of(name), here):
             continue
         argv = ["modprobe", "--show-depends", name]
         hint = "Is this the kernel's own folder of modules, and complete? Run depmod."

@@ -140,7 +140,8 @@ def _group(name: str, here: Here, look: Look) -> bool:
         return False
     number = sysfs.iommu_group(name, sysfs=here.sysfs)
     kind = here.sysfs / "kernel/iommu_groups" / number / "name"
-    if kind.exists() and kind.read_text().strip() == "vfio-noiommu":
+    # The groups of software devices have the same name, rightly.
+    if sysfs.is_pci(name) and kind.exists() and kind.read_text().strip() == "vfio-noiommu":
         look.refuse(
             f"{name} is handed out without an IOMMU (vfio-noiommu), which the suite does not use.",
             "Turn the IOMMU on, and vfio's enable_unsafe_noiommu_mode off.",

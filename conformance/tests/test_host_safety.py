@@ -100,6 +100,17 @@ def test_no_iommu_mode(host: FakeHost, here: Here) -> None:
     assert "vfio-noiommu" in refused(to_bind(here))
 
 
+def test_a_software_device(host: FakeHost, here: Here) -> None:
+    folder = host.function("emulated.0", "vfio-pci")
+    bus = host.sysfs / "bus/platform/devices"
+    bus.mkdir(parents=True)
+    (bus / "emulated.0").symlink_to(folder)
+    (host.devices / "emulated.0").unlink()
+    (host.sysfs / "kernel/iommu_groups/12/name").write_text("vfio-noiommu\n")
+    assert safety.as_bound(["emulated.0"], here) == Look()
+    assert "is no PCI function" in refused(to_bind(here, "emulated.0"))
+
+
 def test_a_group_that_is_not_viable(host: FakeHost, here: Here) -> None:
     host.function(VF)
     host.function("0000:01:10.1", "igbvf")

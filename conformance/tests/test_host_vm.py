@@ -2,7 +2,7 @@
 """`check --bdf`, `run` and `restore` on a machine of the lab that is like a test machine.
 
 Needs the image testhost (`python -m conformance image testhost`), and VFIO_KIT_BOOT=1, since it
-takes minutes without KVM: `tox -e host`.
+takes a quarter of an hour without KVM: `tox -e host`.
 """
 
 from __future__ import annotations
