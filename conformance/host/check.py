@@ -73,6 +73,7 @@ class Driver:
         tree = None
         if self._device:
             tree = kernel.find(None, self._tree)
+            steps.say(f"Building the driver of {self._device.name} for Linux {tree.release}.")
             path = build.build(self._device, tree, logs, steps)
         elif self._tree or Path("/lib/modules", os.uname().release, "build").is_dir():
             tree = kernel.find(None, self._tree)  # knows more of a module than the module itself
