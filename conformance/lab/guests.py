@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -86,12 +85,6 @@ def _ended(running: dict[Connection, _Guest]) -> Iterator[None]:
             guest.process.join(_GRACE)
             guest.process.kill()
             guest.process.join()
-
-
-def seconds_of_processor() -> float:
-    """Return how long processors have worked for this process and the programs that it ran."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class _Guest:

@@ -130,11 +130,10 @@ class Builds:
 
 
 class Watch:
-    """Takes the time of a run, and that of the processors, which others may keep busy as well."""
+    """Takes the time of a run."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._busy = guests.seconds_of_processor()
 
     def told(self, trials: float, beside: int) -> str:
         """Say what the run took.
@@ -144,10 +143,8 @@ class Watch:
             beside: How many guests there were at a time.
         """
         seconds = time.monotonic() - self._begun
-        busy = guests.seconds_of_processor() - self._busy
         return (
-            f"time: {seconds:.0f} s, {busy:.0f} s of processor; all trials together "
-            f"{trials:.0f} s, {beside} beside each other"
+            f"time: {seconds:.0f} s; all trials together {trials:.0f} s, {beside} beside each other"
         )
 
 

@@ -26,6 +26,7 @@ from conformance.lab.session import ready_guest
 from conformance.lab.steps import Steps
 from kpatch.module import ModuleInfo
 
+_LEAK = "robust.leak"
 DONE = "done"
 DIED = "died"
 HUNG = "hung"
@@ -149,6 +150,8 @@ def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], No
                 trial = left.pop(0)
                 outcome.file, outcome.asked = trial.module.name, trial.tests
                 done(outcome)
+                if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
+                    return  # what was lost would be found again, and held against the next
 
 
 def follow(events: Iterator[Event]) -> Iterator[Outcome]:
