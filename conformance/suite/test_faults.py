@@ -149,10 +149,12 @@ def test_reset(reach: Reach) -> None:
 def test_copy_of_a_field(reach: Reach, field: Field) -> None:
     """Read a field while saving: EFAULT or its value, and the state stays."""
     migration = reach(State.STOP_AND_COPY)
+    value = migration.read_field(field)
     expect_clean(
         lambda: migration.read_field(field),
         did=f"read {field.name}",
         probe=lambda: migration.state,
+        undo=lambda now: expect_equal(now, value, did=f"read {field.name} with success"),
         sweep=COPIES,
     )
 
