@@ -22,6 +22,9 @@ from kpatch import device as devices
 from kpatch import render
 
 RESULT = "unplanned.json"
+_SLOW = 150.0
+"""Seconds of silence that are no hang on a kernel which looks for mistakes."""
+
 _BATCH = 24
 """Mutants that are built at a time while the sample is not full."""
 
@@ -100,7 +103,8 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.known)}
     if asked.again and survivors:
         say(f"Trying {len(survivors)} survivors again in the image {asked.again} ...")
-        killers = _again(replace(wanted, image=asked.again), survivors, results, say)
+        slow = replace(wanted, image=asked.again, quiet=max(wanted.quiet, _SLOW))
+        killers = _again(slow, survivors, results, say)
         for name, by in killers.items():
             fates[name] = replace(fates[name], by=by, image=asked.again if by else "")
     rows = [one.as_json() for one in fates.values()]
