@@ -3,8 +3,7 @@
 
 import ctypes
 import mmap
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.vfio.container import Container
 
@@ -26,17 +25,6 @@ class GuestMemory:
         anchor = ctypes.c_char.from_buffer(self._memory)
         container.map_dma(ctypes.addressof(anchor), IOVA, SIZE)
         del anchor  # the memory could not be unmapped
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take it from the device."""

@@ -4,7 +4,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -35,7 +35,7 @@ RUNS = by_state((State.RUNNING, State.PRE_COPY))
 def memory(container: Container, device: Device) -> Iterator[GuestMemory]:
     """Provide memory to write to, and log which of its pages are dirty; none is at first."""
     device.reset()  # it may still be about to write for the test before
-    with GuestMemory(container) as made:
+    with closing(GuestMemory(container)) as made:
         container.start_dirty_log()
         made.dirty()
         yield made
