@@ -2,17 +2,20 @@
 """The options of the suite: what there is, and what the operator said."""
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import pytest
 
 from conformance.bench import DoorbellPlace, Place, Settings, new_seed
+from conformance.vfio import sysfs
 
 WALKS: Final = 10
 """Random walks that are taken unless told otherwise; a second or two."""
 
-_NAME: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w.-]+")
-"""The address of a PCI function, or the name that a software device has in sysfs."""
+_T = TypeVar("_T")
+_SOFTWARE: Final = re.compile(r"[\w.-]+")
+"""The name that a software device has in sysfs."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -80,7 +83,7 @@ def read(config: pytest.Config) -> Settings:
     wrong: list[str] = []
     for option in ("--vfio-device", "--vfio-peer"):
         bdf = config.getoption(option)
-        if bdf and not _NAME.fullmatch(bdf):
+        if bdf and not _is_name(bdf):
             wrong.append(
                 f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0, nor the name of a "
                 "software device"
@@ -90,44 +93,47 @@ def read(config: pytest.Config) -> Settings:
         wrong.append("--vfio-peer: this is the same function as --vfio-device")
     beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
     for pair in beside:
-        if len(pair) != 2 or not all(_NAME.fullmatch(bdf) for bdf in pair):
+        if len(pair) != 2 or not all(_is_name(bdf) for bdf in pair):
             given = ",".join(pair)
             wrong.append(f"--vfio-beside: {given!r} is not two devices, parted by a comma")
     functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
     if beside and len(set(functions)) < len(functions):
         wrong.append("--vfio-beside: a function is given twice")
-    forms = {
-        "--vfio-scratch": read_scratch,
-        "--vfio-volatile": read_volatile,
-        "--vfio-trapped": read_volatile,
-    }
-    places: dict[str, list[Place]] = {option: [] for option in forms}
-    for option, read in forms.items():
-        for text in config.getoption(option):
-            try:
-                places[option].append(read(text))
-            except ValueError as error:
-                wrong.append(f"{option}: {error}")
-    doorbells = []
-    for text in config.getoption("--vfio-doorbell"):
-        try:
-            doorbells.append(read_doorbell(text))
-        except ValueError as error:
-            wrong.append(f"--vfio-doorbell: {error}")
+    scratch = _each(config, "--vfio-scratch", read_scratch, wrong)
+    volatile = _each(config, "--vfio-volatile", read_volatile, wrong)
+    trapped = _each(config, "--vfio-trapped", read_volatile, wrong)
+    doorbells = _each(config, "--vfio-doorbell", read_doorbell, wrong)
     if wrong:
         raise pytest.UsageError("; ".join(wrong))
     seed = config.getoption("--vfio-seed")
     return Settings(
         config.getoption("--vfio-device") or "",
         peer,
-        tuple(places["--vfio-scratch"]),
+        scratch,
         new_seed() if seed is None else seed,
         beside,
-        tuple(places["--vfio-volatile"]),
-        tuple(doorbells),
+        volatile,
+        doorbells,
         config.getoption("--vfio-as-is"),
-        tuple(places["--vfio-trapped"]),
+        trapped,
     )
+
+
+def _is_name(text: str) -> bool:
+    return sysfs.is_pci(text) or _SOFTWARE.fullmatch(text) is not None
+
+
+def _each(
+    config: pytest.Config, option: str, read_one: Callable[[str], _T], wrong: list[str]
+) -> tuple[_T, ...]:
+    """Read all values of an option; what is wrong with one is added to the list."""
+    found = []
+    for text in config.getoption(option):
+        try:
+            found.append(read_one(text))
+        except ValueError as error:
+            wrong.append(f"{option}: {error}")
+    return tuple(found)
 
 
 def read_volatile(text: str) -> Place:
