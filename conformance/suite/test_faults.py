@@ -69,8 +69,7 @@ def test_open(device: Device, bench: Bench, depth: int) -> None:
 def _unbound(bdf: str, driver: str) -> Iterator[int]:
     """Take the function from its driver for a block; yields the driver's file to bind it with."""
     sysfs.unbind(bdf)
-    bus = sysfs.directory(bdf).parent.parent
-    fd = os.open(bus / "drivers" / driver / "bind", os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(sysfs.bus(bdf) / "drivers" / driver / "bind", os.O_WRONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:

@@ -45,15 +45,15 @@ def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
     if is_pci(bdf):
         known = sorted(entry.name for entry in (sysfs / "bus/pci/devices").glob("*"))
         raise SysfsError(f"there is no PCI function {bdf}; there are: {', '.join(known) or 'none'}")
-    found = [bus / "devices" / bdf for bus in sorted((sysfs / "bus").glob("*"))]
+    found = [one / "devices" / bdf for one in sorted((sysfs / "bus").glob("*"))]
     found = [path for path in found if path.is_dir()]
     if not found:
         raise SysfsError(f"there is no device {bdf} on any bus of {sysfs / 'bus'}")
     return found[0]
 
 
-def _bus(bdf: str, sysfs: Path) -> Path:
-    """Return the folder of a device's bus."""
+def bus(bdf: str, *, sysfs: Path = SYSFS) -> Path:
+    """Return the folder of a device's bus. Raises :class:`SysfsError` if there is no device."""
     return directory(bdf, sysfs=sysfs).parent.parent
 
 
@@ -161,7 +161,7 @@ def bind(bdf: str, name: str, *, sysfs: Path = SYSFS) -> None:
         return
     unbind(bdf, sysfs=sysfs)
     override(bdf, name, sysfs=sysfs)
-    (_bus(bdf, sysfs) / "drivers_probe").write_text(bdf)
+    (bus(bdf, sysfs=sysfs) / "drivers_probe").write_text(bdf)
     now = driver(bdf, sysfs=sysfs)
     if now != name:
         raise SysfsError(
