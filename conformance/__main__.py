@@ -13,26 +13,28 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from conformance.arguments import parse
+from conformance.cli.arguments import parse
 from conformance.errors import ConformanceError
+from conformance.events.errors import EventError
 from conformance.report import ReportError
 from conformance.requirements import CatalogueError
 from kpatch.errors import KpatchError
 
 _COMMANDS = {
-    "check": "conformance.lab.commands:check",
+    "check": "conformance.cli.commands:check",
     "doctor": "conformance.doctor.command:run",
     "check-here": "conformance.host.commands:check",
     "run": "conformance.host.commands:run",
     "restore": "conformance.host.commands:restore",
-    "matrix": "conformance.lab.matrix_command:run",
-    "bench": "conformance.lab.commands:bench",
-    "shell": "conformance.lab.commands:shell",
-    "image": "conformance.lab.commands:image",
-    "list": "conformance.lab.commands:rules",
-    "devices": "conformance.lab.commands:devices",
-    "mutants": "conformance.lab.commands:judge_mutants",
-    "variants": "conformance.lab.commands:judge_variants",
+    "matrix": "conformance.matrix.command:run",
+    "bench": "conformance.cli.commands:bench",
+    "shell": "conformance.cli.commands:shell",
+    "image": "conformance.cli.commands:image",
+    "gate": "conformance.gate.command:run",
+    "list": "conformance.cli.commands:rules",
+    "devices": "conformance.cli.commands:devices",
+    "mutants": "conformance.cli.commands:judge_mutants",
+    "variants": "conformance.cli.commands:judge_variants",
 }
 """The function of each command: only its own module is imported, so that a command needs no
 package of others."""
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, _, name = _COMMANDS[arguments.command].partition(":")
         status: int = getattr(importlib.import_module(module), name)(arguments, _say)
         return status
-    except (ConformanceError, KpatchError, ReportError, CatalogueError) as error:
+    except (ConformanceError, KpatchError, ReportError, EventError, CatalogueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:

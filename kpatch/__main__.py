@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpatch import (
-    device,
-    gate,
-    gate_command,
-    gate_report,
-    kbuild,
-    kernel,
-    module,
-    programs,
-    series_command,
-    series_make,
-)
-from kpatch.description import Device
+from kpatch.device import load as device
+from kpatch.device.description import Device
 from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
-from kpatch.finding import Finding
-from kpatch.kernel import KernelTree
-from kpatch.render import render
+from kpatch.kernel import kbuild
+from kpatch.kernel import tree as kernel
+from kpatch.kernel.tree import KernelTree
+from kpatch.module import info as module
+from kpatch.module.finding import Finding
+from kpatch.render.render import render
+from kpatch.series import command as series_command
+from kpatch.series import make as series_make
+from kpatch.tools import programs
 
 _EXIT_FOUND = 1
 _EXIT_INTERRUPTED = 130
@@ -110,7 +104,6 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_inspect)
 
     series_command.add(commands, _series)
-    gate_command.add(commands, common, _gate)
     return parser
 
 
@@ -216,7 +209,8 @@ def _series(arguments: argparse.Namespace) -> int:
     _refuse_dry()
     for path in series_make.make(series_command.request(arguments), arguments.output):
         print(path)
-    print(f"Read them, judge them with `kpatch gate`, then run {arguments.output / 'send.sh'}.")
+    send = arguments.output / "send.sh"
+    print(f"Read them, judge them with `python -m conformance gate`, then run {send}.")
     return 0
 
 
@@ -227,18 +221,6 @@ def _refuse_dry() -> None:
             "This command has no dry run: it writes nothing but its results. "
             "`kpatch -v COMMAND` shows the programs."
         )
-
-
-def _gate(arguments: argparse.Namespace) -> int:
-    _refuse_dry()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as on Ctrl-C
-        signal.signal(number, signal.default_int_handler)
-    asked = gate_command.request(arguments)
-    report = gate.judge(asked, lambda line: print(line, flush=True))
-    gate_report.write(report, asked.results)
-    print("", *gate_report.table(report), sep="\n")
-    print(f"The results are in {asked.results}.")
-    return report.exit_code
 
 
 def _known_tree(arguments: argparse.Namespace) -> KernelTree | None:

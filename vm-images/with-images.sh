@@ -18,8 +18,8 @@ image_root() {
 	cd "$kit"
 	"$python" -m conformance image "$image" >&2
 	"$python" -c "
-from conformance.lab.definitions import image
-from conformance.lab.image import place
+from conformance.lab.image.definitions import image
+from conformance.lab.image.image import place
 print(place(image('$image')) / 'root')"
 }
 

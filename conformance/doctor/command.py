@@ -5,11 +5,12 @@ import re
 from argparse import Namespace
 from collections.abc import Callable
 
-from conformance.doctor import facts as all_facts
-from conformance.doctor import function, report
-from conformance.doctor.checks import judge
-from conformance.doctor.finding import Level, Scope
-from conformance.doctor.host import Host
+from conformance.doctor import report
+from conformance.doctor.checks.checks import judge
+from conformance.doctor.checks.finding import Level, Scope
+from conformance.doctor.facts import facts as all_facts
+from conformance.doctor.facts import function
+from conformance.doctor.facts.host import Host
 from conformance.errors import UsageError
 from conformance.vfio.errors import SysfsError
 

@@ -4,9 +4,9 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from conformance.doctor.checks import Check
-from conformance.doctor.facts import Facts
-from conformance.doctor.finding import Finding, Level, Scope
+from conformance.doctor.checks.checks import Check
+from conformance.doctor.checks.finding import Finding, Level, Scope
+from conformance.doctor.facts.facts import Facts
 
 SCHEMA = 1
 """Grows when a key of the JSON changes its meaning or goes."""

@@ -10,7 +10,7 @@ from conformance.host import modules
 from conformance.host.errors import DriverError
 from conformance.host.here import Here
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore
-from conformance.klog import KernelLog
+from conformance.kernel.log import KernelLog
 from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
 from kpatch.errors import ProgramFailed

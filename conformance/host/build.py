@@ -8,15 +8,15 @@ from pathlib import Path
 
 from conformance.errors import UsageError
 from conformance.host.here import Here
-from conformance.lab import locked, paths
-from conformance.lab.steps import Steps
+from conformance.running import locked, paths
+from conformance.running.steps import Steps
 from conformance.vfio import sysfs
-from kpatch import device as descriptions
-from kpatch import kbuild
-from kpatch.description import Device
+from kpatch.device import load as descriptions
+from kpatch.device.description import Device
 from kpatch.errors import DescriptionError
-from kpatch.kernel import KernelTree
-from kpatch.render import render
+from kpatch.kernel import kbuild
+from kpatch.kernel.tree import KernelTree
+from kpatch.render.render import render
 
 BUILD_LOG = "build.log"
 

@@ -16,13 +16,13 @@ from conformance.host.here import Here
 from conformance.host.journal import Journal, SuiteMark, the_journal
 from conformance.host.judge import Ask, Request, consent, outcome, reported, restore
 from conformance.host.undo import undo
-from conformance.klog import Taint, taint_words
-from conformance.lab.steps import Steps
+from conformance.kernel.log import Taint, taint_words
 from conformance.report import Conclusion, Reporter, Verdict
-from kpatch import kernel
-from kpatch import module as files
-from kpatch.description import Device
-from kpatch.module import ModuleInfo
+from conformance.running.steps import Steps
+from kpatch.device.description import Device
+from kpatch.kernel import tree as kernel
+from kpatch.module import info as files
+from kpatch.module.info import ModuleInfo
 
 _FAULTS = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
 """Taint flags of a kernel that has found a fault: bad page, oops, warning, soft lockup."""

@@ -14,7 +14,7 @@ from conformance.host.here import Here
 from conformance.host.journal import Journal, the_journal
 from conformance.host.judge import Request
 from conformance.host.safety import PHYSICAL, UNBIND, Question
-from conformance.lab import selection
+from conformance.running import selection
 from conformance.vfio import sysfs
 
 Say = Callable[[str], None]

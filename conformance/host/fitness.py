@@ -12,12 +12,12 @@ from conformance.host import modules
 from conformance.host.errors import Reason
 from conformance.host.here import Here
 from conformance.vfio import sysfs
-from kpatch import elf
-from kpatch.description import Device
+from kpatch.device.description import Device
 from kpatch.errors import KpatchError
-from kpatch.finding import Finding
-from kpatch.kernel import KernelTree
-from kpatch.module import ModuleInfo, diagnose
+from kpatch.kernel import elf
+from kpatch.kernel.tree import KernelTree
+from kpatch.module.finding import Finding
+from kpatch.module.info import ModuleInfo, diagnose
 
 _VFIO = "vfio_pci:"
 """What the kernel puts before the alias of a driver which binds by driver_override only."""

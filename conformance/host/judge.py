@@ -12,6 +12,7 @@ from typing import TextIO
 
 from conformance import __version__, requirements
 from conformance.errors import ConformanceError, GuestLost
+from conformance.events.errors import EventError
 from conformance.host import safety, suite
 from conformance.host.errors import DriverError, Reason, Refused
 from conformance.host.here import Here
@@ -19,8 +20,8 @@ from conformance.host.journal import Journal, the_journal
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
 from conformance.host.undo import undo
-from conformance.lab import paths
 from conformance.report import Conclusion, Reporter, ReportError, Verdict
+from conformance.running import paths
 from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
 from kpatch.errors import KpatchError
@@ -152,7 +153,7 @@ def outcome(work: Callable[[], Verdict]) -> Verdict:
         return Verdict.kernel_died(error.reason, error.console)
     except DriverError as error:
         return Verdict(Conclusion.REQUIREMENT_FAILED, str(error))
-    except (ConformanceError, KpatchError, ReportError, SysfsError, OSError) as error:
+    except (ConformanceError, KpatchError, ReportError, EventError, SysfsError, OSError) as error:
         if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
             return Verdict.bad_usage(str(error))
         return Verdict.lab_failed(str(error))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from conformance.host.here import Here
-from kpatch import programs
 from kpatch.errors import ProgramFailed
+from kpatch.tools import programs
 
 TYPE1 = "vfio_iommu_type1"
 """What a container needs and no driver depends on."""

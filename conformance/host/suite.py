@@ -16,11 +16,11 @@ from pathlib import Path
 from conformance.errors import GuestHung
 from conformance.host.here import Here
 from conformance.host.undo import MARK
-from conformance.klog import Taint
-from conformance.lab import paths
+from conformance.kernel.log import Taint
 from conformance.report import EventDecoder, Reporter, Verdict
-from kpatch import programs
-from kpatch.programs import Running
+from conformance.running import paths
+from kpatch.tools import programs
+from kpatch.tools.programs import Running
 
 PYTEST_LOG = "pytest.log"
 

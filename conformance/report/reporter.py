@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from conformance.report import events, jsonfile, ktap, summary
-from conformance.report.errors import EventError, ReportError, ResultsFolderError
+from conformance.events import reader as events
+from conformance.events.errors import EventError
+from conformance.report import jsonfile, ktap, summary
+from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.files import write_whole
 from conformance.report.output import Output
 from conformance.report.results import Results
@@ -93,7 +95,7 @@ class Reporter:
             raise
         self._progress.show(parsed)
 
-    def problem(self, error: ReportError) -> None:
+    def problem(self, error: ReportError | EventError) -> None:
         """Note that the stream of events is damaged: the run proves nothing any more."""
         self._problem = self._problem or str(error)
 

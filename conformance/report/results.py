@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from conformance.report import events
-from conformance.report.errors import EventError
+from conformance.events import reader as events
+from conformance.events.errors import EventError
 from conformance.requirements import Requirement
 
 

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from conformance.report import events
+from conformance.events import reader as events
 from conformance.report.output import Output
 from conformance.report.results import BAD, Results, TestOutcome
 from conformance.report.text import Style, plural, printable

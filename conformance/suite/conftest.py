@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of the suite alone; the ones about devices are in :mod:`conformance.fixtures`."""
+"""Fixtures of the suite alone; the ones about devices are in :mod:`conformance.plugin.fixtures`."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from conformance.bench import Bench, Scratch
-from conformance.fixtures import Side
-from conformance.migration.client import Buffer, Client
 from conformance.migration.errors import MigrationError
-from conformance.migration.region import MigrationRegion
-from conformance.model import states
-from conformance.model.states import State
-from conformance.suite.book import Book
-from conformance.suite.shapes import Window, find
-from conformance.suite.steps import attempt, begin_iteration, save_and_run
-from conformance.suite.walker import WALKS, Walker
-from conformance.vfio.children import Child
+from conformance.migration.v1.client import Buffer, Client
+from conformance.migration.v1.region import MigrationRegion
+from conformance.model.v1 import states
+from conformance.model.v1.states import State
+from conformance.plugin.devices import Bench, Scratch
+from conformance.plugin.fixtures import Side
+from conformance.suite.support.mappings import Book
+from conformance.suite.support.shapes import Window, find
+from conformance.suite.support.steps import attempt, begin_iteration, save_and_run
+from conformance.suite.support.walker import WALKS, Walker
+from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 from conformance.vfio.mapping import Mapping

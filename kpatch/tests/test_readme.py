@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from kpatch import description, device
+from kpatch.device import description
+from kpatch.device import load as device
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SECTION = README.partition("## Describing a device")[2].partition("\n## ")[0]

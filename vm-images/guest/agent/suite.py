@@ -53,7 +53,7 @@ def measure(port: Port, job: Mapping[str, Any], tested: str, plain: str) -> int:
         Failure: It was killed.
     """
     arguments = ["--device", tested, "--plain", plain, "--events", str(_EVENTS)]
-    return _run(port, job["quiet"], "conformance.measure.__main__", arguments)
+    return _run(port, job["quiet"], "conformance.bench.measure.__main__", arguments)
 
 
 def _run(port: Port, quiet: float, module: str, arguments: list[str]) -> int:

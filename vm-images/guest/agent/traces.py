@@ -28,7 +28,7 @@ def look_for_leaks() -> None:
         Failure: It has.
     """
     sys.path.insert(0, str(KIT))
-    leaks = importlib.import_module("conformance.vfio.leaks")
+    leaks = importlib.import_module("conformance.kernel.leaks")
     if not leaks.missing() and (found := leaks.scan()):
         shown = "\n".join(f"  {leak}" for leak in found[:_SHOWN])
         raise Failure(f"kmemleak found {len(found)} allocations nobody points to:\n{shown}")

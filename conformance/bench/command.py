@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``bench``: what a driver costs, measured in the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from conformance.bench import report as bench_report
+from conformance.bench.measure.ratios import Row
+from conformance.errors import AgentError, LabError
+from conformance.lab.check.prepare import Request, prepare, write_payload
+from conformance.lab.guest.bringup import ready_guest
+from conformance.lab.guest.guest import Event
+from conformance.lab.guest.qemu import run_folder
+from conformance.running.steps import Steps
+
+_PLAIN = "vfio_pci"
+"""The module of the driver that the function beside is bound to."""
+
+_LOG = "bench.log"
+
+
+def bench(request: Request, results: Path, out: TextIO) -> None:
+    """Measure a driver, print the table and write it, and a plot, to the results.
+
+    Args:
+        request: What is asked for.
+        results: The folder of this run, which exists; an absolute path.
+        out: Where progress and table go.
+
+    Raises:
+        ConformanceError: The lab failed, or the kernel died.
+        KpatchError: The driver does not build.
+        OSError: The results cannot be written.
+    """
+
+    def say(line: str) -> None:
+        print(line, file=out, flush=True)
+
+    steps = Steps(say)
+    prepared = prepare(request, results, steps)
+    if prepared is None:
+        raise LabError("Nothing was prepared.")
+    with run_folder(results) as files:
+        write_payload(request, prepared, files.payload, results, also=[_PLAIN])
+        with ready_guest(prepared.lab, files, steps, cold=request.options.cold) as guest:
+            guest.order("bench")
+            say("Measuring, which takes a minute or two ...")
+            rows: list[Row] = []
+            for row in follow(guest.events(request.options.quiet), results / _LOG):
+                for line in bench_report.lines(row, rows[-1] if rows else None):
+                    say(line)
+                rows.append(row)
+    say("")
+    for path in bench_report.write(results, rows, prepared.versions):
+        say(f"written: {path}")
+
+
+def follow(events: Iterable[Event], log: Path) -> Iterator[Row]:
+    """Yield the rows that the guest measures, until it is done.
+
+    Args:
+        events: What the guest says.
+        log: Takes what was printed in the guest.
+
+    Raises:
+        AgentError: The guest could not measure, or not all.
+    """
+    status = "none"
+    for event in events:
+        if event["event"] == "measure":
+            yield Row(**{key: value for key, value in event.items() if key != "event"})
+        elif event["event"] == "output":
+            log.write_text(event["text"], encoding="utf-8")
+        elif event["event"] == "agent-error":
+            raise AgentError(f"The guest's agent gave up ({event['phase']}): {event['message']}")
+        elif event.get("phase") == "measured":
+            status = event["detail"]
+    if status != "0":
+        said = log.read_text("utf-8").splitlines()[-1:] if log.exists() else []
+        raise AgentError(
+            f"Measuring ended with status {status}: {' '.join(said) or 'nothing was said'}. "
+            f"All of it is in {log}."
+        )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options of the command `gate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_IMAGE = "trixie"
+
+DESCRIPTION = (
+    "Judge a patch series for the kernel: does each patch apply, keep to the style, say why, "
+    "configure and build without new warnings; with --boot, does the driver keep the migration "
+    "protocol. The tree is only read."
+)
+
+
+def gate(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    parser.set_defaults(command="gate")
+    parser.add_argument(
+        "series",
+        metavar="SERIES",
+        help="folder of patches, mailbox file, or BASE..TIP in the tree",
+    )
+    parser.add_argument(
+        "--tree", metavar="LINUX", type=Path, required=True, help="kernel source tree; only read"
+    )
+    parser.add_argument(
+        "--boot",
+        nargs="?",
+        const="tip",
+        default="",
+        choices=("tip", "each"),
+        help="run the conformance suite on the driver in the lab's virtual machine: with all "
+        "patches (tip), or with each patch after which it has the migration region (each)",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="NAME",
+        help=f"lab image with the kernel of the tree's version (default: {_IMAGE})",
+    )
+    parser.add_argument(
+        "--root", metavar="IMAGE_ROOT", type=Path, help="unpacked root of an image, instead"
+    )
+    parser.add_argument(
+        "--kernel-tree",
+        metavar="PATH",
+        type=Path,
+        help="kernel build tree to build with, as seen inside the image",
+    )
+    parser.add_argument(
+        "-o",
+        "--results",
+        metavar="DIR",
+        type=Path,
+        help="folder for gate.json, gate.md, junit.xml and logs (default: results/gate-TIME)",
+    )
+    parser.add_argument(
+        "--require-signoff", action="store_true", help="fail a patch without Signed-off-by"
+    )
+    parser.add_argument(
+        "--no-sparse", dest="sparse", action="store_false", help="build without C=1"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="judge again what an earlier run has judged"
+    )

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options of the commands which judge devices of this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from conformance.running.limits import QUIET
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Add the options with which ``check`` takes this machine instead of a virtual one."""
+    group = parser.add_argument_group(
+        "on this machine",
+        "With --bdf the driver is built for the running kernel, bound to functions of this "
+        "machine and judged there; then everything is put back as it was. --kernel-tree then names "
+        "the build tree of the running kernel, if it is not in /lib/modules; options of images "
+        "and virtual machines have no meaning.",
+    )
+    group.add_argument("--bdf", metavar="BDF", help="the PCI function, such as 0000:3b:02.0")
+    group.add_argument("--peer", metavar="BDF", help="a second one, as destination")
+    group.add_argument(
+        "--unbind",
+        action="store_true",
+        help="consent that they are taken from the drivers they are bound to",
+    )
+    _common(group)
+
+
+def run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
+    parser.add_argument(
+        "--device",
+        dest="judged",
+        required=True,
+        metavar="BDF",
+        help="the device, such as 0000:3b:02.0, bound to the driver to be judged",
+    )
+    parser.add_argument("--peer", metavar="BDF", help="a second one, as destination")
+    parser.add_argument(
+        "--quiet",
+        type=float,
+        default=QUIET,
+        metavar="SECONDS",
+        help="without a word for so long, the suite counts as hung (default: %(default)g)",
+    )
+    parser.set_defaults(unbind=False)
+    _common(parser)
+
+
+def _common(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--physical", action="store_true", help="consent that this is a physical function"
+    )
+    parser.add_argument(
+        "--scratch",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:MASK",
+        help="bits of a 4-byte register which the suite may write freely; may be repeated",
+    )
+    parser.add_argument(
+        "--volatile",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET[:MASK]",
+        help="bits of a 4-byte register which change by themselves even in a stopped device, "
+        "such as a clock; they are not looked at, and the report says so; may be repeated",
+    )
+    parser.add_argument(
+        "--doorbell",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:ADDRESS",
+        help="a 4-byte register which makes the running device write to memory, where the two "
+        "registers at ADDRESS say; without one no dirty pages are judged; may be repeated",
+    )
+
+
+def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the program, with status 2, if options were given which go with --bdf only."""
+    if arguments.bdf:
+        arguments.command = "check-here"
+        return
+    names = ("peer", "unbind", "physical", "scratch", "volatile", "doorbell")
+    given = [f"--{name}" for name in names if getattr(arguments, name)]
+    if given:
+        parser.error(f"{given[0]} is for functions of this machine: name one with --bdf")

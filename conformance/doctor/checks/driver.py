@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which driver has a function, which should, and what it offers."""
+
+import errno
+from collections.abc import Iterator
+
+from conformance.doctor.checks.finding import Finding, blocks, fine, warns
+from conformance.doctor.facts import offer
+from conformance.doctor.facts.facts import Facts
+from conformance.doctor.facts.function import Function
+
+_V1_LAST = 7
+"""The last version of QEMU which migrates with the migration region is 7.2."""
+
+
+def bound(facts: Facts) -> Iterator[Finding]:
+    """Whether a VFIO driver that can know of migration has it."""
+    function = facts.function
+    if not function or function.bridge:
+        return
+    if function.vfio and not function.plain:
+        yield fine(f"{function.bdf} ({function.ids}) is bound to {function.driver}.")
+    elif function.plain:
+        yield blocks(
+            f"{function.bdf} ({function.ids}) is bound to vfio-pci itself.",
+            "That hands it out and knows nothing of migration: there is no migration region.",
+            _how(function, facts),
+        )
+    elif function.total:
+        return  # its own driver makes the virtual functions
+    elif function.driver:
+        up = (
+            f", and its interface {', '.join(function.interfaces)} is up"
+            if function.interfaces
+            else ""
+        )
+        yield blocks(
+            f"{function.bdf} ({function.ids}) is bound to {function.driver}, a driver of the host"
+            f"{up}.",
+            "User space gets a function from a VFIO driver only.",
+            _how(function, facts),
+        )
+    elif not (function.elsewhere and not function.variants):
+        yield blocks(
+            f"{function.bdf} ({function.ids}) has no driver.",
+            "User space gets a function from a VFIO driver only.",
+            _how(function, facts),
+        )
+
+
+def _how(function: Function, facts: Facts) -> str:
+    folder = f"/sys/bus/pci/devices/{function.bdf}"
+    steps = [f"echo DRIVER > {folder}/driver_override"]
+    steps += [f"echo {function.bdf} > {folder}/driver/unbind"] if function.driver else []
+    steps += [f"echo {function.bdf} > /sys/bus/pci/drivers_probe"]
+    bind = f"bind it: {'; '.join(steps)}."
+    if function.variants:
+        names = ", ".join(one.module for one in function.variants)
+        return f"Modules with an alias for it: {names}. Load one with modprobe, and {bind}"
+    catch_all = [one.module for one in function.matches if one.override_only]
+    others = f" (only {', '.join(catch_all)}, which is for any function)" if catch_all else ""
+    known = f"No module of {facts.kernel.release} has an alias vfio_pci:... for it{others}. "
+    return (
+        f"{known}Build a driver (python -m kpatch devices lists what is described), load it, and "
+        f"{bind} `make check BDF={function.bdf}` does all of it for the time of a run."
+    )
+
+
+def override(facts: Facts) -> Iterator[Finding]:
+    """Whether it is reserved for a driver which does not have it."""
+    function = facts.function
+    if function and function.override and function.override != function.driver:
+        yield warns(
+            f"{function.bdf} is reserved for the driver {function.override} (driver_override), "
+            f"and {function.driver or 'no driver'} has it.",
+            "No other driver is given it.",
+            f"Load {function.override}, or write an empty line to driver_override.",
+        )
+
+
+def migration(facts: Facts) -> Iterator[Finding]:
+    """Whether its driver offers migration, and which protocol."""
+    function, opened = facts.function, facts.opened
+    if not function or not function.vfio or function.plain:
+        return
+    if opened is None:
+        because = offer.refused(function)
+        if not because:
+            yield warns(
+                f"What {function.driver} offers of migration is not known.",
+                "Only opening the device tells, and that resets the function.",
+                f"If nobody minds: doctor {function.bdf} --open.",
+            )
+        return
+    if opened.offer is None:
+        yield _not_opened(function, opened.error, opened.errno)
+        return
+    found = opened.offer
+    if found.migration_regions:
+        saving = f", with the saving layout on {found.saving_layouts} regions" * bool(
+            found.saving_layouts
+        )
+        yield fine(f"{function.driver} offers a migration region (version 1){saving}.")
+        if not found.saving_layouts:
+            yield warns(
+                f"{function.driver} offers no VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING.",
+                "What may stay mapped while it is saved is then all that may be mapped at all.",
+                "Nothing, if that is so.",
+            )
+    elif found.later is not None:
+        yield blocks(
+            f"{function.driver} offers the later protocol, VFIO_DEVICE_FEATURE_MIGRATION "
+            f"({found.later_words}), and no migration region.",
+            "QEMU from 8.0 on migrates it; the rules of this suite are those of the region.",
+            "To judge it, a driver with the region is needed.",
+        )
+    else:
+        yield blocks(
+            f"{function.driver} offers neither a migration region nor "
+            "VFIO_DEVICE_FEATURE_MIGRATION.",
+            "No monitor can migrate it.",
+            "Bind a driver which does; does it need firmware, or a parameter, to offer it?",
+        )
+
+
+def _not_opened(function: Function, said: str, number: int) -> Finding:
+    do = {
+        errno.EPERM: "Are interrupts remapped? The kernel's log tells.",
+        errno.EBUSY: "Somebody else has it: see who has its group's file open.",
+        errno.EACCES: "Run it as a user who may open the files in /dev/vfio.",
+        errno.ENODEV: "Is the module vfio_iommu_type1 loaded, and the group viable?",
+        errno.ENOMEM: "Raise the limit of locked memory (ulimit -l).",
+    }.get(number, "The kernel's log may tell why.")
+    return blocks(
+        f"The device of {function.bdf} cannot be opened: {said}.",
+        "Whoever wants to use it is refused likewise.",
+        do,
+    )
+
+
+def monitor(facts: Facts) -> Iterator[Finding]:
+    """Whether the QEMU of this machine speaks the protocol that the driver offers."""
+    opened, version = facts.opened, facts.lab.qemu
+    if not version or not opened or not opened.offer or not opened.offer.migration_regions:
+        return
+    if int(version.partition(".")[0]) > _V1_LAST:
+        yield warns(
+            f"The QEMU of this machine is {version}, and the driver offers version 1.",
+            "QEMU from 8.0 on migrates with VFIO_DEVICE_FEATURE_MIGRATION only.",
+            "To migrate a guest with it, use QEMU 5.2 to 7.2; the suite needs none.",
+        )
+    else:
+        yield fine(f"QEMU {version} migrates with a migration region.")

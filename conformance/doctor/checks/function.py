@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a function, and the group it is in, can be user space's."""
+
+import re
+from collections.abc import Iterator
+
+from conformance.doctor.checks.finding import Finding, blocks, fine, warns
+from conformance.doctor.facts.facts import Facts
+from conformance.doctor.facts.function import Function
+
+_SRIOV_LOG = {
+    r"not enough MMIO resources for SR-IOV": "there was no address space for their BARs (ENOMEM): "
+    "boot with pci=realloc, or give the slot more in the firmware's setup",
+    r"out of range of \[bus": "the bus numbers behind the port do not suffice (ENOMEM): boot with "
+    "pci=assign-busses, or put the card elsewhere",
+    r"no driver bound to device; cannot configure": "a physical function without a driver makes "
+    "none (ENOENT): bind its driver first",
+    r"driver does not support SR-IOV configuration": "its driver makes none (ENOENT)",
+    r"VFs already enabled": "their number was changed without 0 between (EBUSY): write 0 first",
+    r"VFs requested; only \d+ available": "more were asked for than there can be (ERANGE)",
+}
+"""What pci_sriov of the kernel says when it refuses, and what that means."""
+
+
+def bridge(facts: Facts) -> Iterator[Finding]:
+    """Whether it is a function that VFIO can hand out at all."""
+    function = facts.function
+    if function and function.bridge:
+        yield blocks(
+            f"{function.bdf} is a bridge.",
+            "VFIO hands out endpoints only.",
+            "Ask about a function behind it.",
+        )
+
+
+def sriov(facts: Facts) -> Iterator[Finding]:
+    """Whether it is a physical function, of which the virtual ones are meant."""
+    function = facts.function
+    if not function or not function.total or function.vfio:
+        return
+    if function.virtual:
+        yield blocks(
+            f"{function.bdf} is a physical function, and {function.driver or 'no driver'} has it.",
+            "What migrates are its virtual functions.",
+            f"Ask about one of them: {', '.join(function.virtual[:8])}.",
+        )
+        return
+    yield blocks(
+        f"{function.bdf} is a physical function which can have {function.total} virtual ones and "
+        f"has none{_trouble(function)}.",
+        "What migrates are its virtual functions.",
+        _make(function),
+    )
+
+
+def _trouble(function: Function) -> str:
+    for line in reversed(function.log):
+        for pattern, words in _SRIOV_LOG.items():
+            if re.search(pattern, line):
+                return f"; the last try failed, {words}"
+    return "" if function.driver else "; a physical function without a driver makes none (ENOENT)"
+
+
+def _make(function: Function) -> str:
+    folder = f"/sys/bus/pci/devices/{function.bdf}"
+    first = "" if function.driver else "Bind its own driver. "
+    return (
+        f"{first}Make some, without the host's drivers taking them: "
+        f"echo 0 > {folder}/sriov_drivers_autoprobe; echo 2 > {folder}/sriov_numvfs."
+    )
+
+
+def grouped(facts: Facts) -> Iterator[Finding]:
+    """Whether it is in an IOMMU group."""
+    function = facts.function
+    if function and facts.iommu.on and function.group is None:
+        yield blocks(
+            f"{function.bdf} is in no IOMMU group, although the IOMMU is on.",
+            "VFIO hands out functions by their group. The IOMMU has none for this one.",
+            "Is it left out by a word such as iommu=pt or intel_iommu=igfx_off, or is it behind "
+            "an IOMMU which the firmware does not describe? Look for its address in the "
+            "kernel's log.",
+        )
+
+
+def viable(facts: Facts) -> Iterator[Finding]:
+    """Whether the others of its group are out of the way."""
+    function = facts.function
+    if not function or function.group is None:
+        return
+    bad = [member for member in function.members if not member.harmless]
+    if bad:
+        listed = ", ".join(f"{member.name} ({member.driver})" for member in bad)
+        yield blocks(
+            f"Others of the IOMMU group {function.group} have drivers of the host: {listed}.",
+            "The IOMMU cannot tell them apart, so that a group is user space's as a whole or not "
+            "at all.",
+            "Unbind them or bind them to vfio-pci, if this machine can do without; or put the card "
+            "into a slot whose port has ACS.",
+        )
+    elif function.members:
+        listed = ", ".join(member.name for member in function.members)
+        yield fine(f"The IOMMU group {function.group} has others, which do not hinder: {listed}.")
+    else:
+        yield fine(f"The IOMMU group {function.group} is its own.")
+
+
+def in_use(facts: Facts) -> Iterator[Finding]:
+    """Whether somebody has it."""
+    function = facts.function
+    if not function:
+        return
+    if function.holders:
+        listed = ", ".join(
+            f"process {one.pid} ({one.command}) has {one.path} open" for one in function.holders
+        )
+        yield blocks(
+            f"{function.bdf} is in use: {listed}.",
+            "A group has one user at a time; others get EBUSY.",
+            "End that process, or wait for it.",
+        )
+    elif function.vfio and facts.user.uid:
+        yield fine("No process of this user has it open; of others only root can tell.")
+    elif function.vfio:
+        yield fine("Nobody has it open.")
+
+
+def reset(facts: Facts) -> Iterator[Finding]:
+    """Whether it can be reset."""
+    function = facts.function
+    if not function or function.bridge or function.resets is None:
+        return
+    if function.resets:
+        yield fine(f"It can be reset ({', '.join(function.resets)}).")
+    else:
+        yield warns(
+            f"{function.bdf} cannot be reset by itself (no reset_method).",
+            "What one user leaves in it the next one finds, and tests which reset it fail.",
+            "See whether somebody has emptied its file reset_method: writing `default` fills it.",
+        )
+
+
+def candidates(facts: Facts) -> Iterator[Finding]:
+    """Which functions one could ask about."""
+    if facts.function:
+        return
+    if facts.candidates:
+        shown = ", ".join(facts.candidates[:12])
+        more = f" and {len(facts.candidates) - 12} more" if len(facts.candidates) > 12 else ""
+        yield fine(f"Functions to ask about, as `doctor BDF`: {shown}{more}.")
+    else:
+        yield warns(
+            "This machine has no function with SR-IOV, and VFIO has none.",
+            "What migrates are mostly virtual functions.",
+            "Any function can be asked about by its address (lspci -D); in the lab's virtual "
+            "machine drivers are judged without any.",
+        )

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether the machine has an IOMMU that lets user space have a function."""
+
+from collections.abc import Iterator
+
+from conformance.doctor.checks.finding import Finding, blocks, fine, warns
+from conformance.doctor.facts.facts import Facts
+
+_WHY = "Without one VFIO gives no function to user space: its DMA could go anywhere."
+
+
+def absent(facts: Facts) -> Iterator[Finding]:
+    """Whether the firmware offers one."""
+    iommu = facts.iommu
+    if not iommu.on and iommu.tables is not None and not iommu.tables:
+        yield blocks(
+            "The machine has no IOMMU, or its firmware hides it: there is neither a DMAR nor an "
+            "IVRS table.",
+            _WHY,
+            "Switch VT-d or AMD-Vi on in the firmware's setup. A virtual machine needs one from "
+            "its host: QEMU's -device intel-iommu,intremap=on with "
+            "-machine q35,kernel-irqchip=split.",
+        )
+
+
+def off(facts: Facts) -> Iterator[Finding]:
+    """Whether the kernel uses it."""
+    iommu = facts.iommu
+    if iommu.on:
+        named = ", ".join(iommu.units) or "by its groups"
+        yield fine(f"The IOMMU is on ({named}; {iommu.groups} groups).")
+        return
+    if iommu.tables is not None and not iommu.tables:
+        return
+    words = [one for one in facts.kernel.cmdline if "iommu" in one.partition("=")[0]]
+    said = f"the kernel was started with {' '.join(words)}" if words else "nothing asks for it"
+    has = f"The machine has an IOMMU ({', '.join(iommu.tables)}) and" if iommu.tables else "If the"
+    rest = "the kernel does not use it" if iommu.tables else "machine has an IOMMU, it is not used"
+    amd = iommu.tables == ("AMD-Vi",)
+    yield blocks(
+        f"{has} {rest}: /sys/class/iommu is empty, and {said}.",
+        _WHY,
+        f"Add {'amd_iommu=on' if amd else 'intel_iommu=on'} to the kernel's command line, take "
+        "words such as iommu=off from it, and reboot.",
+    )
+
+
+def remapping(facts: Facts) -> Iterator[Finding]:
+    """Whether interrupts are remapped."""
+    iommu = facts.iommu
+    if not iommu.on or iommu.remapping:
+        if iommu.on:
+            yield fine("Interrupts are remapped.")
+        return
+    if iommu.remapping is None:
+        yield warns(
+            "Whether interrupts are remapped could not be found out.",
+            "If they are not, VFIO_SET_IOMMU is refused (EPERM).",
+            "Look for `remapping` in the kernel's log, as root.",
+        )
+    elif iommu.unsafe:
+        yield warns(
+            "Interrupts are not remapped, and vfio_iommu_type1 goes without it "
+            "(allow_unsafe_interrupts=Y).",
+            "A guest with a function can send the host any interrupt.",
+            "Use such a machine for tests only.",
+        )
+    else:
+        said = next((f" (the kernel said: {line})" for line in iommu.log if "DMAR-IR" in line), "")
+        yield blocks(
+            f"Interrupts are not remapped{said}.",
+            "A user could send any interrupt, so VFIO_SET_IOMMU is refused (EPERM).",
+            "Switch it on: in the firmware's setup; take intremap=off and nointremap from the "
+            "kernel's command line; in a virtual machine, -device intel-iommu,intremap=on with "
+            "kernel-irqchip=split. For tests only: "
+            "echo Y > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts.",
+        )
+
+
+def noiommu(facts: Facts) -> Iterator[Finding]:
+    """Whether VFIO hands out functions without an IOMMU."""
+    function = facts.function
+    if function and function.group_name == "vfio-noiommu":
+        yield blocks(
+            f"{function.bdf} is in a group without an IOMMU (vfio-noiommu).",
+            "There the type 1 container, dirty pages and so migration do not exist.",
+            "Use a machine with an IOMMU, and take enable_unsafe_noiommu_mode from vfio.",
+        )
+    elif facts.iommu.noiommu:
+        yield warns(
+            "VFIO hands out functions without an IOMMU (vfio.enable_unsafe_noiommu_mode=Y).",
+            "Such functions reach all memory, and cannot be migrated.",
+            "Switch it off unless something else here needs it.",
+        )

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether the running kernel has what VFIO needs."""
+
+from collections.abc import Iterator
+
+from conformance.doctor.checks.finding import Finding, blocks, fine, warns
+from conformance.doctor.facts.facts import Facts
+
+_NEEDED = {
+    "VFIO": ("vfio", "hands devices to user space"),
+    "VFIO_PCI_CORE": ("vfio_pci_core", "is what drivers for PCI functions are built on"),
+    "VFIO_IOMMU_TYPE1": ("vfio_iommu_type1", "makes the DMA mappings of a user"),
+}
+"""The option, the module which it makes, and what that does."""
+
+_DEVICE_FILES = ("VFIO_GROUP", "VFIO_CONTAINER")
+"""Options since Linux 6.6 and 6.2: without them there is no /dev/vfio/GROUP or no container."""
+
+
+def loadable(facts: Facts) -> Iterator[Finding]:
+    """Whether the kernel can load modules."""
+    kernel = facts.kernel
+    if kernel.lacks("MODULES"):
+        yield blocks(
+            f"The kernel {kernel.release} cannot load modules ({kernel.config_from} lacks "
+            "CONFIG_MODULES).",
+            "A migration driver comes as a module.",
+            "Boot a kernel with CONFIG_MODULES=y.",
+        )
+
+
+def options(facts: Facts) -> Iterator[Finding]:
+    """Whether it was configured with VFIO."""
+    kernel = facts.kernel
+    if kernel.config is None:
+        if not all(kernel.has(module) for module, _ in _NEEDED.values()):
+            yield warns(
+                f"The options of the kernel {kernel.release} are not known: there is neither "
+                f"/proc/config.gz nor /boot/config-{kernel.release}.",
+                "Whether it was built with VFIO can only be guessed from its modules.",
+                "Install its configuration, or look where the kernel comes from.",
+            )
+        return
+    missing = [
+        name
+        for name, (module, _) in _NEEDED.items()
+        if kernel.lacks(name) and not kernel.has(module)
+    ]
+    if missing:
+        name = missing[0]
+        listed = ", ".join(f"CONFIG_{one}" for one in missing)
+        yield blocks(
+            f"The kernel {kernel.release} was built without {listed} ({kernel.config_from}).",
+            f"The first {_NEEDED[name][1]}.",
+            "Boot a kernel which has them as y or m, as those of the distributions do.",
+        )
+        return
+    for name in _DEVICE_FILES:
+        # Kernels from before the option have what it stands for, and do not mention it.
+        if kernel.config.get(name) == "n":
+            yield blocks(
+                f"The kernel {kernel.release} was built without CONFIG_{name}.",
+                "The suite, and monitors up to QEMU 8.1, open devices through /dev/vfio/GROUP.",
+                f"Boot a kernel with CONFIG_{name}=y.",
+            )
+    yield fine(f"The kernel {kernel.release} was built with VFIO ({kernel.config_from}).")
+
+
+def installed(facts: Facts) -> Iterator[Finding]:
+    """Whether the modules of VFIO are loaded or can be."""
+    kernel = facts.kernel
+    wanted = {
+        module: does
+        for name, (module, does) in _NEEDED.items()
+        if not kernel.has(module) and not kernel.lacks(name)
+    }
+    if not wanted:
+        if all(kernel.has(module) for module, _ in _NEEDED.values()):
+            yield fine("The modules of VFIO are loaded, built in, or installed.")
+        return
+    listed = ", ".join(wanted)
+    if not kernel.folder:
+        others = f"; there are those of {', '.join(kernel.others)}" if kernel.others else ""
+        yield blocks(
+            f"The modules of the running kernel {kernel.release} are not installed: there is no "
+            f"/lib/modules/{kernel.release}{others}.",
+            f"Neither {listed} nor a migration driver can be loaded.",
+            "Was the kernel upgraded? Then reboot. Else install the package linux-image-"
+            f"{kernel.release}.",
+        )
+        return
+    first = next(iter(wanted))
+    yield blocks(
+        f"The running kernel {kernel.release} lacks the module {listed}: it is neither loaded, "
+        f"nor built in, nor in /lib/modules/{kernel.release}.",
+        f"{first} {wanted[first]}.",
+        "Install the package with all of the kernel's modules: some distributions keep those of "
+        "servers in one of its own (linux-modules-extra), and kernels for clouds lack them.",
+    )
+
+
+def signatures(facts: Facts) -> Iterator[Finding]:
+    """Whether the kernel loads modules which nobody has signed."""
+    kernel, function = facts.kernel, facts.function
+    if kernel.enforces or kernel.lockdown in ("integrity", "confidentiality"):
+        how = (
+            "its parameter module.sig_enforce, or CONFIG_MODULE_SIG_FORCE, is on"
+            if kernel.enforces
+            else f"it is locked down ({kernel.lockdown})"
+        )
+        boot = ", and the firmware started it by secure boot" if kernel.secure_boot else ""
+        what = f"The kernel loads signed modules only: {how}{boot}."
+        do = (
+            "Sign the module with a key which the kernel trusts (mokutil --import), or boot "
+            "without secure boot, lockdown= and module.sig_enforce."
+        )
+        bound = function is not None and function.vfio and not function.plain
+        if bound or any(module.signed for module in facts.modules):
+            yield warns(what, "A driver which you build is refused (EKEYREJECTED).", do)
+        else:
+            yield blocks(what, "A driver which you build is refused (EKEYREJECTED).", do)
+    elif kernel.secure_boot:
+        yield warns(
+            "The firmware started the kernel by secure boot.",
+            "Some kernels then refuse modules which are not signed.",
+            "Sign the module with a key which the kernel trusts, should it be refused.",
+        )
+    else:
+        yield fine("The kernel loads modules which are not signed.")
+
+
+def headers(facts: Facts) -> Iterator[Finding]:
+    """Whether modules can be built for the running kernel here."""
+    kernel = facts.kernel
+    if kernel.headers:
+        yield fine(f"The headers of {kernel.release} are installed.")
+    else:
+        yield warns(
+            f"The headers of the running kernel are not installed: there is no "
+            f"/lib/modules/{kernel.release}/build.",
+            "No module can be built for it here, and whether one fits is not known to the letter.",
+            f"Install the package linux-headers-{kernel.release}.",
+        )

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is known of a PCI function, of its group, and of the modules which are meant for it."""
+
+import fnmatch
+import lzma
+import re
+from dataclasses import dataclass
+
+from conformance.doctor.facts.host import Host
+from conformance.doctor.facts.kernel import Kernel, aliases
+from conformance.vfio import sysfs, usage
+from conformance.vfio.usage import Holder
+
+_NORMAL_DMA = frozenset({"pcieport", "pci-stub"})
+"""Drivers beside VFIO's which let a group be user space's: they do no DMA of their own."""
+
+SIGNATURE = b"~Module signature appended~\n"
+"""The end of a module which is signed."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A module with an alias for the function.
+
+    Attributes:
+        module: Its name.
+        override_only: Whether it is bound only where driver_override names it, as VFIO drivers are.
+        any: Whether the alias is for any function, as that of vfio-pci is.
+        vermagic: What it was built for; empty if not known.
+        signed: Whether it is signed.
+        path: Its file, below the root of the machine.
+    """
+
+    module: str
+    override_only: bool
+    any: bool
+    vermagic: str = ""
+    signed: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device of the function's IOMMU group; `harmless` if it does not hinder user space."""
+
+    name: str
+    driver: str | None
+    harmless: bool
+
+
+@dataclass(frozen=True)
+class Function:
+    """A PCI function.
+
+    Attributes:
+        bdf: Its address.
+        vendor: Like `device`, its ids.
+        device: See there.
+        driver: The driver it is bound to.
+        module: The module that is from.
+        vfio: Whether that driver hands it out through VFIO.
+        override: The only driver it may be bound to; empty if any that matches may.
+        bridge: Whether it is a bridge.
+        physical: The physical function of which this is a virtual one.
+        total: How many virtual functions it can have; 0 if it is no physical function.
+        virtual: Those which it has.
+        autoprobe: Whether these are offered to the host's drivers when they are made.
+        group: Its IOMMU group.
+        group_name: What sysfs calls that group: ``vfio-noiommu`` for one without an IOMMU.
+        members: All devices of the group but itself.
+        resets: How it can be reset; None if the kernel does not say.
+        files: The files of VFIO for it which are there.
+        locked: Those of them which this user may not open.
+        holders: Processes which have such a file open.
+        interfaces: Network interfaces which are up on it.
+        matches: Modules with an alias for it.
+        elsewhere: Modules with an alias for it which other kernels have: release and module.
+        log: What the kernel said of it.
+    """
+
+    bdf: str
+    vendor: int = 0
+    device: int = 0
+    driver: str | None = None
+    module: str | None = None
+    vfio: bool = False
+    override: str = ""
+    bridge: bool = False
+    physical: str | None = None
+    total: int = 0
+    virtual: tuple[str, ...] = ()
+    autoprobe: bool = True
+    group: str | None = None
+    group_name: str = ""
+    members: tuple[Member, ...] = ()
+    resets: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    matches: tuple[Match, ...] = ()
+    elsewhere: tuple[tuple[str, str], ...] = ()
+    log: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> str:
+        """Vendor and device as people write them."""
+        return f"{self.vendor:04x}:{self.device:04x}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is bound to vfio-pci itself, which knows nothing of migration."""
+        return self.vfio and self.driver == "vfio-pci"
+
+    @property
+    def variants(self) -> tuple[Match, ...]:
+        """Modules with a VFIO driver that is meant for this very function."""
+        return tuple(one for one in self.matches if one.override_only and not one.any)
+
+
+def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
+    """Read what is known of a function.
+
+    Raises:
+        SysfsError: There is no such function.
+    """
+    who = sysfs.function(bdf, sysfs=host.sysfs)
+    folder = f"/sys/bus/pci/devices/{bdf}"
+    has_group = host.exists(f"{folder}/iommu_group")
+    group = sysfs.iommu_group(bdf, sysfs=host.sysfs) if has_group else None
+    files = _files(host, bdf) if group else ()
+    return Function(
+        bdf=bdf,
+        vendor=who.vendor or 0,
+        device=who.device or 0,
+        driver=who.driver,
+        module=sysfs.module(who.driver, sysfs=host.sysfs) if who.driver else None,
+        vfio=sysfs.offers_vfio(bdf, sysfs=host.sysfs),
+        override=sysfs.driver_override(bdf, sysfs=host.sysfs),
+        bridge=sysfs.is_bridge(bdf, sysfs=host.sysfs),
+        physical=sysfs.physical_function(bdf, sysfs=host.sysfs),
+        total=int(host.text(f"{folder}/sriov_totalvfs") or 0),
+        virtual=sysfs.virtual_functions(bdf, sysfs=host.sysfs),
+        autoprobe=host.text(f"{folder}/sriov_drivers_autoprobe") != "0",
+        group=group,
+        group_name=host.text(f"/sys/kernel/iommu_groups/{group}/name") or "" if group else "",
+        members=_members(host, bdf) if group else (),
+        resets=_resets(host, folder),
+        files=files,
+        locked=tuple(one for one in files if not host.usable(one)),
+        holders=usage.holders(bdf, sysfs=host.sysfs, proc=host.proc) if group else (),
+        interfaces=_interfaces(host, bdf),
+        matches=matches(host, kernel, sysfs.modalias(bdf, sysfs=host.sysfs)),
+        elsewhere=_elsewhere(host, kernel, sysfs.modalias(bdf, sysfs=host.sysfs)),
+        log=tuple(line for line in host.log() if bdf in line),
+    )
+
+
+def candidates(host: Host) -> tuple[str, ...]:
+    """Return the functions that somebody may want to migrate: no bridges, no parts of a chipset.
+
+    Those with SR-IOV, virtual ones, and all which a VFIO driver has.
+    """
+    found = []
+    for bdf in host.names("/sys/bus/pci/devices"):
+        folder = f"/sys/bus/pci/devices/{bdf}"
+        virtual = host.exists(f"{folder}/physfn")
+        able = int(host.text(f"{folder}/sriov_totalvfs") or 0) > 0
+        if virtual or able or host.exists(f"{folder}/vfio-dev"):
+            found.append(bdf)
+    return tuple(found)
+
+
+def matches(host: Host, kernel: Kernel, modalias: str) -> tuple[Match, ...]:
+    """Return the modules with an alias for a function, those meant for it in particular first."""
+    found: dict[str, Match] = {}
+    for pattern, module in kernel.aliases:
+        override = pattern.startswith("vfio_pci:")
+        wanted = modalias.replace("pci:", "vfio_pci:", 1) if override else modalias
+        if module not in found and fnmatch.fnmatchcase(wanted, pattern):
+            found[module] = _match(host, kernel, module, pattern)
+    return tuple(sorted(found.values(), key=lambda one: (not one.override_only, one.any)))
+
+
+def _match(host: Host, kernel: Kernel, module: str, pattern: str) -> Match:
+    path = (kernel.installed or {}).get(module.replace("-", "_"), "")
+    where = f"/lib/modules/{kernel.release}/{path}" if path else ""
+    override = pattern.startswith("vfio_pci:")
+    everything = "v*d*" in pattern
+    if not where or not override or everything:
+        return Match(module, override, everything, path=where)
+    data = host.bytes(where) or b""
+    if where.endswith(".xz"):
+        try:
+            data = lzma.decompress(data)
+        except lzma.LZMAError:
+            data = b""
+    return Match(module, override, everything, vermagic(data), data.endswith(SIGNATURE), where)
+
+
+def vermagic(data: bytes) -> str:
+    """Return what the module in an ELF file says it was built for; empty if it does not."""
+    found = re.search(rb"(?:\A|\0)vermagic=([^\0]*)\0", data)
+    return found[1].decode(errors="replace").strip() if found else ""
+
+
+def _elsewhere(host: Host, kernel: Kernel, modalias: str) -> tuple[tuple[str, str], ...]:
+    wanted = modalias.replace("pci:", "vfio_pci:", 1)
+    return tuple(
+        (release, module)
+        for release in kernel.others
+        for pattern, module in aliases(host, release)
+        if pattern.startswith("vfio_pci:")
+        and "v*d*" not in pattern
+        and fnmatch.fnmatchcase(wanted, pattern)
+    )
+
+
+def _members(host: Host, bdf: str) -> tuple[Member, ...]:
+    found = []
+    for name in sysfs.group_members(bdf, sysfs=host.sysfs):
+        if name == bdf:
+            continue
+        if not host.exists(f"/sys/bus/pci/devices/{name}"):
+            found.append(Member(name, None, True))  # not a PCI function
+            continue
+        driver = sysfs.driver(name, sysfs=host.sysfs)
+        harmless = (
+            driver is None
+            or driver in _NORMAL_DMA
+            or sysfs.offers_vfio(name, sysfs=host.sysfs)
+            or sysfs.is_bridge(name, sysfs=host.sysfs)
+        )
+        found.append(Member(name, driver, harmless))
+    return tuple(found)
+
+
+def _files(host: Host, bdf: str) -> tuple[str, ...]:
+    wanted = ("/dev/vfio/vfio", *usage.vfio_files(bdf, sysfs=host.sysfs))
+    return tuple(one for one in wanted if host.exists(one))
+
+
+def _resets(host: Host, folder: str) -> tuple[str, ...] | None:
+    text = host.text(f"{folder}/reset_method")
+    if text is not None:
+        return tuple(text.split())
+    if not host.exists(folder):
+        return None
+    return ("unknown",) if host.exists(f"{folder}/reset") else ()
+
+
+def _interfaces(host: Host, bdf: str) -> tuple[str, ...]:
+    found = usage.interfaces(bdf, sysfs=host.sysfs, proc=host.proc)
+    return tuple(one.name for one in found if one.up)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The steps that look at a patch without building it: message, checkpatch, maintainers, headers."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from conformance.gate.input import Patch
+from conformance.gate.results import Step
+from kpatch.kernel import source
+from kpatch.kernel.tree import KernelTree
+from kpatch.tools.programs import run
+
+_TRAILER = re.compile(r"^([A-Z][A-Za-z]*(?:-[A-Za-z]+)*): +(\S.*)$")
+_PERSONS = re.compile(r".*-by$|^(?:Cc|To)$")
+_ADDRESS = re.compile(r"^(?:[^<>]*<)?[^<>@\s]+@[^<>@\s]+(?:>.*)?$")
+# Judged by steps of their own, with the whole tree in view.
+_IGNORED = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,BAD_SIGN_OFF"
+_COLUMNS = 75
+
+
+def message(patch: Patch, *, signoff: bool) -> Step:
+    """Judge the commit message.
+
+    Args:
+        patch: The patch.
+        signoff: Whether a Signed-off-by must be there; without it, that is a note.
+    """
+    wrong = list(_subject(patch.subject))
+    lines = patch.body.splitlines()
+    trailers = _trailers(lines)
+    text = "\n".join(lines[: len(lines) - len(trailers)]).strip()
+    if not text:
+        wrong.append("there is no text: say why the change is needed")
+    if not patch.diff.strip():
+        wrong.append("the patch changes nothing")
+    for key, value in trailers:
+        if _PERSONS.match(key) and not _ADDRESS.match(value):
+            wrong.append(f"{key}: {value}: expected a name and an address, Name <mail@host>")
+    if wrong:
+        return Step("message", "failed", wrong[0], tuple(wrong))
+    if not any(key == "Signed-off-by" for key, _ in trailers):
+        reason = "there is no Signed-off-by, without which nobody can take the patch"
+        return Step("message", "failed" if signoff else "noted", reason)
+    return Step("message", "passed")
+
+
+def checkpatch(patch: Patch, place: Path, tree: KernelTree, log: Path) -> Step:
+    """Run the tree's own checkpatch.pl, at its strictest."""
+    script = place / "scripts/checkpatch.pl"
+    argv = ["perl", str(script), "--strict", "--no-summary", "--show-types", "--mailback"]
+    argv += [f"--root={place}", f"--ignore={_IGNORED}", "--max-line-length=100"]
+    argv += [str(patch.path.absolute())]
+    # With a repository it runs spdxcheck.py, which needs Python modules that are not everywhere.
+    env = {"GIT_DIR": "/nonexistent"}
+    if tree.sandbox:
+        shown = [place, patch.path.absolute().parent]
+        argv = tree.sandbox.argv(argv, ro_bind=shown, cwd=place, env=env)
+    done = run(argv, check=False, log=log, timeout=300, env=env)
+    output = done.stdout
+    found = re.findall(
+        r"^(ERROR|WARNING|CHECK):(\w+): (.*)\n(?:#\d+: (?:FILE: (\S+))?)?", output, re.M
+    )
+    lines = tuple(
+        f"{where + ' ' if where else ''}{level}: {text} [{name}]"
+        for level, name, text, where in found
+    )
+    if lines:
+        return Step("checkpatch", "failed", lines[0], lines)
+    if done.returncode or done.stderr.strip():
+        words = (done.stderr or output).strip().splitlines() or ["no output"]
+        reason = f"checkpatch.pl failed: {words[-1]}"
+        return Step("checkpatch", "failed", reason, tuple(words[-20:]))
+    return Step("checkpatch", "passed")
+
+
+def maintainers(patch: Patch, place: Path) -> Step | None:
+    """Check that each new file is somebody's; None for a patch without new files."""
+    created = patch.created
+    if not created:
+        return None
+    patterns = file_patterns(source.read(place, "MAINTAINERS"))
+    orphans = [path for path in created if not any(matches(path, one) for one in patterns)]
+    if orphans:
+        reason = f"{orphans[0]} is new, and no entry of MAINTAINERS has it"
+        return Step("maintainers", "failed", reason, tuple(orphans))
+    return Step("maintainers", "passed")
+
+
+def file_patterns(text: str) -> list[str]:
+    """Return the file patterns of all entries of MAINTAINERS but THE REST."""
+    return [
+        one for one in re.findall(r"^F:\s*(\S+)$", text, re.M) if one not in ("*", "*/", "include/")
+    ]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Tell whether a file belongs to an entry, as get_maintainer.pl does.
+
+    >>> matches("drivers/vfio/pci/a/main.c", "drivers/vfio/"), matches("a/b/c.h", "a/*")
+    (True, False)
+    """
+    if pattern.endswith("/"):
+        parts = pattern.rstrip("/").split("/")
+        return fnmatch.fnmatchcase("/".join(path.split("/")[: len(parts)]), "/".join(parts)) and (
+            path.count("/") >= len(parts)
+        )
+    return path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
+
+
+def headers(paths: Sequence[str], place: Path, tree: KernelTree, log: Path) -> Step:
+    """Install the headers of the user API that a patch touches, and compile each for user space."""
+    out = log.parent / "installed-headers"
+    out.mkdir(parents=True, exist_ok=True)
+    wrong: list[str] = []
+    for path in paths:
+        name = path.partition("uapi/")[2]
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        install = ["sh", str(place / "scripts/headers_install.sh"), str(place / path), str(target)]
+        done = _inside(tree, install, place, out, log, cwd=tree.path)
+        if done.returncode or not target.exists():
+            wrong += _words(done, f"{path} cannot be installed")
+            continue
+        # As usr/include/Makefile of the kernel does: each header must stand alone.
+        compile_ = ["gcc", "-std=c90", "-Wall", "-Werror", "-fsyntax-only", f"-I{out}"]
+        compile_ += ["-x", "c", "-include", name, "/dev/null"]
+        done = _inside(tree, compile_, place, out, log, cwd=out)
+        if done.returncode:
+            wrong += _words(done, f"{path} does not compile alone, for user space")
+    if wrong:
+        return Step("headers", "failed", wrong[0], tuple(wrong))
+    return Step("headers", "passed")
+
+
+def _inside(
+    tree: KernelTree, argv: list[str], place: Path, out: Path, log: Path, *, cwd: Path
+) -> CompletedProcess[str]:
+    if tree.sandbox:
+        show = [place] + [tree.path] * (tree.host_path == tree.path)
+        argv = tree.sandbox.argv(argv, ro_bind=show, bind=[out], cwd=cwd)
+        return run(argv, check=False, log=log, timeout=300)
+    return run(argv, check=False, log=log, timeout=300, cwd=cwd)
+
+
+def _words(done: CompletedProcess[str], what: str) -> list[str]:
+    output = (done.stdout + done.stderr).strip().splitlines()
+    first = next((line for line in output if "error" in line.lower()), output[-1] if output else "")
+    return [f"{what}: {first}" if first else what, *output[:20]]
+
+
+def _subject(subject: str) -> list[str]:
+    wrong = []
+    if not re.match(r"^[\w./+*,{}() -]+: \S", subject):
+        wrong.append(
+            f"the subject {subject!r} does not begin with a subsystem: `vfio/pci: Do this`"
+        )
+    if len(subject) > _COLUMNS:
+        wrong.append(f"the subject has {len(subject)} characters, {_COLUMNS} at most are usual")
+    if subject.endswith("."):
+        wrong.append("the subject ends in a full stop")
+    return wrong
+
+
+def _trailers(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the trailers: the lines of that form at the end of a message."""
+    found: list[tuple[str, str]] = []
+    for line in reversed(lines):
+        one = _TRAILER.match(line)
+        if not one and not (found and line.startswith("[")):
+            break
+        found.append((one[1], one[2]) if one else ("", line))
+    return found[::-1]

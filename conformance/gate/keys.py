@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Under what the gate's results are kept: hashes of everything that they follow from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.gate.input import Patch
+from conformance.gate.patch import Progress
+
+_HERE = Path(__file__).parent
+
+
+def of_patch(patch: Patch, progress: Progress, after: str, how: Sequence[str]) -> str:
+    """Return the key of what came of a patch.
+
+    Args:
+        patch: The patch.
+        progress: Where the gate has come to; has the tree before the patch.
+        after: The tree with the patch.
+        how: What else decides: kernel and options.
+    """
+    options = [f"{key}={value}" for key, value in progress.options.items()]
+    parts = [progress.before, after, patch.subject, patch.body, *how, *options, _code()]
+    return _hash(parts)
+
+
+def of_base(parts: Sequence[str]) -> str:
+    """Return the key of the warnings of a tree without a patch."""
+    return f"base-{_hash([*parts, _code()])}"
+
+
+def of_boot(parts: Sequence[str]) -> str:
+    """Return the key of what the suite made of a driver: of these parts, the suite and the lab."""
+    kit = _HERE.parents[1]
+    every = [*parts, _digest(kit, "conformance/**/*.py"), _digest(kit, "vm-images/*/*"), _code()]
+    return f"boot-{_hash(every)}"
+
+
+def _code() -> str:
+    """Return a hash of the gate itself: what it judges changes with it."""
+    return _digest(_HERE, "*.py")
+
+
+def _hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+
+
+def _digest(folder: Path, pattern: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The gate's results for people and for CI: a table, Markdown, JUnit, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from conformance.gate.results import STEPS, PatchResult, Report, Step
+
+_SIGNS = {"passed": "ok", "failed": "FAIL", "skipped": "-", "noted": "note"}
+_WIDTH = 46
+_SHOWN = 12  # details of a failure on the terminal
+
+
+def table(report: Report) -> list[str]:
+    """Return the lines for a terminal: a row for each patch, then what failed and why."""
+    used = [name for name in STEPS if any(one.step(name) for one in report.patches)]
+    head = f"{'':3} {'patch':{_WIDTH}} " + " ".join(f"{name:>{_column(name)}}" for name in used)
+    lines = [head, "-" * len(head)]
+    for one in report.patches:
+        subject = one.subject if len(one.subject) <= _WIDTH else one.subject[: _WIDTH - 3] + "..."
+        cells = (f"{_sign(one.step(name)):>{_column(name)}}" for name in used)
+        kept = "  (kept)" if one.kept else ""
+        lines.append(f"{one.number:3} {subject:{_WIDTH}} {' '.join(cells)}{kept}")
+    for note, numbers in _notes(report).items():
+        which = f"patch{'es' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        lines += ["", f"{which}: note: {note}"]
+    for one in report.patches:
+        for step in one.failures:
+            lines += _failure(one, step)
+    lines += ["", verdict(report)]
+    return lines
+
+
+def verdict(report: Report) -> str:
+    """Return the last word, in a sentence."""
+    count = len(report.patches)
+    what = f"{count} patch{'' if count == 1 else 'es'} on Linux {report.version}"
+    bad = [one for one in report.patches if one.failures]
+    if not bad:
+        return f"PASSED: {what}." if report.passed else f"NOT JUDGED TO THE END: {what}."
+    first = bad[0]
+    steps = ", ".join(step.name for step in first.failures)
+    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return f"FAILED: {what}; first at patch {first.number} ({first.subject}): {steps}{more}."
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write gate.json, gate.md and junit.xml into the folder of results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gate.json").write_text(json.dumps(report.data(), indent=2) + "\n", "utf-8")
+    (folder / "gate.md").write_text("\n".join(markdown(report)) + "\n", "utf-8")
+    ET.indent(tree := junit(report))
+    tree.write(folder / "junit.xml", encoding="utf-8", xml_declaration=True)
+
+
+def markdown(report: Report) -> list[str]:
+    """Return the lines for the summary of a CI job."""
+    used = [name for name in STEPS if any(one.step(name) for one in report.patches)]
+    lines = [f"### {verdict(report)}", "", f"Built with {report.environment}.", ""]
+    lines.append("| | patch | " + " | ".join(used) + " |")
+    lines.append("|---|---|" + "---|" * len(used))
+    for one in report.patches:
+        cells = [_sign(one.step(name)) for name in used]
+        cells = [f"**{cell}**" if cell == "FAIL" else cell for cell in cells]
+        lines.append(
+            f"| {one.number} | {one.subject.replace('|', '&#124;')} | {' | '.join(cells)} |"
+        )
+    for one in report.patches:
+        for step in one.failures:
+            lines += ["", f"**Patch {one.number}, {step.name}**: {step.reason}"]
+            if step.details:
+                lines += ["", "```", *step.details, "```"]
+    for note, numbers in _notes(report).items():
+        lines += ["", f"Note on {', '.join(map(str, numbers))}: {note}"]
+    return lines
+
+
+def junit(report: Report) -> ET.ElementTree[ET.Element]:
+    """Return the document: a suite for each patch, a case for each step."""
+    root = ET.Element("testsuites", name="conformance gate")
+    for one in report.patches:
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=f"{one.number:04} {one.subject}",
+            tests=str(len(one.steps)),
+            failures=str(len(one.failures)),
+            skipped=str(sum(step.verdict == "skipped" for step in one.steps)),
+        )
+        for step in one.steps:
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname=f"patch-{one.number:04}",
+                name=step.name,
+                time=f"{step.seconds:.3f}",
+            )
+            text = "\n".join([step.reason, *step.details]).strip()
+            if step.verdict == "failed":
+                ET.SubElement(case, "failure", message=step.reason).text = _xml(text)
+            elif step.verdict == "skipped":
+                ET.SubElement(case, "skipped", message=step.reason)
+            elif text:
+                ET.SubElement(case, "system-out").text = _xml(text)
+    return ET.ElementTree(root)
+
+
+def _notes(report: Report) -> dict[str, list[int]]:
+    """Return each note with the patches that have it."""
+    found: dict[str, list[int]] = {}
+    for one in report.patches:
+        for step in one.steps:
+            if step.verdict == "noted":
+                found.setdefault(f"{step.name}: {step.reason}", []).append(one.number)
+    return found
+
+
+def _failure(one: PatchResult, step: Step) -> list[str]:
+    lines = ["", f"patch {one.number}, {step.name}: FAILED: {step.reason}"]
+    details = [line for line in step.details if line != step.reason]
+    lines += [f"    {line}" for line in details[:_SHOWN]]
+    if len(details) > _SHOWN:
+        lines.append(f"    ... and {len(details) - _SHOWN} more lines")
+    if step.log:
+        lines.append(f"    all of it: {step.log}")
+    return lines
+
+
+def _sign(step: Step | None) -> str:
+    return _SIGNS[step.verdict] if step else ""
+
+
+def _column(name: str) -> int:
+    return max(len(name), 4)
+
+
+def _xml(text: str) -> str:
+    """Leave out what XML cannot hold."""
+    return "".join(char for char in text if char in "\t\n" or ord(char) >= 32)

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything before the guest runs: what is asked for, the lab for it, the payload."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from conformance import __version__
+from conformance.errors import UsageError
+from conformance.lab.boot import bootkernel
+from conformance.lab.boot.bootkernel import BootKernel
+from conformance.lab.check import driver
+from conformance.lab.guest import payload
+from conformance.lab.guest.payload import Job
+from conformance.lab.image import definitions, image
+from conformance.lab.image.definitions import ImageDefinition, MachineDefinition
+from conformance.lab.machine import accel
+from conformance.lab.machine.lab import Lab, assemble
+from conformance.running import paths, selection
+from conformance.running.limits import QUIET
+from conformance.running.steps import Steps
+from kpatch.device import load as devices
+from kpatch.device.description import Device
+from kpatch.module import info as modules
+from kpatch.module.info import ModuleInfo
+from kpatch.tools import programs
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        device: Name or path of a description.
+        image: Name of an image.
+        kernel_tree: A built kernel tree to use instead of the image's kernel.
+        module: A module to judge instead of the rendered driver.
+        modules_dir: A folder with modules which replace the kernel's own.
+        bare: Whether no driver is loaded at all.
+        cold: Whether to boot although there is a snapshot.
+        accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
+        quiet: Seconds without an event after which the guest counts as hung.
+        tests: Node ids of the tests to run; empty for the whole suite.
+        pytest_args: Arguments for pytest in the guest.
+    """
+
+    device: str = "igb-vf"
+    image: str = "trixie"
+    kernel_tree: Path | None = None
+    module: Path | None = None
+    modules_dir: Path | None = None
+    bare: bool = False
+    cold: bool = False
+    accelerator: str = ""
+    quiet: float = QUIET
+    tests: Sequence[str] = ()
+    pytest_args: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, looked up: all that can be wrong with it has been found.
+
+    Attributes:
+        options: As given.
+        device: The device's description.
+        definition: The image's definition.
+        emulator: The definition of the image whose QEMU runs; mostly the same.
+        machine: The machine that has the device.
+    """
+
+    options: Options
+    device: Device
+    definition: ImageDefinition
+    emulator: ImageDefinition
+    machine: MachineDefinition
+
+    @property
+    def hints(self) -> list[str]:
+        """Options which tell the suite what it may do with the registers, and what they are."""
+        trapped = [
+            word
+            for bar in self.device.bars
+            for trap in bar.trapped_while_saving
+            for word in ("--vfio-trapped", f"{bar.index}:{trap.offset:#x}")
+        ]
+        return [*self.machine.hints, *trapped]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What can be run.
+
+    Attributes:
+        lab: The lab.
+        module: The module under test; None for a bare lab, or in a dry run.
+        versions: What the run is made of, for its report.
+    """
+
+    lab: Lab
+    module: ModuleInfo | None
+    versions: dict[str, str]
+
+
+def look_up(options: Options) -> Request:
+    """Look up what the user asks for.
+
+    Raises:
+        UsageError: It does not exist, or does not go together.
+        KpatchError: The description has mistakes, or the module is none.
+    """
+    device = devices.load(options.device)
+    definition = definitions.image(options.image)
+    if options.module:
+        modules.read(options.module)  # a wrong file is told before a long build
+    if options.modules_dir and not (options.module and options.modules_dir.is_dir()):
+        raise UsageError(
+            "--modules-dir names a folder with modules that go with that of --module; "
+            f"{options.modules_dir} is not one, or --module is missing."
+        )
+    if options.kernel_tree and not options.kernel_tree.is_dir():
+        raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
+    machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
+    # The machine knows better than the image: not every QEMU has its devices.
+    other = machine.qemu or definition.qemu
+    emulator = definitions.image(other) if other else definition
+    return Request(options, device, definition, emulator, machine)
+
+
+def too_old(request: Request, version: str) -> str:
+    """Say why a QEMU cannot be the machine that is asked for; empty if it can.
+
+    Args:
+        request: What is asked for.
+        version: That of QEMU's package.
+    """
+    needed, found = request.machine.qemu_since, re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    if not needed or not found or tuple(map(int, found.groups())) >= _numbers(needed):
+        return ""
+    return (
+        f"The machine {request.machine.name} needs QEMU {needed} or later, and the image "
+        f"{request.emulator.name} has {found[1]}.{found[2]}. Name an image with a newer one as "
+        "`qemu` in the machine's or the image's definition."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def pci_ids(device: Device) -> list[str]:
+    """Return ``vendor:device`` of all functions that a device's driver is for.
+
+    None if it is a software device: its driver brings it along.
+    """
+    if device.emulated:
+        return []
+    return [f"{one.vendor:04x}:{one.device:04x}" for one in device.ids]
+
+
+def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
+    """Make everything that the run needs; what is there already is used again.
+
+    Args:
+        request: What is asked for.
+        logs: The folder for logs.
+        steps: Tells the user what is done.
+
+    Returns:
+        What can be run; None in a dry run that ends at something which is not there.
+
+    Raises:
+        ConformanceError: The lab failed, or its QEMU is too old for the machine.
+        KpatchError: The driver does not build.
+    """
+    options = request.options
+    made = image.provide(request.definition, steps)
+    emulator = made
+    if request.emulator != request.definition:
+        emulator = image.provide(request.emulator, steps)
+    if not (made.exists() and emulator.exists()):
+        return None
+    if reason := too_old(request, str(emulator.manifest["qemu"])):
+        raise UsageError(reason)
+    with steps.step("kernel"):
+        kernel = (
+            bootkernel.of_tree(options.kernel_tree, made)
+            if options.kernel_tree
+            else bootkernel.of_image(made)
+        )
+        if options.modules_dir and kernel.modules.is_dir():
+            kernel = bootkernel.with_modules(kernel, options.modules_dir, made.sandbox)
+    if not kernel.modules.is_dir():
+        return None
+    module = _module(request, kernel, logs, steps)
+    with steps.step("lab"):
+        lab = assemble(made, emulator, kernel, request.machine)
+    if options.accelerator:
+        lab = replace(lab, accelerator=options.accelerator)
+    else:
+        with steps.step("accelerator"):
+            name, why = accel.accelerator(emulator.sandbox, lab.boot)
+            lab = replace(lab, accelerator=name)
+        steps.say(f"QEMU runs with {name.upper()}: {why}.")
+    return Prepared(lab, module, versions(lab, module))
+
+
+def write_payload(
+    request: Request, prepared: Prepared, target: Path, logs: Path, *, also: Sequence[str] = ()
+) -> None:
+    """Write the payload disk.
+
+    Args:
+        request: What is asked for.
+        prepared: What is run.
+        target: The file.
+        logs: The folder for logs.
+        also: Modules of the kernel which the guest loads beside those that the driver needs.
+
+    Raises:
+        PayloadError: It is too large.
+        KernelError: The kernel lacks a module which that under test depends on.
+    """
+    lab, module = prepared.lab, prepared.module
+    folder = paths.cache() / "stage" / lab.image.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    job = Job(
+        module=module.name if module else "",
+        parameters=request.machine.parameters if module else (),
+        hints=request.hints,
+        tests=list(request.options.tests) or [selection.SUITE],
+        pytest_args=list(request.options.pytest_args),
+        quiet=request.options.quiet / 2,
+    )
+    kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
+    tree = None
+    if module:
+        tree = payload.stage_modules(module, lab.kernel, lab.image.sandbox, target.parent, also)
+    payload.write(target, job, kit, tree)
+
+
+def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:
+    """Return what a run is made of, for its report."""
+    made, kernel = lab.image, lab.kernel
+    found = {
+        "kit": __version__,
+        "image": made.folder.name,
+        "kernel": kernel.release,
+        "kernel-package": str(made.manifest["kernel-package"]),
+        "qemu": str(lab.emulator.manifest["qemu"]),
+        "python": str(made.manifest["python"]),
+        "pytest": str(made.manifest["pytest"]),
+    }
+    if kernel.key != made.key:
+        found["kernel-package"] = str(kernel.tree.path)
+    if module:
+        found["module"] = module.name
+        found["module-file"] = str(module.path)
+        found["module-srcversion"] = "".join(module.info.get("srcversion", ()))
+    return {key: value for key, value in found.items() if value}
+
+
+def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
+    if request.options.bare:
+        return None
+    path = request.options.module or driver.build(request.device, kernel, logs, steps)
+    if path is None or (programs.dry() and not path.exists()):
+        return None
+    if request.options.modules_dir:
+        # Its symbols are those of the modules it comes with, of which the tree knows nothing.
+        return modules.read(path)
+    return driver.inspect(path, kernel, steps, foreign=bool(request.options.module))

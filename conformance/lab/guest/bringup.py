@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Brings up a guest that waits for its order: from a snapshot if there is one, else by booting."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from conformance.errors import ConformanceError, GuestLost, LabError, QemuError
+from conformance.lab.guest.guest import Guest
+from conformance.lab.guest.plug import served
+from conformance.lab.guest.qemu import running
+from conformance.lab.machine import accel
+from conformance.lab.machine.argv import PAYLOAD_SIZE, RunFiles
+from conformance.lab.machine.lab import Lab
+from conformance.running import locked, paths
+from conformance.running.steps import Steps
+from kpatch.tools import programs
+
+BOOT_TIMEOUT = 120.0
+"""Seconds a guest may take to boot; without KVM it takes about ten."""
+
+_WAKE_TIMEOUT = 20.0
+"""Seconds a restored guest may take to answer; it takes a tenth of one."""
+
+_KEPT = 3
+"""Snapshots which are kept for a machine and image: switching back and forth stays quick."""
+
+_STATE = "state"
+
+
+@contextlib.contextmanager
+def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) -> Iterator[Guest]:
+    """Run a guest which has come up and waits for its order.
+
+    Args:
+        lab: What to run.
+        files: The files of the run; its payload must be there.
+        steps: Tells the user what is done.
+        cold: Whether to boot even if there is a snapshot.
+
+    Raises:
+        GuestLost: The guest did not come up.
+        LabError: QEMU or the guest's own programs failed.
+    """
+    with served(lab.machine, files) as functions, contextlib.ExitStack() as stack:
+        guest = None
+        if not cold:
+            guest = _restored(lab, files, steps, stack)
+        if guest is None:
+            guest = _booted(lab, files, steps, stack)
+        functions.plug(guest.monitor)
+        yield guest
+
+
+def dry(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool) -> None:
+    """Print how the guest would be started."""
+    programs.run(["mkdir", "-p", str(files.folder), str(files.logs)])
+    programs.run(["truncate", "--size", str(PAYLOAD_SIZE), str(files.payload)])
+    restore = not cold and (lab.snapshot / _STATE).exists()
+    with served(lab.machine, files), programs.start(lab.argv(files, incoming=restore)):
+        if restore:
+            steps.say(
+                "Through its monitor QEMU is told to turn on the migration capability mapped-ram, "
+                f"to migrate-incoming from the file {lab.snapshot / _STATE}, and to cont."
+            )
+
+
+def _restored(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest | None:
+    """Return a guest from the snapshot, or None if there is none that works."""
+    state = lab.snapshot / _STATE
+    if not state.exists():
+        return None
+    with contextlib.ExitStack() as trial:
+        try:
+            with steps.step("restore"):
+                guest = trial.enter_context(running(lab.argv(files, incoming=True), files))
+                guest.monitor.read_snapshot(state)
+                guest.order("wake")
+                guest.wait_ready(_WAKE_TIMEOUT)
+            state.parent.touch()  # it was used: others are older
+        except (QemuError, GuestLost, LabError) as error:
+            steps.say(f"The snapshot does not work any more, booting instead. {_first(error)}")
+            locked.remove(lab.snapshot)
+            return None
+        steps.say("The lab came from its snapshot.")
+        stack.push(trial.pop_all())
+        return guest
+
+
+def _booted(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest:
+    """Boot, and leave a snapshot for the next time."""
+    steps.say(f"Booting the lab ({lab.accelerator}) ...")
+    try:
+        return _boot(lab, files, steps, stack)
+    except GuestLost as error:
+        if lab.accelerator != "kvm":
+            raise
+        steps.say(f"The lab does not boot with KVM, trying without. {_first(error)}")
+        stack.close()
+        accel.distrust(lab.emulator.sandbox)
+        return _boot(replace(lab, accelerator="tcg"), files, steps, stack)
+
+
+def _boot(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest:
+    place = _new_snapshot(lab, stack)
+    writable = [place] if place else []
+    with _alone(lab, steps), steps.step("boot"):
+        guest = stack.enter_context(running(lab.argv(files, writable=writable), files))
+        guest.wait_ready(BOOT_TIMEOUT)
+    if place:
+        with steps.step("snapshot"):
+            _write(lab, guest, place, steps)
+    return guest
+
+
+@contextlib.contextmanager
+def _alone(lab: Lab, steps: Steps) -> Iterator[None]:
+    """Wait until no other guest boots: two that are emulated upset each other's timers.
+
+    A guest measures its clocks while it boots, and never again, in a snapshot neither.
+    """
+    if lab.accelerator == "kvm" or programs.dry():
+        yield
+        return
+    with locked.lock(
+        paths.cache() / "boot.lock", lambda: steps.say("Another guest boots; waiting for it.")
+    ):
+        yield
+
+
+def _new_snapshot(lab: Lab, stack: contextlib.ExitStack) -> Path | None:
+    """Return a folder for a snapshot that is removed unless it is given its name."""
+    part = lab.snapshot.parent / locked.part_name(lab.snapshot.name)
+    try:
+        part.mkdir(parents=True)
+    except OSError:
+        return None
+    stack.callback(locked.remove, part)
+    return part
+
+
+def _write(lab: Lab, guest: Guest, part: Path, steps: Steps) -> None:
+    """Write the snapshot and let the guest go on. A run does not fail for want of it."""
+    try:
+        guest.monitor.write_snapshot(part / _STATE)
+        guest.monitor.execute("cont")
+    except QemuError as error:
+        # The guest itself is as good as before, unless the monitor is gone as well.
+        steps.say(f"No snapshot could be written, the next run will boot. {_first(error)}")
+        guest.monitor.execute("cont")
+        return
+    locked.remove(lab.snapshot)
+    part.rename(lab.snapshot)
+    _prune(lab.snapshot)
+
+
+def _prune(newest: Path) -> None:
+    """Remove old snapshots of the same machine and image."""
+    alike = newest.parent.glob(f"{newest.name.rpartition('-')[0]}-*")
+    for old in sorted(alike, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        locked.remove(old)
+
+
+def _first(error: ConformanceError) -> str:
+    return str(error).splitlines()[0]

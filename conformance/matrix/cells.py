@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices x kernels: which cells there are, and what became of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from conformance.errors import UnknownMachine
+from conformance.lab.check.prepare import Options, Request, look_up, too_old
+from conformance.lab.image import definitions
+from kpatch.device import load as devices
+
+
+class State(Enum):
+    """What is known of a cell; the words are those of the table."""
+
+    CONFORMS = "conforms"
+    DOES_NOT_CONFORM = "does not conform"
+    KERNEL_DIED = "kernel died"
+    LAB_FAILED = "lab failed"
+    NOT_RUN = "not run"
+
+
+STATES = {
+    0: State.CONFORMS,
+    1: State.DOES_NOT_CONFORM,
+    3: State.KERNEL_DIED,
+    4: State.LAB_FAILED,
+}
+"""The state that goes with the exit code of a cell; any other code says that nothing was run."""
+
+WORST_FIRST = (130, 3, 1, 4, 2, 0)
+"""Exit codes of cells, the worst first: that of the matrix is the first which one of them has.
+
+What is known of a driver goes before what is not known: a dead kernel and a broken rule stay to be
+mended whatever the lab did elsewhere.
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A kernel.
+
+    Attributes:
+        name: What it is called in the table and in names of folders.
+        image: The image whose root builds the modules and is the guest's.
+        kernel_tree: A built tree whose kernel runs instead of the image's.
+    """
+
+    name: str
+    image: str
+    kernel_tree: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A device on a kernel, and what became of it.
+
+    Attributes:
+        device: The device's name.
+        column: The kernel.
+        options: With which it is run.
+        request: What is run; None if it cannot be.
+        state: What is known; `NOT_RUN` before.
+        reason: Why it is so; empty for one that conforms.
+        exit_code: That of its run; 0 for a cell which is empty for a reason that lies in it.
+        seconds: How long it took.
+        folder: Its results.
+        results: What `results.json` says there; empty if there is none.
+    """
+
+    device: str
+    column: Column
+    options: Options
+    request: Request | None = None
+    state: State = State.NOT_RUN
+    reason: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    folder: Path | None = None
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called in names of folders and suites."""
+        return f"{self.device}-{self.column.name}"
+
+    def empty(self, reason: str) -> Cell:
+        """Return the cell as one that is not run, for a reason."""
+        return replace(self, request=None, state=State.NOT_RUN, reason=reason)
+
+    def count(self, verdict: str) -> int:
+        """Return how many rules have a verdict; how many there are for an empty word."""
+        rules: Mapping[str, int] = self.results.get("counts", {}).get("rules", {})
+        return rules.get(verdict, 0) if verdict else sum(rules.values())
+
+    @property
+    def failed_rules(self) -> list[str]:
+        """The rules that failed."""
+        rules: Mapping[str, Any] = self.results.get("rules", {})
+        return [name for name, rule in rules.items() if rule["verdict"] == "failed"]
+
+
+def columns(images: Sequence[str], trees: Sequence[Path], tree_image: str) -> list[Column]:
+    """Return the columns: images, then trees.
+
+    Args:
+        images: Names; without any, all images with a kernel of their distribution.
+        trees: Built kernel trees.
+        tree_image: The image for these.
+
+    Raises:
+        UnknownImage: There is no such image.
+        DefinitionError: The file of an image has mistakes.
+    """
+    loaded = [definitions.image(name) for name in images or definitions.images()]
+    # One whose kernel the lab builds is for a closer look, and takes minutes for each device.
+    found = [
+        Column(one.name, one.name) for one in loaded if images or (one.kernel and not one.for_tests)
+    ]
+    for tree in trees:
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", tree.absolute().name).strip("-") or "tree"
+        taken = [column.name for column in found]
+        unique = next(
+            one for n in range(1, 99) if (one := f"{name}-{n}" if n > 1 else name) not in taken
+        )
+        found.append(Column(unique, tree_image, tree.absolute()))
+    return found
+
+
+def plan(names: Iterable[str], among: Sequence[Column], options: Options) -> list[Cell]:
+    """Return all cells, those that cannot be run with the reason.
+
+    Args:
+        names: Devices; without any, all that the kit describes.
+        among: The kernels.
+        options: Those which all cells share.
+
+    Raises:
+        UsageError: Something does not exist.
+        KpatchError: A description has mistakes.
+    """
+    cells = []
+    for name in list(names) or devices.names():
+        for column in among:
+            own = replace(options, device=name, image=column.image, kernel_tree=column.kernel_tree)
+            cell = Cell(devices.load(name).name, column, own)
+            try:
+                cells.append(replace(cell, request=look_up(own)))
+            except UnknownMachine as error:
+                cells.append(cell.empty(str(error)))
+    return cells
+
+
+def with_emulator(cell: Cell, version: str) -> Cell:
+    """Return the cell, empty if the QEMU that was found is too old for its machine."""
+    reason = too_old(cell.request, version) if cell.request else ""
+    return cell.empty(reason) if reason else cell
+
+
+def exit_code(cells: Sequence[Cell]) -> int:
+    """Return the exit code of a whole matrix: that of its worst cell, or 2 if none was run."""
+    codes = {cell.exit_code for cell in cells}
+    if not codes & {0, 1, 3, 4, 130} or all(cell.state is State.NOT_RUN for cell in cells):
+        codes.add(2)  # what proves nothing is no success
+    return next(code for code in WORST_FIRST if code in codes)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin of the suite: options, rule markers, kernel log, events.
+
+Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device BDF``.
+"""
+
+import errno
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from conformance.events.writer import Events
+from conformance.kernel.log import KernelLog, Taint, reports, taint_words
+from conformance.plugin import checks, options, workers
+from conformance.plugin.devices import BENCH, OBSERVED, Bench, Settings
+from conformance.plugin.outcome import Failure, Tally, failure_of
+from conformance.vfio import sysfs, trace
+from conformance.vfio.errors import SysfsError, VfioError
+
+pytest_plugins = ["conformance.plugin.fixtures"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, register the marker, start the session's parts."""
+    config.addinivalue_line("markers", "rule(id, ...): requirements which the test checks")
+    # A forked child runs nothing but its own loop, which takes no lock that a thread may hold.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
+    )
+    settings = options.read(config)
+    config.stash[BENCH] = Bench(settings, outcomes=_outcomes)
+    config.pluginmanager.register(Session(config, settings), "conformance-session")
+
+
+def _catalogue() -> dict[str, Any]:
+    from conformance import requirements  # noqa: PLC0415 - read only when a session needs it
+
+    return dict(requirements.load())
+
+
+def _outcomes(rule: str) -> tuple[str, ...]:
+    return tuple(getattr(_catalogue().get(rule), "outcomes", ()))
+
+
+def rules_of(item: pytest.Item) -> list[str]:
+    """Return the ids of an item's rule markers, nearest first, each once."""
+    ids = (rule for marker in item.iter_markers("rule") for rule in marker.args)
+    return list(dict.fromkeys(ids))
+
+
+def name_of(item: pytest.Item) -> str:
+    """Return the stable name of a test: file and test, without the directories."""
+    return item.nodeid.rpartition("/")[2]
+
+
+class Session:
+    """The hooks which need the state of one session."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.events = Events(config.getoption("--vfio-events"))
+        self.log = KernelLog()
+        self.flags = Taint()
+        self.taint = self.flags.read()
+        self.tally = Tally()
+        self.started = time.monotonic()
+
+    def pytest_report_header(self) -> list[str]:
+        """Tell what is tested, and with which seed the run can be repeated."""
+        lines = [f"vfio: device {self.settings.device}, peer {self.settings.peer or 'none'}"]
+        lines.append(f"vfio: seed {self.settings.seed} (repeat with --vfio-seed)")
+        if self.taint:
+            lines.append(f"vfio: the kernel is tainted: {'; '.join(taint_words(self.taint))}")
+        if self.log.missing:
+            lines.append(f"vfio: the kernel log is not watched: {self.log.missing}")
+        return lines
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Demand that every test names rules, all of them known."""
+        catalogue = _catalogue()
+        wrong: list[str] = []
+        for item in items:
+            rules = rules_of(item)
+            if not rules:
+                wrong.append(f"{name_of(item)} names no rule: give it @pytest.mark.rule(ID)")
+            wrong += [
+                f"{name_of(item)} names {rule!r}, which is not in the catalogue"
+                for rule in rules
+                if rule not in catalogue
+            ]
+        if wrong:
+            raise pytest.UsageError("\n".join(wrong))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Tell what is to come, before the first test, and have workers do it if there are any."""
+        if session.config.option.collectonly:
+            return None
+        if not self.settings.device:
+            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
+        try:
+            device = _identity(self.settings.device)
+            peer = _identity(self.settings.peer)
+            lacking = self._lacking()
+        except (OSError, VfioError) as error:
+            raise pytest.UsageError(str(error)) from error
+        for item in session.items if lacking else ():
+            item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
+        pairs = [(self.settings.device, self.settings.peer), *self.settings.beside]
+        pairs = pairs[: workers.count(pairs, len(session.items))]
+        self.events.emit(
+            "session",
+            collected=len(session.items),
+            tests=[{"id": name_of(item), "rules": rules_of(item)} for item in session.items],
+            device=device,
+            peer=peer,
+            kernel=platform.release(),
+            python=platform.python_version(),
+            pytest=pytest.__version__,
+            seed=self.settings.seed,
+            workers=len(pairs),
+            lacking=lacking,
+            volatile=[str(place) for place in self.settings.volatile],
+        )
+        if len(pairs) == 1:
+            return None
+        self.events.turn = workers.Turn()
+        workers.run(session, pairs, self._take)
+        return True
+
+    def _lacking(self) -> str:
+        """Why nothing of a device which is judged as it is can be; empty if it can."""
+        if not self.settings.as_is:
+            return ""
+        bdf = self.settings.device
+        try:
+            lacking = self.config.stash[BENCH].offer().lacking()
+        except OSError as error:
+            raise SysfsError(f"{bdf} cannot be opened: {error}{_hint(error)}") from error
+        return lacking and f"{bdf}, bound to {sysfs.driver(bdf) or 'no driver'}: {lacking}"
+
+    def _take(self, pair: workers.Pair) -> None:
+        """Be the worker which has these functions, with eyes of its own on the kernel."""
+        stash = self.config.stash
+        settings = replace(self.settings, device=pair[0], peer=pair[1])
+        stash[BENCH] = replace(stash[BENCH], settings=settings)
+        self.log = KernelLog()
+        self.flags = Taint()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Frame a test by its two events."""
+        rules = rules_of(item)
+        self.events.emit("start", id=name_of(item), rules=rules)
+        checks.set_current_rule(rules[0] if rules else "")
+        trace.start()
+        self.tally = Tally()
+        self._look_at_kernel()  # what came between two tests belongs to neither
+        yield
+        self.events.emit(
+            "result",
+            id=name_of(item),
+            rules=rules,
+            observed=item.stash.get(OBSERVED, {}),
+            **self.tally.as_event(),
+        )
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Iterator[None]:
+        """Judge a phase: what it raised, what the kernel said, and whether skips are allowed."""
+        outcome = yield
+        report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
+        failure = failure_of(item, call, report)
+        if report.skipped and self.config.getoption("--vfio-no-skips"):
+            reason = self.tally.skip_reason(report)
+            failure = Failure.of("run the test", "no skip (--vfio-no-skips)", f"skipped: {reason}")
+            report.outcome = "failed"
+            report.longrepr = failure.message
+        said = self._look_at_kernel()
+        if said and not report.failed:
+            failure = Failure.of("run the test", "a silent kernel", said[0])
+            report.outcome = "failed"
+            report.longrepr = "\n".join(("The kernel reported:", *said))
+        if report.failed:
+            item.vfio_failed = True  # type: ignore[attr-defined]
+            report.sections.append(("VFIO calls", "\n".join(trace.lines())))
+        self.tally.add(report, failure, trace.lines())
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Close the devices and tell the end."""
+        self.config.stash[BENCH].close()
+        duration = round(time.monotonic() - self.started, 3)
+        self.events.emit("finish", status=int(exitstatus), duration=duration)
+
+    def pytest_unconfigure(self) -> None:
+        """Close what is open."""
+        self.events.close()
+        self.log.close()
+        self.flags.close()
+
+    def _look_at_kernel(self) -> list[str]:
+        """Return reports and new taint since the last look; all lines go to the tally."""
+        records = self.log.read()
+        self.tally.klog += [record.text for record in records]
+        found = reports(records)
+        now = self.flags.read()
+        if new := now & ~self.taint:
+            found += [f"new taint: {word}" for word in taint_words(new)]
+        self.taint |= now
+        return found
+
+
+def _hint(error: OSError) -> str:
+    """Say what mostly hides behind an errno of opening a device."""
+    if error.errno == errno.EPERM:
+        return (
+            ". The kernel lets nobody have a device whose interrupts are not remapped: turn on "
+            "interrupt remapping (firmware; intremap), or, where all users are trusted, load "
+            "vfio_iommu_type1 with allow_unsafe_interrupts=1. Its log has the reason"
+        )
+    if error.errno == errno.EBUSY:
+        return ". Another process has it or its group open"
+    return ""
+
+
+def _identity(bdf: str | None) -> dict[str, Any] | None:
+    if not bdf:
+        return None
+    who = sysfs.function(bdf)
+    ids = {"vendor": who.vendor, "device": who.device}
+    return {
+        "bdf": bdf,
+        "driver": who.driver,
+        **{key: f"{value:#06x}" for key, value in ids.items() if value is not None},
+    }

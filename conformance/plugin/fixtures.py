@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests ask for by name: the device in a known state, its regions, clients, helpers.
+
+The device stays open from test to test, because to open it resets the function and that takes
+the kernel a tenth of a second or more. Before a test it is brought to _RUNNING: a migration that
+was begun is given up, else it is reset, else opened anew; after a test that failed, or that left
+mappings or child processes behind, it is opened anew. Use ``device.reopen()`` where the open itself
+matters.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from conformance.migration.v1.client import Client
+from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.v1.states import PATHS
+from conformance.migration.v1.vmm import Vmm
+from conformance.plugin.devices import Bench, Doorbell, Observe, Place, Scratch, bench_of
+from conformance.vfio.children.children import Child, fork_child
+from conformance.vfio.container import Container
+from conformance.vfio.device import Device
+from conformance.vfio.region import Region
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two functions of a migration, with everything a test needs of it."""
+
+    device: Device
+    migration: MigrationRegion
+
+    def vmm(self, how: str | None = None) -> Vmm:
+        """Return a fresh client of the monitor's kind."""
+        return Vmm(self.migration, how=how)
+
+    def client(self, how: str = "bulk") -> Client:
+        """Return a client for single steps."""
+        return Client(self.migration, how=how)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Provide everything that stays open over the session; tests rarely need it by itself."""
+    bench = bench_of(request.config)
+    yield bench
+    failed = getattr(request.node, "vfio_failed", False)
+    bench.after_test(failed=failed)
+
+
+@pytest.fixture
+def container(bench: Bench) -> Container:
+    """Return the container in which the devices' groups are."""
+    return bench.container
+
+
+@pytest.fixture
+def device(bench: Bench) -> Device:
+    """Return the device under test, open and in _RUNNING, with nothing mapped."""
+    return bench.ready("device")
+
+
+@pytest.fixture
+def peer(bench: Bench) -> Device:
+    """Return the second function, open and in _RUNNING; skips without --vfio-peer."""
+    if not bench.has_peer:
+        pytest.skip("this needs a second function of the same kind: give --vfio-peer BDF")
+    return bench.ready("peer")
+
+
+@pytest.fixture
+def migration(device: Device, bench: Bench) -> MigrationRegion:
+    """Return the migration region of the device."""
+    return bench.migration_of(device)
+
+
+@pytest.fixture
+def peer_migration(peer: Device, bench: Bench) -> MigrationRegion:
+    """Return the migration region of the second function."""
+    return bench.migration_of(peer)
+
+
+@pytest.fixture
+def source(device: Device, migration: MigrationRegion) -> Side:
+    """Return the device as the source of a migration."""
+    return Side(device, migration)
+
+
+@pytest.fixture
+def destination(peer: Device, peer_migration: MigrationRegion) -> Side:
+    """Return the second function as the destination of a migration."""
+    return Side(peer, peer_migration)
+
+
+@pytest.fixture
+def vmm(migration: MigrationRegion) -> Iterator[Vmm]:
+    """Provide a client which drives the device as the virtual machine monitor did."""
+    vmm = Vmm(migration)
+    yield vmm
+    vmm.finish()
+
+
+@pytest.fixture
+def client(migration: MigrationRegion) -> Client:
+    """Return a client for single steps, which moves data in bulk."""
+    return Client(migration)
+
+
+@pytest.fixture
+def mappable_regions(device: Device) -> list[Region]:
+    """Return the regions, but for the migration region, of which something can be mapped."""
+    migration_type = [r for r in device.regions if r.type]
+    regions = [r for r in device.regions if r.runtime_areas and r not in migration_type]
+    if not regions:
+        pytest.skip("no region of this device can be mapped")
+    return regions
+
+
+@pytest.fixture
+def saving_regions(device: Device) -> list[Region]:
+    """Return the regions with the saving layout (capability 6); skips if there is none."""
+    regions = [region for region in device.regions if region.saving]
+    if not regions:
+        pytest.skip("no region has VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (capability 6)")
+    return regions
+
+
+@pytest.fixture
+def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
+    """Return the regions which can be mapped at run time where they cannot while saving."""
+    regions = [region for region in saving_regions if region.conflicting_areas]
+    if not regions:
+        pytest.skip("no region can be mapped at run time but not while saving")
+    return regions
+
+
+@pytest.fixture
+def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
+    """Provide registers which may be written freely (--vfio-scratch); their values are put back."""
+    places = bench.scratch_of(device)
+    if not places:
+        pytest.skip("no register may be written: give --vfio-scratch BAR:OFFSET:MASK")
+    before = [place.read() for place in places]
+    yield places
+    for place, value in zip(places, before, strict=True):
+        place.write(value)
+
+
+@pytest.fixture
+def volatile(bench: Bench) -> tuple[Place, ...]:
+    """Return the registers which change by themselves, as the operator says (--vfio-volatile)."""
+    return bench.settings.volatile
+
+
+@pytest.fixture
+def trapped(bench: Bench) -> tuple[Place, ...]:
+    """Return what the driver must see while it saves (--vfio-trapped); skips without any."""
+    if not bench.settings.trapped:
+        pytest.skip("no register is known to be trapped: give --vfio-trapped BAR:OFFSET")
+    return bench.settings.trapped
+
+
+@pytest.fixture
+def doorbells(bench: Bench, device: Device) -> list[Doorbell]:
+    """Return registers that make the device write to memory (--vfio-doorbell); skips if none."""
+    found = bench.doorbells_of(device)
+    if not found:
+        pytest.skip(
+            "nothing is known that makes this device write to memory: give "
+            "--vfio-doorbell BAR:OFFSET:ADDRESS"
+        )
+    return found
+
+
+@pytest.fixture
+def enter(migration: MigrationRegion) -> Callable[[int], MigrationRegion]:
+    """``enter(state)``: go from _RUNNING to a state over arcs every driver must offer."""
+
+    def go(state: int) -> MigrationRegion:
+        migration.enter(*PATHS[state])
+        return migration
+
+    return go
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[[], Child]]:
+    """``child()``: fork a process that does what it is told; all are killed after the test."""
+    made: list[Child] = []
+
+    def make() -> Child:
+        made.append(fork_child())
+        return made[-1]
+
+    yield make
+    for process in made:
+        process.close()
+
+
+@pytest.fixture
+def observe(request: pytest.FixtureRequest) -> Observe:
+    """``observe(rule, outcome)``: tell which outcome of a FREE rule was seen."""
+    return bench_of(request.config).observer(request.node)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return the session's seed (--vfio-seed), which is printed and makes a run repeatable."""
+    return bench_of(request.config).seed
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest, seed: int) -> random.Random:
+    """Return a random generator of the test's own, the same for the same seed and test."""
+    return random.Random(f"{seed} {request.node.name}")  # noqa: S311 - repeatable on purpose

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options of the suite: what there is, and what the operator said."""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import pytest
+
+from conformance.plugin.devices import DoorbellPlace, Place, Settings, new_seed
+from conformance.vfio import sysfs
+
+WALKS: Final = 10
+"""Random walks that are taken unless told otherwise; a second or two."""
+
+_T = TypeVar("_T")
+_SOFTWARE: Final = re.compile(r"[\w.-]+")
+"""The name that a software device has in sysfs."""
+
+
+def add(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("vfio", "VFIO migration conformance")
+    group.addoption(
+        "--vfio-device", metavar="DEVICE", help="PCI address of the function under test"
+    )
+    group.addoption("--vfio-peer", metavar="DEVICE", help="a second one, as destination")
+    group.addoption(
+        "--vfio-beside",
+        metavar="BDF,BDF",
+        action="append",
+        default=[],
+        help="a further device and peer of the same kind: tests run on all of them beside each "
+        "other; may be repeated",
+    )
+    group.addoption("--vfio-events", metavar="PATH", help="write events here, one JSON a line")
+    group.addoption(
+        "--vfio-scratch",
+        metavar="BAR:OFFSET:MASK",
+        action="append",
+        default=[],
+        help="bits of a 4-byte register which may be written freely; may be repeated",
+    )
+    group.addoption(
+        "--vfio-volatile",
+        metavar="BAR:OFFSET[:MASK]",
+        action="append",
+        default=[],
+        help="bits of a 4-byte register which change by themselves, in a stopped device too, and "
+        "are not looked at: a clock, a counter; may be repeated",
+    )
+    group.addoption(
+        "--vfio-trapped",
+        metavar="BAR:OFFSET",
+        action="append",
+        default=[],
+        help="a register which the driver must see written while the device is saved, so that its "
+        "page may not stay mapped; may be repeated",
+    )
+    group.addoption(
+        "--vfio-doorbell",
+        metavar="BAR:OFFSET:ADDRESS",
+        action="append",
+        default=[],
+        help="a 4-byte register: a write of a value other than 0 makes the running device write "
+        "to memory, where the two registers at ADDRESS say, low half first; may be repeated",
+    )
+    group.addoption(
+        "--vfio-as-is",
+        action="store_true",
+        help="judge what is bound: never bind another driver, not even for a test, and skip "
+        "everything if the device offers no migration",
+    )
+    group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
+    group.addoption(
+        "--vfio-walks", type=int, default=WALKS, metavar="N", help="random walks to take"
+    )
+    group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
+
+
+def read(config: pytest.Config) -> Settings:
+    """Read the options; raises :class:`pytest.UsageError` with all that is wrong."""
+    wrong: list[str] = []
+    for option in ("--vfio-device", "--vfio-peer"):
+        bdf = config.getoption(option)
+        if bdf and not _is_name(bdf):
+            wrong.append(
+                f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0, nor the name of a "
+                "software device"
+            )
+    peer = config.getoption("--vfio-peer")
+    if peer and peer == config.getoption("--vfio-device"):
+        wrong.append("--vfio-peer: this is the same function as --vfio-device")
+    beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
+    for pair in beside:
+        if len(pair) != 2 or not all(_is_name(bdf) for bdf in pair):
+            given = ",".join(pair)
+            wrong.append(f"--vfio-beside: {given!r} is not two devices, parted by a comma")
+    functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
+    if beside and len(set(functions)) < len(functions):
+        wrong.append("--vfio-beside: a function is given twice")
+    scratch = _each(config, "--vfio-scratch", read_scratch, wrong)
+    volatile = _each(config, "--vfio-volatile", read_volatile, wrong)
+    trapped = _each(config, "--vfio-trapped", read_volatile, wrong)
+    doorbells = _each(config, "--vfio-doorbell", read_doorbell, wrong)
+    if wrong:
+        raise pytest.UsageError("; ".join(wrong))
+    seed = config.getoption("--vfio-seed")
+    return Settings(
+        config.getoption("--vfio-device") or "",
+        peer,
+        scratch,
+        new_seed() if seed is None else seed,
+        beside,
+        volatile,
+        doorbells,
+        config.getoption("--vfio-as-is"),
+        trapped,
+    )
+
+
+def _is_name(text: str) -> bool:
+    return sysfs.is_pci(text) or _SOFTWARE.fullmatch(text) is not None
+
+
+def _each(
+    config: pytest.Config, option: str, read_one: Callable[[str], _T], wrong: list[str]
+) -> tuple[_T, ...]:
+    """Read all values of an option; what is wrong with one is added to the list."""
+    found = []
+    for text in config.getoption(option):
+        try:
+            found.append(read_one(text))
+        except ValueError as error:
+            wrong.append(f"{option}: {error}")
+    return tuple(found)
+
+
+def read_volatile(text: str) -> Place:
+    """Read ``BAR:OFFSET`` or ``BAR:OFFSET:MASK``, as :func:`read_scratch` does."""
+    return read_scratch(f"{text}:0xffffffff" if text.count(":") == 1 else text)
+
+
+def read_doorbell(text: str) -> DoorbellPlace:
+    """Read ``BAR:OFFSET:ADDRESS``, numbers as in C. Raises :class:`ValueError`."""
+    bar, offset, address = _numbers(text, "BAR:OFFSET:ADDRESS, for example 0:0x1000:0x2000")
+    _check_register(text, bar, offset)
+    _check_register(text, bar, address)
+    return DoorbellPlace(bar, offset, address)
+
+
+def _numbers(text: str, form: str) -> tuple[int, int, int]:
+    try:
+        first, second, third = (int(part, 0) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not {form}") from None
+    return first, second, third
+
+
+def _check_register(text: str, bar: int, offset: int) -> None:
+    if not 0 <= bar <= 5:
+        raise ValueError(f"{text!r}: a BAR has a number from 0 to 5")
+    if offset < 0 or offset % 4:
+        raise ValueError(f"{text!r}: the offset of a 4-byte register is a multiple of 4")
+
+
+def read_scratch(text: str) -> Place:
+    """Read ``BAR:OFFSET:MASK``, numbers as in C. Raises :class:`ValueError`."""
+    bar, offset, mask = _numbers(text, "BAR:OFFSET:MASK, for example 0:0x800:0xffffffff")
+    _check_register(text, bar, offset)
+    if not 0 < mask < 1 << 32:
+        raise ValueError(f"{text!r}: a mask has some of 32 bits")
+    return Place(bar, offset, mask)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the command ``mutants`` does."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from conformance import requirements
+from conformance.proof import mutant as mutants
+from conformance.proof import operators_run as generic_run
+from conformance.proof import run as mutants_run
+from conformance.proof.operators_run import Sample
+from conformance.proof.run import JOURNAL, Wanted
+from kpatch.kernel import kbuild
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Do what the command says.
+
+    Returns:
+        0 if the suite killed each mutant for its reason, 1 if not.
+
+    Raises:
+        UsageError: What is asked for does not exist.
+        ConformanceError: The lab failed.
+        KpatchError: The driver does not build.
+    """
+    every = mutants.load(requirements.load())
+    chosen = mutants.select(every, arguments.ids, arguments.rule)
+    if not arguments.list:
+        chosen = mutants.for_image(chosen, arguments.image, named=bool(arguments.ids))
+    seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
+    if arguments.sample:
+        chosen = mutants_run.sample(chosen, arguments.sample, seed)
+        say(f"{len(chosen)} of {len(every)} mutants, --seed {seed}")
+    if arguments.list:
+        for one in chosen.values():
+            seen = f" Seen in {one.seen}." if one.seen else ""
+            say(f"{one.id}  ({', '.join(one.rules)})  {one.defect}{seen}")
+        return 0
+    results = arguments.results
+    results.mkdir(parents=True, exist_ok=True)
+    if not arguments.resume:
+        for journal in results.rglob(JOURNAL):
+            journal.unlink()
+    wanted = Wanted(
+        chosen,
+        arguments.image,
+        jobs=arguments.jobs,
+        quiet=arguments.quiet,
+        guests=arguments.guests,
+        accelerator=arguments.accel,
+    )
+    # What a compiler has to say of mutants is no news.
+    logging.getLogger(kbuild.__name__).setLevel(logging.ERROR)
+    try:
+        if arguments.unplanned:
+            say(f"{arguments.unplanned} unplanned mutants, --seed {seed}")
+            asked = Sample(arguments.unplanned, seed, arguments.again)
+            return 0 if generic_run.run(wanted, asked, results, say) else 1
+        good = True
+        for device, some in mutants.by_device(chosen).items():
+            folder = results if device == mutants.DEVICE else results / device
+            folder.mkdir(exist_ok=True)
+            say(f"{len(some)} mutants of the driver of {device}")
+            good &= mutants_run.run(replace(wanted, mutants=some, device=device), folder, say)
+        return 0 if good else 1
+    except KeyboardInterrupt:
+        say(f"What was tried so far is in {results}; --resume goes on with it.")
+        raise

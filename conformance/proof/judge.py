@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Says which mutants the suite has killed, and for the right reason. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from conformance.proof.mutant import Mutant
+from conformance.proof.trials import DIED, DONE, HUNG, Outcome
+
+
+class Verdict(StrEnum):
+    """What became of a mutant."""
+
+    KILLED = "killed"
+    SURVIVED = "survived"  # no test of a rule that it breaks has failed
+    LOST = "lost"  # the kernel died or hung, which is not the defect
+    BROKEN = "broken"  # an edit does not apply, or it does not build
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A mutant and its verdict.
+
+    Attributes:
+        mutant: The mutant.
+        verdict: The verdict.
+        killers: For each rule that it breaks the tests of the rule which failed.
+        others: All other rules of which a test failed.
+        ran: All rules of which a test was run.
+        detail: Why it is not killed.
+        seconds: How long it took.
+    """
+
+    mutant: Mutant
+    verdict: Verdict
+    killers: Mapping[str, tuple[str, ...]]
+    others: tuple[str, ...] = ()
+    ran: tuple[str, ...] = ()
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def survived(self) -> tuple[str, ...]:
+        """The rules which it breaks unnoticed."""
+        return tuple(rule for rule, tests in self.killers.items() if not tests)
+
+
+def failing(baseline: Outcome) -> dict[str, str]:
+    """Return the tests which the driver itself fails, and why: they prove nothing of a mutant."""
+    return {name: one.message for name, one in baseline.tests.items() if one.bad}
+
+
+def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
+    """Return the verdict on a mutant.
+
+    A test kills only for its own rules, and only if the driver itself passes it. A kernel which
+    died or hung counts only where the mutant says that this is the defect.
+    """
+    good = {name for name, one in baseline.tests.items() if one.outcome == "passed"}
+    bad = {name: one for name, one in outcome.tests.items() if one.bad and name in good}
+    lost = outcome.end in {DIED, HUNG}
+    killers = {}
+    for rule in mutant.rules:
+        killers[rule] = tuple(name for name, one in bad.items() if rule in one.rules)
+        if lost and mutant.crash:
+            killers[rule] += (f"(the kernel {outcome.end})",)
+    broken = {rule for one in bad.values() for rule in one.rules}
+    return Judged(
+        mutant,
+        _verdict(all(killers.values()), lost),
+        killers,
+        tuple(sorted(broken - set(mutant.rules))),
+        tuple(sorted({rule for one in outcome.tests.values() for rule in one.rules})),
+        "" if outcome.end == DONE else f"{outcome.end}: {outcome.detail}",
+        outcome.seconds,
+    )
+
+
+def _verdict(killed: bool, lost: bool) -> Verdict:
+    if killed:
+        return Verdict.KILLED
+    return Verdict.LOST if lost else Verdict.SURVIVED
+
+
+def unjudged(mutant: Mutant, verdict: Verdict, detail: str = "") -> Judged:
+    """Return the verdict on a mutant that was not tried."""
+    return Judged(mutant, verdict, dict.fromkeys(mutant.rules, ()), detail=detail)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Faulty drivers as data: small edits of the driver which the kit renders.
+
+Each file of ``conformance/mutants`` holds entries ``[[mutant]]``: the rules that the defect breaks,
+and the edits that make it. A suite that is worth its name has a test of each of those rules which
+fails with that driver. ``exempt.toml`` lists the rules of which no mutant can be shown, and why.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from conformance.errors import LabError, UsageError
+from conformance.requirements import Requirement
+
+FOLDER: Final = Path(__file__).resolve().with_name("mutants")
+"""The data."""
+
+EXEMPT: Final = "exempt.toml"
+DEVICE: Final = "igb-vf"
+"""The device whose driver the edits are of, unless their file names another `device`."""
+
+_KEYS: Final = frozenset({"id", "rules", "defect", "seen", "crash", "edit"})
+_EDIT_KEYS: Final = frozenset({"file", "find", "replace"})
+
+
+class MutantError(LabError):
+    """The data about mutants have mistakes.
+
+    Attributes:
+        mistakes: One line each.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+        super().__init__(f"The mutants in {FOLDER} have mistakes:\n{lines}")
+
+
+class EditError(LabError):
+    """An edit does not apply exactly once."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of one place in one file.
+
+    Attributes:
+        file: Name of the file.
+        find: Text which must be there exactly once.
+        replace: What takes its place.
+    """
+
+    file: str
+    find: str
+    replace: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A faulty driver.
+
+    Attributes:
+        id: Its name.
+        rules: The rules it breaks; a test of each must fail.
+        defect: What is wrong with it, in a sentence.
+        seen: Where the defect was really seen, if it was.
+        crash: Whether the defect is that the kernel dies or hangs.
+        edits: What makes it.
+        device: The device whose driver they are of.
+        image: The image in which it shows, if its file names one; empty for any.
+    """
+
+    id: str
+    rules: tuple[str, ...]
+    defect: str
+    seen: str
+    crash: bool
+    edits: tuple[Edit, ...]
+    device: str = DEVICE
+    image: str = ""
+
+    def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """Return the sources of the faulty driver.
+
+        Args:
+            sources: Name and text of each source of the driver.
+
+        Raises:
+            EditError: An edit does not apply exactly once.
+        """
+        texts = dict(sources)
+        for number, edit in enumerate(self.edits, 1):
+            count = texts.get(edit.file, "").count(edit.find)
+            if count != 1:
+                what = f"{count} times" if edit.file in texts else "not, there is no such file"
+                raise EditError(
+                    f"Edit {number} of the mutant {self.id} applies {what}; its text must be in "
+                    f"{edit.file} exactly once:\n{edit.find}"
+                )
+            texts[edit.file] = texts[edit.file].replace(edit.find, edit.replace)
+        return texts
+
+
+def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, Mutant]:
+    """Read all mutants.
+
+    Args:
+        known: The catalogue of rules.
+        folder: Where they are.
+
+    Raises:
+        MutantError: The data have mistakes; all are listed.
+    """
+    mistakes: list[str] = []
+    found: dict[str, Mutant] = {}
+    for path in sorted(folder.glob("*.toml")):
+        if path.name in {EXEMPT, "equivalent.toml"}:
+            continue
+        table = _read(path, mistakes)
+        place = (table.get("device", DEVICE), table.get("image", ""))
+        for number, raw in enumerate(table.get("mutant", ()), 1):
+            where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"
+            wrong = list(_wrong(raw, known, found))
+            mistakes += [f"{where}: {text}" for text in wrong]
+            if not wrong:
+                found[raw["id"]] = _mutant(raw, *place)
+    if mistakes:
+        raise MutantError(mistakes)
+    return found
+
+
+def load_exempt(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, str]:
+    """Return the rules of which no mutant can be shown, each with the reason.
+
+    Raises:
+        MutantError: The data have mistakes.
+    """
+    mistakes: list[str] = []
+    found: dict[str, str] = {}
+    for raw in _read(folder / EXEMPT, mistakes).get("exempt", ()):
+        reason = str(raw.get("reason", ""))
+        if not reason or set(raw) != {"rules", "reason"}:
+            mistakes.append(f"{EXEMPT}: {raw} must have rules and a reason, and nothing else")
+            continue
+        for rule in raw["rules"]:
+            if rule not in known:
+                mistakes.append(f"{EXEMPT}: there is no rule {rule!r}")
+            found[rule] = reason
+    if mistakes:
+        raise MutantError(mistakes)
+    return found
+
+
+def by_rule(mutants: Mapping[str, Mutant]) -> dict[str, list[str]]:
+    """Return the mutants that break each rule."""
+    found: dict[str, list[str]] = {}
+    for mutant in mutants.values():
+        for rule in mutant.rules:
+            found.setdefault(rule, []).append(mutant.id)
+    return found
+
+
+def select(
+    mutants: Mapping[str, Mutant], ids: Sequence[str], rules: Sequence[str]
+) -> dict[str, Mutant]:
+    """Return the mutants that are asked for; all if nothing is.
+
+    Args:
+        mutants: All.
+        ids: Names of mutants.
+        rules: Rules, or what several rules begin with, up to a dot.
+
+    Raises:
+        UsageError: There is no such mutant, or none of a rule.
+    """
+    for name in ids:
+        if name not in mutants:
+            raise UsageError(
+                f"There is no mutant {name!r}. `python3 -m conformance mutants --list`"
+            )
+    wanted = {name: mutants[name] for name in ids}
+    for name in rules:
+        breaks = {key: one for key, one in mutants.items() if any(map(_below(name), one.rules))}
+        if not breaks:
+            raise UsageError(f"No mutant breaks a rule {name!r}.")
+        wanted |= breaks
+    return wanted if ids or rules else dict(mutants)
+
+
+def for_image(
+    mutants: Mapping[str, Mutant], image: str, *, named: bool = False
+) -> dict[str, Mutant]:
+    """Return the mutants that are for an image: its own if it has some, else those for any.
+
+    Args:
+        mutants: Some mutants.
+        image: The image's name.
+        named: Whether the user has named each of them.
+
+    Raises:
+        UsageError: One is for another image, and was named.
+    """
+    own = {name: one for name, one in mutants.items() if one.image == image}
+    usual = {name: one for name, one in mutants.items() if not one.image}
+    foreign = [one for one in mutants.values() if one.image not in {"", image}]
+    if foreign and (named or not (own or usual)):
+        where = foreign[0].image
+        raise UsageError(f"The mutant {foreign[0].id} shows in an image {where}: --image {where}.")
+    return dict(mutants) if named else own or usual
+
+
+def _below(name: str) -> Callable[[str], bool]:
+    return lambda rule: rule == name or rule.startswith(f"{name}.")
+
+
+def _read(path: Path, mistakes: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        mistakes.append(f"{path.name}: {error}")
+        return {}
+
+
+def _wrong(
+    raw: dict[str, Any], known: Mapping[str, Requirement], found: Mapping[str, Mutant]
+) -> Iterator[str]:
+    """Yield what is wrong with an entry."""
+    yield from (f"unknown key {key!r}" for key in sorted(set(raw) - _KEYS))
+    yield from (
+        f"{key!r} is missing" for key in ("id", "rules", "defect", "edit") if key not in raw
+    )
+    if raw.get("id") in found:
+        yield "there is another one with this id"
+    if not raw.get("rules", True):
+        yield "it breaks no rule"
+    yield from (f"there is no rule {rule!r}" for rule in raw.get("rules", ()) if rule not in known)
+    for edit in raw.get("edit", ()):
+        if set(edit) != _EDIT_KEYS:
+            yield "an edit has file, find and replace, and nothing else"
+        elif not edit["find"] or edit["find"] == edit["replace"]:
+            yield "an edit changes nothing"
+
+
+def _mutant(raw: dict[str, Any], device: str, image: str) -> Mutant:
+    edits = tuple(Edit(one["file"], one["find"], one["replace"]) for one in raw["edit"])
+    return Mutant(
+        id=raw["id"],
+        rules=tuple(raw["rules"]),
+        defect=raw["defect"],
+        seen=raw.get("seen", ""),
+        crash=raw.get("crash", False),
+        edits=edits,
+        device=device,
+        image=image,
+    )
+
+
+def by_device(mutants: Mapping[str, Mutant]) -> dict[str, dict[str, Mutant]]:
+    """Return the mutants of each device's driver."""
+    found: dict[str, dict[str, Mutant]] = {}
+    for name, mutant in mutants.items():
+        found.setdefault(mutant.device, {})[name] = mutant
+    return found

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judges many builds of a module in one guest, until one leaves a fault.
+
+Whatever a module leaves behind that is not clean (a crash, a hang, a kernel warning, a module that
+cannot be unloaded) ends its guest, so that the next module is not judged by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.errors import AgentError, GuestHung, GuestLost
+from conformance.lab.guest import payload
+from conformance.lab.guest.bringup import ready_guest
+from conformance.lab.guest.guest import Event
+from conformance.lab.guest.payload import Job
+from conformance.lab.guest.payload import Trial as PayloadTrial
+from conformance.lab.guest.qemu import run_folder
+from conformance.lab.machine.argv import RunFiles
+from conformance.lab.machine.lab import Lab
+from conformance.running import paths
+from conformance.running.steps import Steps
+from kpatch.module.info import ModuleInfo
+
+_LEAK = "robust.leak"
+DONE = "done"
+DIED = "died"
+HUNG = "hung"
+GAVE_UP = "gave up"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A module, and the tests that are to judge it.
+
+    Attributes:
+        name: Its name: lower-case letters, digits and hyphens.
+        module: Its file.
+        tests: Node ids; or the suite.
+    """
+
+    name: str
+    module: Path
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test said.
+
+    Attributes:
+        outcome: ``passed``, ``failed``, ``error`` or ``skipped``.
+        rules: The rules it is of.
+        message: Why it failed or was skipped.
+    """
+
+    __test__ = False  # not a class of tests
+
+    outcome: str
+    rules: tuple[str, ...]
+    message: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether it failed."""
+        return self.outcome in {"failed", "error"}
+
+
+@dataclass
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        name: Whose.
+        tests: The result of each test that came to an end, by its short name.
+        end: How it ended: all tests were run; or the kernel died or hung; or the agent gave up.
+        detail: More about an end that is not good.
+        file: The file of the module.
+        asked: The tests which were to run.
+        seconds: How long it took.
+    """
+
+    name: str
+    tests: dict[str, TestResult] = field(default_factory=dict)
+    end: str = DONE
+    detail: str = ""
+    file: str = ""
+    asked: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def of_rule(self, rule: str) -> dict[str, TestResult]:
+        """Return the results of the tests of a rule."""
+        return {name: one for name, one in self.tests.items() if rule in one.rules}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it in a form that `from_json` understands."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Outcome:
+        """Read what `as_json` wrote."""
+        tests = {
+            name: TestResult(one["outcome"], tuple(one["rules"]), one["message"])
+            for name, one in raw["tests"].items()
+        }
+        return cls(**{**raw, "tests": tests, "asked": tuple(raw["asked"])})
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where trials are made.
+
+    Attributes:
+        lab: The lab.
+        module: A build of the module: all trials have its name and its dependencies.
+        logs: Folder for the logs of the guests.
+        quiet: Seconds without an event after which a guest counts as hung.
+        hints: Options which tell the suite what it may do with the registers.
+    """
+
+    lab: Lab
+    module: ModuleInfo
+    logs: Path
+    quiet: float
+    hints: Sequence[str] = ()
+
+
+def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None]) -> None:
+    """Judge as many modules as one guest takes: the first of them, in order.
+
+    Args:
+        bench: Where.
+        batch: What.
+        done: Told the outcome of each as soon as it is known.
+
+    Raises:
+        ConformanceError: The lab failed.
+        KpatchError: A program failed.
+    """
+    left = list(batch)
+    with run_folder(bench.logs) as files:
+        _write_payload(bench, batch, files)
+        with ready_guest(bench.lab, files, Steps(lambda _line: None)) as guest:
+            guest.order("check")
+            for outcome in follow(guest.events(bench.quiet)):
+                trial = left.pop(0)
+                outcome.file, outcome.asked = trial.module.name, trial.tests
+                done(outcome)
+                if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
+                    return  # what was lost would be found again, and held against the next
+
+
+def follow(events: Iterator[Event]) -> Iterator[Outcome]:
+    """Yield the outcome of each trial that began."""
+    current: Outcome | None = None
+    begun = 0.0
+    try:
+        for event in events:
+            if event["event"] == "agent-error":
+                if current is None:
+                    raise AgentError(f"The guest's agent gave up: {event['message']}")
+                current.end, current.detail = GAVE_UP, f"{event['phase']}: {event['message']}"
+                yield _timed(current, begun)
+                current = None
+            elif event["event"] == "result" and current:
+                current.tests[event["id"]] = _result(event)
+            elif event.get("phase") == "trial":
+                current, begun = Outcome(event["detail"]), time.monotonic()
+            elif event.get("phase") == "trial-ended" and current:
+                yield _timed(current, begun)
+                current = None
+    except GuestLost as error:
+        if current is None:
+            raise
+        current.end = HUNG if isinstance(error, GuestHung) else DIED
+        current.detail = error.reason
+        yield _timed(current, begun)
+
+
+def _timed(outcome: Outcome, begun: float) -> Outcome:
+    outcome.seconds = round(time.monotonic() - begun, 1)
+    return outcome
+
+
+def _result(event: Event) -> TestResult:
+    failure = event["failure"] or {}
+    message = failure.get("message") or event["skip"] or ""
+    return TestResult(event["outcome"], tuple(event["rules"]), message)
+
+
+def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> None:
+    lab = bench.lab
+    folder = paths.cache() / "stage" / lab.image.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, bench.logs / "stage.log")
+    tree = payload.stage_modules(bench.module, lab.kernel, lab.image.sandbox, files.folder)
+    job = Job(
+        module=bench.module.name,
+        parameters=lab.machine.parameters,
+        hints=bench.hints,
+        tests=(),
+        pytest_args=(),
+        quiet=bench.quiet / 2,
+        trials=[PayloadTrial(one.name, one.tests) for one in batch],
+    )
+    payload.write(files.payload, job, kit, tree, {one.name: one.module for one in batch})

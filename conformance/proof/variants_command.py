@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``variants``: the suite must pass on each driver that conforms, whatever it does."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TextIO
+
+from conformance.lab.check import run
+from conformance.lab.check.prepare import Options, look_up
+from conformance.proof import run as mutants_run
+from conformance.proof import variant as variants
+from conformance.running import paths
+
+
+def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], None]) -> int:
+    """Do what the command says.
+
+    Returns:
+        0 if the suite passes on all; else the exit code of the first that it does not pass on.
+
+    Raises:
+        UsageError: There is no such variant.
+        KpatchError: A variant has mistakes.
+        ReportError: Results cannot be written.
+    """
+    every = {name: variants.load(name) for name in arguments.names or variants.names()}
+    if arguments.sample:
+        seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
+        every = mutants_run.sample(every, arguments.sample, seed)
+        say(f"variants: {', '.join(every)}; --seed {seed}")
+    chosen = list(every.values())
+    if arguments.list:
+        for one in chosen:
+            say(f"{one.name}: {one.why}")
+        return 0
+    options = Options(
+        image=arguments.image,
+        accelerator=arguments.accel,
+        pytest_args=("-k", arguments.keyword) if arguments.keyword else (),
+    )
+    codes: dict[str, int] = {}
+    for one in chosen:
+        say(f"== {one.name}: {one.why}")
+        request = replace(look_up(options), device=one.device)
+        if one.scratch:
+            machine = request.machine.model_copy(update={"scratch": one.scratch})
+            request = replace(request, machine=machine)
+        results = paths.new_results(arguments.results, one.device.name, arguments.image)
+        codes[one.name] = run.check(request, results, out)
+        if codes[one.name] == _INTERRUPTED:
+            break
+    for name, code in codes.items():
+        say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}")
+    return next((code for code in codes.values() if code), 0)
+
+
+_INTERRUPTED = 130

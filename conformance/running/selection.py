@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which test checks which rule, found out by collecting the suite on this host."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+
+import pytest
+
+from conformance import requirements
+from conformance.errors import LabError, UsageError
+from conformance.running import paths
+
+SUITE = "conformance/suite"
+"""The suite, below the checkout and below the kit in the guest."""
+
+
+class _Collector:
+    """Takes what pytest collects."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, list[str]] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note each test with its rules."""
+        for item in session.items:
+            marked = [rule for mark in item.iter_markers("rule") for rule in mark.args]
+            self.rules[item.nodeid] = list(dict.fromkeys(marked))
+
+
+def rules_by_test() -> dict[str, list[str]]:
+    """Return the rules of each test, in the order of the suite.
+
+    Raises:
+        LabError: The suite cannot be collected.
+    """
+    collector = _Collector()
+    said = io.StringIO()
+    arguments = ["-p", "conformance.plugin", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    arguments += ["--rootdir", str(paths.KIT), str(paths.KIT / SUITE)]
+    with contextlib.redirect_stdout(said):
+        status = pytest.main(arguments, plugins=[collector])
+    if status != pytest.ExitCode.OK:
+        raise LabError(f"pytest cannot collect the suite:\n{said.getvalue()}")
+    return collector.rules
+
+
+def tests_by_rule() -> dict[str, list[str]]:
+    """Return the tests of each rule that has any.
+
+    Raises:
+        LabError: The suite cannot be collected.
+    """
+    found: dict[str, list[str]] = {}
+    for test, rules in rules_by_test().items():
+        for rule in rules:
+            found.setdefault(rule, []).append(test)
+    return found
+
+
+def of_rules(wanted: Iterable[str]) -> list[str]:
+    """Return the tests of some rules.
+
+    Args:
+        wanted: Rules, or what several rules begin with, up to a dot.
+
+    Raises:
+        UsageError: There is no such rule, or no test for it.
+    """
+    every = rules_by_test()
+    known = requirements.load()
+    for name in wanted:
+        if not any(_below(rule, name) for rule in known):
+            raise UsageError(f"There is no rule {name!r}. `python3 -m conformance list` has all.")
+        if not any(_below(rule, name) for rules in every.values() for rule in rules):
+            raise UsageError(f"No test of the suite checks {name!r}.")
+    return [
+        test
+        for test, rules in every.items()
+        if any(_below(rule, name) for rule in rules for name in wanted)
+    ]
+
+
+def _below(rule: str, name: str) -> bool:
+    return rule == name or rule.startswith(f"{name}.")

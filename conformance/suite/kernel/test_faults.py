@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every allocation and every copy of a call fails once, on a kernel which can make them fail."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EBUSY, errorcode
+
+import pytest
+
+from conformance.kernel import faults
+from conformance.migration.v1.client import Client
+from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field, MigrationRegion
+from conformance.model.layout import PAGE
+from conformance.model.v1.states import State
+from conformance.plugin.checks import expect_equal
+from conformance.plugin.devices import Bench
+from conformance.suite.conftest import Find, Reach
+from conformance.suite.support.cases import arcs_by_name, must_arcs, named
+from conformance.suite.support.failing import Sweep, expect_clean
+from conformance.suite.support.steps import attempt, expect_taken
+from conformance.uapi import mman
+from conformance.vfio import sysfs
+from conformance.vfio.device import Device
+from conformance.vfio.mapping import Mapping, reserve
+
+pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
+
+ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
+#: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
+#: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
+NEAR = 8
+COPIES = Sweep(faults.USER_COPY)
+KINDS = named({"allocation": faults.ALLOCATION, "copy": faults.USER_COPY})
+
+
+def _use_and_close(fd: int, at: int) -> None:
+    """Save the device a little by its descriptor, so that its registers are accessed."""
+    try:
+        for state in (State.STOP_AND_COPY, State.RUNNING):
+            os.pwrite(fd, state.to_bytes(4, "little"), at)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.rule("robust.allocation")
+@pytest.mark.parametrize("depth", named({"every": 0, "near": NEAR}))
+def test_open(device: Device, bench: Bench, depth: int) -> None:
+    """Open the device: ENOMEM or success each time, and what could be opened can be used.
+
+    EBUSY is what PCI's core says where it has no memory to note that a BAR is in use. How many
+    allocations there are differs a little each time, but not of those near to the driver.
+    """
+    module = sysfs.module(sysfs.driver(device.bdf) or "") if depth else None
+    within = faults.module_text(module) if module else None
+    state = bench.migration_of(device).region.offset + DEVICE_STATE.offset
+    device.close()
+    expect_clean(
+        lambda: device.group.device_fd(device.bdf),
+        did="open the device",
+        undo=lambda fd: _use_and_close(fd, state),
+        sweep=Sweep(within=within, depth=depth or 32, errnos=(EBUSY,)),
+    )
+    device.reopen()
+    expect_equal(bench.migration_of(device).state, State.RUNNING, did="open it undisturbed")
+
+
+@contextmanager
+def _unbound(bdf: str, driver: str) -> Iterator[int]:
+    """Take the function from its driver for a block; yields the driver's file to bind it with."""
+    sysfs.unbind(bdf)
+    fd = os.open(sysfs.bus(bdf) / "drivers" / driver / "bind", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        sysfs.bind(bdf, driver)
+
+
+@pytest.mark.rule("robust.allocation")
+def test_bind(device: Device, bench: Bench) -> None:
+    """Bind the function: an error or success each time, and in the end it is bound and runs."""
+    if bench.settings.as_is:
+        pytest.skip("the function is judged as it is bound, so it is not bound anew")
+    bdf, driver = device.bdf, sysfs.driver(device.bdf) or ""
+    module = sysfs.module(driver) or pytest.skip("the driver is built in: no module to look below")
+    near = Sweep(within=faults.module_text(module), depth=NEAR, errnos=tuple(errorcode))
+    bench.close()
+    with _unbound(bdf, driver) as fd:
+        expect_clean(
+            lambda: os.pwrite(fd, bdf.encode(), 0),
+            did="bind the function",
+            undo=lambda _count: sysfs.unbind(bdf),
+            sweep=near,
+        )
+    migration = bench.migration_of(bench.ready("device"))
+    expect_equal(migration.state, State.RUNNING, did="bind and open undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_region_info(device: Device, migration: MigrationRegion) -> None:
+    """Ask for each region with its capabilities: ENOMEM or the whole answer."""
+    for region in device.regions:
+        whole = device.region_info(region.index)
+        expect_clean(
+            lambda info=whole: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
+            did=f"GET_REGION_INFO of {region.name}",
+            probe=lambda: migration.state,
+        )
+        expect_equal(device.region_info(region.index), whole, did="ask again, undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_mmap(device: Device, migration: MigrationRegion) -> None:
+    """Map each area: ENOMEM or a mapping, and nothing of a failed one conflicts with saving."""
+    for region in device.regions:
+        for area in region.runtime_areas:
+            expect_clean(
+                lambda r=region, a=area: r.map_area(a),  # type: ignore[misc]
+                did=f"mmap {region.name} {area}",
+                probe=lambda: migration.state,
+                undo=Mapping.close,
+            )
+    expect_taken(migration, State.STOP_AND_COPY, why="with nothing mapped")
+
+
+@pytest.mark.rule("robust.allocation")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("old", "new"), arcs_by_name(ARCS))
+def test_state(reach: Reach, kind: str, old: State, new: State) -> None:
+    """Change the state: the new state or the old one, and in the end the write is taken."""
+    migration = reach(old)
+
+    def back(_result: None) -> None:
+        migration.device.reset()
+        reach(old)
+
+    expect_clean(
+        lambda: migration.set_state(new),
+        did=f"write {new:d} in state {old:d}",
+        probe=lambda: migration.state,
+        undo=back,
+        sweep=Sweep(kind),
+    )
+    expect_taken(migration, new, why="undisturbed")
+
+
+@pytest.mark.rule("robust.allocation")
+def test_reset(reach: Reach) -> None:
+    """Reset a device that is saving: ENOMEM or success, and in the end it runs."""
+    migration = reach(State.STOP_AND_COPY)
+    expect_clean(migration.device.reset, did="VFIO_DEVICE_RESET")
+    expect_equal(migration.state, State.RUNNING, did="read device_state after the last reset")
+
+
+@pytest.mark.rule("robust.user-copy")
+@pytest.mark.parametrize("field", named({"device_state": DEVICE_STATE, "pending": PENDING_BYTES}))
+def test_copy_of_a_field(reach: Reach, field: Field) -> None:
+    """Read a field while saving: EFAULT or its value, and the state stays."""
+    migration = reach(State.STOP_AND_COPY)
+    value = migration.read_field(field)
+    expect_clean(
+        lambda: migration.read_field(field),
+        did=f"read {field.name}",
+        probe=lambda: migration.state,
+        undo=lambda now: expect_equal(now, value, did=f"read {field.name} with success"),
+        sweep=COPIES,
+    )
+
+
+@pytest.mark.rule("robust.user-copy")
+def test_copy_of_region_info(device: Device, migration: MigrationRegion) -> None:
+    """Ask for each region with its capabilities: EFAULT or the whole answer."""
+    for region in device.regions:
+        info = region.info
+        expect_clean(
+            lambda info=info: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
+            did=f"GET_REGION_INFO of {region.name}",
+            probe=lambda: migration.state,
+            sweep=COPIES,
+        )
+
+
+@pytest.mark.rule("robust.user-copy")
+def test_copy_of_data(client: Client, stream: list[bytes]) -> None:
+    """Read and write the data section: EFAULT or all bytes, and the stream is taken after it."""
+    migration = client.migration
+    migration.set_state(State.RESUMING)
+    offset = migration.data_offset
+    for did, call in {
+        "read data": lambda: migration.region.read_exact(offset, 64),
+        "write data": lambda: migration.region.write_exact(offset, bytes(64)),
+    }.items():
+        expect_clean(call, did=did, probe=lambda: migration.state, sweep=COPIES)
+    client.write_all(stream)
+    expect_taken(migration, State.RUNNING, why="after the whole stream was given")
+
+
+@dataclass
+class Held:
+    """Two pages, mapped and touched, of which one conflicts; mapped anew after a change."""
+
+    window: Callable[[], Mapping]
+    migration: MigrationRegion
+    mapping: Mapping
+
+    def renew(self, _result: object = None) -> None:
+        """Unmap what is left and map it again."""
+        self.mapping.close()
+        self.mapping = self.window()
+        self.mapping.load(0)
+
+    def refused(self) -> bool:
+        """Whether saving is refused, as it must be while both are mapped."""
+        return attempt(self.migration, State.STOP_AND_COPY) == EBUSY
+
+
+def _munmap(held: Held) -> object:
+    held.mapping.munmap(0, PAGE)
+    return None
+
+
+def _mprotect(held: Held) -> object:
+    held.mapping.mprotect(PAGE, PAGE, mman.PROT_READ)
+    return None
+
+
+def _mremap(held: Held) -> object:
+    target = reserve(2 * PAGE)
+    flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED
+    try:
+        held.mapping = held.mapping.mremap(0, 2 * PAGE, 2 * PAGE, flags, target.address)
+    except OSError:
+        target.close()
+        raise
+    return None
+
+
+def _fork(_held: Held) -> object:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return None
+
+
+CHANGES = {
+    "munmap": (_munmap, Sweep()),
+    "mprotect": (_mprotect, Sweep()),
+    "mremap": (_mremap, Sweep()),
+    # Copies all of Python's own mappings too.
+    "fork": (_fork, Sweep(step=7)),
+}
+
+
+@pytest.mark.rule("robust.accounting")
+@pytest.mark.parametrize(("change", "sweep"), named(CHANGES))
+def test_accounting(
+    migration: MigrationRegion, window: Find, change: Callable[[Held], object], sweep: Sweep
+) -> None:
+    """Let a change of a mapping fail half way: it still conflicts, and not once it is unmapped."""
+    found = window("CC", "Cf", "fC")
+    held = Held(found.map, migration, found.map())
+    held.mapping.load(0)
+    expect_clean(
+        lambda: change(held),
+        did=f"{change.__name__[1:]} a mapping, or a part of it",
+        probe=held.refused,
+        undo=held.renew,
+        sweep=sweep,
+    )
+    held.mapping.close()
+    expect_taken(migration, State.STOP_AND_COPY, why="with everything unmapped")

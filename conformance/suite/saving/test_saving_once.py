@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What reaches the device of accesses to trapped registers, on a device that counts them."""
+
+from errno import EBUSY
+
+import pytest
+
+from conformance.migration.v1.region import MigrationRegion
+from conformance.model.layout import PAGE
+from conformance.model.v1.states import State
+from conformance.plugin.checks import expect_equal, expect_errno
+from conformance.plugin.devices import Scratch
+from conformance.suite.conftest import Reach
+from conformance.suite.support.cases import by_state
+from conformance.suite.support.shapes import layout_of
+from conformance.vfio.counters import AccessCounters
+from conformance.vfio.device import Device
+from conformance.vfio.region import Region
+
+
+@pytest.fixture
+def counters(device: Device) -> AccessCounters:
+    """Look at the device's own counts; skips if it has none, as all hardware."""
+    found = AccessCounters.of(device)
+    if found is None:
+        pytest.skip("this device does not count the accesses to its registers")
+    return found
+
+
+@pytest.fixture
+def trapped(scratch: list[Scratch], conflicting_regions: list[Region]) -> Scratch:
+    """Choose a register that may be written and lies in a trapped range; skips without one."""
+    layouts = {region.index: layout_of(region) for region in conflicting_regions}
+    for place in scratch:
+        layout = layouts.get(place.region.index)
+        if layout and layout.conflicts((place.offset - place.offset % PAGE, PAGE)):
+            return place
+    pytest.skip("none of the registers that may be written lies in a trapped range")
+
+
+@pytest.mark.rule("saving.trapped-access")
+@pytest.mark.parametrize("state", by_state())
+def test_write_arrives_once(
+    reach: Reach, counters: AccessCounters, trapped: Scratch, state: State
+) -> None:
+    """Write a trapped register three times in each state: three writes arrive, and no read."""
+    reach(state)
+    value = 0x35C6A9B8 & trapped.mask
+    before = counters.read(trapped.region, trapped.offset)
+    for flip in (0, trapped.mask, 0):
+        trapped.region.write_int(trapped.offset, value ^ flip)
+    after = counters.read(trapped.region, trapped.offset)
+    did = f"write {trapped.offset:#x} 3 times in state {state:d}"
+    expect_equal(after.writes - before.writes, 3, did=f"{did}, count writes")
+    expect_equal(after.reads - before.reads, 0, did=f"{did}, count reads")
+    expect_equal(after.value & trapped.mask, value, did=f"{did}, look at the device")
+
+
+@pytest.mark.rule("saving.trapped-access")
+@pytest.mark.parametrize("state", by_state())
+def test_read_arrives_once(
+    reach: Reach, counters: AccessCounters, trapped: Scratch, state: State
+) -> None:
+    """Read a trapped register in each state: the device is read once and not written."""
+    reach(state)
+    before = counters.read(trapped.region, trapped.offset)
+    value = trapped.region.read_int(trapped.offset)
+    after = counters.read(trapped.region, trapped.offset)
+    did = f"read {trapped.offset:#x} in state {state:d}"
+    expect_equal(after.reads - before.reads, 1, did=f"{did}, count reads")
+    expect_equal(after.writes - before.writes, 0, did=f"{did}, count writes")
+    expect_equal(value, after.value, did=f"{did}, look at the device")
+
+
+@pytest.mark.rule("saving.trapped-access")
+def test_refusal_touches_nothing(
+    migration: MigrationRegion, counters: AccessCounters, trapped: Scratch
+) -> None:
+    """Be refused to save while the register is mapped: the device is not written."""
+    page = trapped.offset - trapped.offset % PAGE
+    with trapped.region.map(page, PAGE) as mapping:
+        before = counters.read(trapped.region, trapped.offset)
+        with expect_errno(EBUSY, did="write _RUNNING|_SAVING while it is mapped"):
+            migration.set_state(State.PRE_COPY)
+        mapping.store(trapped.offset - page, 0x12 & trapped.mask)
+    after = counters.read(trapped.region, trapped.offset)
+    expect_equal(
+        after.writes - before.writes, 1, did="be refused, then store by the mapping, count writes"
+    )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judges calls of which every allocation, or every copy, fails once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from errno import EFAULT, ENOMEM
+from typing import Any, Final
+
+from conformance.kernel import faults
+from conformance.plugin.checks import errno_words, expect_equal, fail
+from conformance.vfio import trace
+
+#: With which errno a call has to end when this has failed.
+ERRNO: Final = {faults.ALLOCATION: ENOMEM, faults.USER_COPY: EFAULT}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which points of a call fail, one at each time.
+
+    Attributes:
+        kind: what fails.
+        within: addresses of which one must be among the callers of the point.
+        depth: how many callers are looked at.
+        step: 1 for every point, 2 for every other, ...
+        errnos: how else than by ERRNO the call may end, because the kernel around the driver
+            has errnos of its own for want of memory.
+    """
+
+    kind: str = faults.ALLOCATION
+    within: tuple[int, int] | None = None
+    depth: int = 32
+    step: int = 1
+    errnos: tuple[int, ...] = ()
+
+
+def expect_clean(
+    call: Callable[[], Any],
+    *,
+    did: str,
+    probe: Callable[[], object] = lambda: None,
+    undo: Callable[[Any], object] = lambda _result: None,
+    sweep: Sweep = Sweep(),
+) -> None:
+    """Demand that the call fails cleanly, or succeeds, whichever of its points fails.
+
+    ``undo`` gets what a successful call returned, and takes it back. ``probe`` reads what must be
+    the same before the first call and after each.
+    """
+    __tracebackhide__ = True
+    before = probe()
+    tried = 0
+    with faults.points(sweep.kind, within=sweep.within, depth=sweep.depth):
+        for attempt in faults.attempts(call, step=sweep.step):
+            where = f"{did} while {sweep.kind} fails, its number {attempt.number}"
+            _judge(attempt, (ERRNO[sweep.kind], *sweep.errnos), where)
+            with trace.quiet():
+                if not attempt.errno:
+                    undo(attempt.result)
+                now = probe()
+            expect_equal(now, before, did=f"{where}, then look at the device")
+            tried += attempt.hit
+    trace.note(f"{did}: {sweep.kind} failed at {tried} points")
+
+
+def _judge(attempt: faults.Attempt, allowed: tuple[int, ...], where: str) -> None:
+    __tracebackhide__ = True
+    if not attempt.errno or (attempt.hit and attempt.errno in allowed):
+        return
+    names = " or ".join(errno_words(one) for one in allowed)
+    expected = f"success or {names}" if attempt.hit else "success, as nothing failed"
+    fail(did=where, expected=expected, actual=errno_words(attempt.errno))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Streams with a right checksum that are meant for another device, driver or version.
+
+Damage that a checksum finds proves nothing of the checks behind it. To get there one must know how
+a stream is made. That is known of one published format, whose streams say so themselves: frames of
+a 24-byte header (magic, version, type, vendor, device, length, CRC-32), all little endian, whose
+payload begins with the number of the layout and flags if the type is 2. Streams of any other
+format cannot be forged here.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from conformance.migration.stream import Stream, joined, total
+from conformance.suite.support.corrupt import like
+
+_MAGIC: Final = int.from_bytes(b"VFIOMIG1", "little")
+_HEADER: Final = struct.Struct("<QHHHHII")
+_STATE: Final = struct.Struct("<II")
+_STATE_TYPE: Final = 2
+_LARGE: Final = 1 << 20  # bytes; forging them again and again would prove no more
+
+
+class _Frame(NamedTuple):
+    magic: int
+    version: int
+    type: int
+    vendor: int
+    device: int
+    payload: bytes
+
+    def packed(self) -> bytes:
+        words = (*self[:5], len(self.payload))
+        crc = zlib.crc32(_HEADER.pack(*words, 0) + self.payload)
+        return _HEADER.pack(*words, crc) + self.payload
+
+
+Forge = Callable[[_Frame], _Frame | None]
+
+
+def _state(change: Callable[[int, int, bytes], tuple[int, int, bytes]]) -> Forge:
+    """Return what changes layout, flags or values of the frame of the state."""
+
+    def forge(frame: _Frame) -> _Frame | None:
+        if frame.type != _STATE_TYPE or len(frame.payload) < _STATE.size:
+            return None
+        layout, flags = _STATE.unpack_from(frame.payload)
+        layout, flags, rest = change(layout, flags, frame.payload[_STATE.size :])
+        return frame._replace(payload=_STATE.pack(layout, flags) + rest)
+
+    return forge
+
+
+def _number(name: str, bits: int, change: Callable[[int], int]) -> Forge:
+    def forge(frame: _Frame) -> _Frame:
+        changed: dict[str, Any] = {name: change(getattr(frame, name)) % (1 << bits)}
+        return frame._replace(**changed)
+
+    return forge
+
+
+#: What is forged in the last frame, which is that of the state.
+FORGED: Final[dict[str, Forge]] = {
+    f"{name}-{word}": _number(name, bits, change)
+    for name, bits in (("magic", 64), ("version", 16), ("type", 16), ("vendor", 16), ("device", 16))
+    for word, change in (("less", lambda n: n - 1), ("more", lambda n: n + 1))
+} | {
+    "magic-reversed": _number(
+        "magic", 64, lambda n: int.from_bytes(n.to_bytes(8, "little"), "big")
+    ),
+    "layout-less": _state(lambda layout, flags, rest: ((layout - 1) % (1 << 32), flags, rest)),
+    "layout-more": _state(lambda layout, flags, rest: ((layout + 1) % (1 << 32), flags, rest)),
+    "unknown-flag": _state(lambda layout, flags, rest: (layout, flags | 1 << 31, rest)),
+    "lost-identity": _state(lambda layout, flags, rest: (layout, flags | 1, rest)),
+    "value-less": _state(lambda layout, flags, rest: (layout, flags, rest[:-4])),
+    "value-more": _state(lambda layout, flags, rest: (layout, flags, rest + bytes(4))),
+}
+
+
+def frames(stream: Stream) -> list[_Frame] | None:
+    """Return the frames of a stream; None if it is of another format, or large."""
+    if total(stream) > _LARGE:
+        return None
+    data, found = joined(stream), []
+    while data:
+        if len(data) < _HEADER.size:
+            return None
+        magic, version, kind, vendor, device, length, crc = _HEADER.unpack_from(data)
+        payload, data = data[_HEADER.size :][:length], data[_HEADER.size + length :]
+        frame = _Frame(magic, version, kind, vendor, device, payload)
+        if magic != _MAGIC or frame.packed()[20:24] != struct.pack("<I", crc):
+            return None
+        found.append(frame)
+    return found or None
+
+
+def forged(stream: Stream, forge: Forge) -> Stream | None:
+    """Return the stream with its last frame forged; None if that cannot be done."""
+    known = frames(stream)
+    last = forge(known[-1]) if known else None
+    if known is None or last is None:
+        return None
+    return like(stream, b"".join(frame.packed() for frame in (*known[:-1], last)))

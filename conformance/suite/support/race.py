@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Races between mappings and the state write, judged soundly.
+
+What is certain at the time of a write comes from the board, what is certain afterwards from
+/proc: while a round runs, a write that was accepted is wrong if some mapping is certainly there,
+one that was refused is wrong if certainly none was. Then everybody stops, and the mappings which
+/proc shows of every party decide what the next write must say.
+"""
+
+import errno
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from conformance.migration.v1.region import MigrationRegion
+from conformance.model.v1.states import State
+from conformance.plugin.checks import expect_equal, fail
+from conformance.suite.support.board import Board, Phase, SharedMemory
+from conformance.suite.support.race_worker import (
+    SAVING,
+    SIGNAL,
+    Account,
+    Turn,
+    drop,
+    heir_slot,
+    own_slot,
+    run,
+)
+from conformance.suite.support.shapes import Window, layout_of
+from conformance.suite.support.steps import attempt
+from conformance.vfio import sysfs
+from conformance.vfio.children.children import Child
+from conformance.vfio.errors import ChildDied
+from conformance.vfio.maps import mapped_areas
+
+_WRITES: Final = 5
+
+
+@dataclass
+class Tally:
+    """How a race went; a race in which nothing met proves nothing."""
+
+    accepted: int = 0
+    refused: int = 0
+    mapped: int = 0
+    busy: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        """Whether each side won at times."""
+        return bool(self.accepted and self.refused and self.mapped)
+
+
+class Race:
+    """Rounds between the state write here and parties that map one conflicting page.
+
+    ``processes`` are children which race; without them threads of this process do, ``threads``
+    of them. ``heirs`` lets children fork, ``deaths`` kills one child in each round.
+    """
+
+    def __init__(
+        self,
+        migration: MigrationRegion,
+        window: Window,
+        rng: random.Random,
+        *,
+        fork: Callable[[], Child],
+        threads: int = 0,
+        processes: int = 0,
+        heirs: bool = False,
+        deaths: bool = False,
+    ) -> None:
+        self.migration = migration
+        self.window = window
+        self.tally = Tally()
+        self._rng = rng
+        self._memory = SharedMemory()
+        self._board = Board(self._memory.address)
+        self._fork = fork
+        self._threads = threads
+        self._heirs = heirs
+        self._deaths = deaths
+        self._children = [fork() for _ in range(processes)]
+        self._parties = threads + processes
+        self._bus_address = sysfs.bar_address(migration.device.bdf, window.region.index)
+        self._dead: list[int] = []
+
+    def rounds(self, count: int) -> Tally:
+        """Race so many rounds, more if nothing has met yet, and return how they went.
+
+        The first wrong thing ends it.
+        """
+        with ThreadPoolExecutor(self._parties) as pool:
+            for number in range(4 * count):
+                if self.tally.wrong or (number >= count and self.tally.met):
+                    break
+                self._round(pool, number)
+        return self.tally
+
+    def _round(self, pool: ThreadPoolExecutor, number: int) -> None:
+        turns = [self._turn(number, party) for party in range(self._parties)]
+        running = [pool.submit(self._call, turn, run, turn) for turn in turns]
+        self._board.write(SIGNAL, Phase.HELD)
+        try:
+            self._write_states()
+        finally:
+            self._board.write(SIGNAL, Phase.FREE)
+            accounts = [
+                self._settled(turn, done) for turn, done in zip(turns, running, strict=True)
+            ]
+        self._judge_quiet(number)
+        for dead in self._dead:
+            self._children[dead] = self._fork()
+        self._dead.clear()
+        for turn, account in zip(turns, accounts, strict=True):
+            self.tally.mapped += account.mapped
+            self.tally.busy += account.refused
+            self.tally.wrong += [f"round {number}: {each}" for each in account.wrong]
+            if account.address:
+                self._call(turn, drop, turn, account.address)
+        self._leave_saving()
+
+    def _turn(self, number: int, party: int) -> Turn:
+        window = self.window
+        offset = window.region.offset + window.offset
+        seed = f"{self._rng.random()} {number} {party}"
+        fd = self.migration.device.fd
+        signal = self._board.read(SIGNAL)
+        return Turn(self._board.address, signal, party, seed, fd, offset, window.size, self._heirs)
+
+    def _call(self, turn: Turn, function: Callable[..., Account | None], *args: object) -> object:
+        """Call a function in the party: here for a thread, there for a process."""
+        if turn.party < self._threads:
+            return function(*args)
+        return self._children[turn.party - self._threads].call(function, *args)
+
+    def _settled(self, turn: Turn, done: "Future[object]") -> Account:
+        """Wait for a party's account; one that was killed has none, and holds nothing."""
+        try:
+            account = done.result()
+        except ChildDied:
+            if not self._deaths:
+                raise
+            self._board.write(own_slot(turn.party), Phase.FREE)
+            self._dead.append(turn.party - self._threads)
+            return Account()
+        assert isinstance(account, Account)
+        return account
+
+    def _write_states(self) -> None:
+        """Write states while the others act, and judge each answer by what is certain."""
+        victim = self._rng.randrange(_WRITES) if self._deaths else -1
+        for turn in range(_WRITES):
+            time.sleep(self._rng.random() * 0.001)
+            if turn == victim:
+                self._children[self._rng.randrange(len(self._children))].kill()
+            if not self._write_one():
+                continue
+            time.sleep(self._rng.random() * 0.001)
+            if (held := self._certain(Phase.HELD)) and not self._deaths:
+                self.tally.wrong.append(f"_SAVING, and {held[0]} certainly has a conflict mapped")
+            if turn < _WRITES - 1:
+                self._leave_saving()
+
+    def _write_one(self) -> bool:
+        """Try to add _SAVING; return whether that was accepted."""
+        self._board.write(SAVING, Phase.MAYBE)
+        before = self._words()
+        refused = attempt(self.migration, self._rng.choice((State.PRE_COPY, State.STOP_AND_COPY)))
+        same = before == self._words()
+        free = all(Phase(word & 3) is Phase.FREE for word in before)
+        self._board.write(SAVING, Phase.FREE if refused else Phase.HELD)
+        self.tally.refused += bool(refused)
+        self.tally.accepted += not refused
+        if refused not in (None, errno.EBUSY):
+            self.tally.wrong.append(f"the write failed with errno {refused}, not EBUSY")
+        if refused and same and free:
+            self.tally.wrong.append("the write was refused, and certainly nothing was mapped")
+        return refused is None
+
+    def _leave_saving(self) -> None:
+        self._board.write(SAVING, Phase.MAYBE)
+        if self.migration.state != State.RUNNING:
+            self.migration.set_state(State.RUNNING)
+        self._board.write(SAVING, Phase.FREE)
+
+    def _words(self) -> list[int]:
+        return [self._board.read(slot) for slot in self._slots()]
+
+    def _slots(self) -> list[int]:
+        return [slot(party) for party in range(self._parties) for slot in (own_slot, heir_slot)]
+
+    def _certain(self, phase: Phase) -> list[str]:
+        """Name the slots which certainly are in a phase."""
+        return [f"slot {slot}" for slot in self._slots() if self._board.phase(slot) is phase]
+
+    def _judge_quiet(self, number: int) -> None:
+        """Take inventory while nobody moves, and compare the device with it."""
+        held = self._inventory()
+        now = self.migration.state
+        if held and now != State.RUNNING:
+            self.tally.wrong.append(f"round {number}: state {now} with {held} mapped")
+            return
+        self._leave_saving()
+        self._board.write(SAVING, Phase.MAYBE)
+        refused = attempt(self.migration, State.PRE_COPY)
+        if bool(refused) != bool(held):
+            said = "refused" if refused else "accepted"
+            self.tally.wrong.append(f"round {number}: _SAVING {said} at rest, mapped: {held}")
+
+    def _inventory(self) -> list[str]:
+        """Return the conflicting mappings of all parties as /proc shows them."""
+        region, layout = self.window.region, layout_of(self.window.region)
+        pids: list[int | str] = ["self", *(child.pid for child in self._children)]
+        return [
+            f"{area} in process {pid}"
+            for pid in pids
+            for area in mapped_areas(region, pid, bus_address=self._bus_address)
+            if layout.conflicts(area)
+        ]
+
+
+def expect_fair(tally: Tally, did: str) -> None:
+    """Demand that nothing was wrong, and that both sides won at times: else nothing was shown."""
+    __tracebackhide__ = True
+    expect_equal(tally.wrong, [], did=did)
+    if not tally.met:
+        fail(did=did, expected="writes and mappings that succeed and fail", actual=str(tally))

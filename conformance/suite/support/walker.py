@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Takes the steps of a walk, each for real and in the oracle, and compares the two.
+
+Each public method is a step. Steps which make no sense where the device is do nothing, so any
+sequence of them is a walk, and a sequence from which some are left out still is one.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from errno import EBUSY
+
+from conformance.migration.v1.movers import mover
+from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
+from conformance.migration.v1.states import words
+from conformance.model.ledger import Ledger
+from conformance.model.v1.states import State
+from conformance.model.v1.walk import Outcome, Walk
+from conformance.plugin.checks import (
+    RequirementFailed,
+    expect_equal,
+    expect_errno,
+    expect_success,
+    expect_true,
+    fail,
+)
+from conformance.plugin.devices import Scratch
+from conformance.suite.support.shapes import layout_of
+from conformance.suite.support.steps import attempt
+from conformance.vfio import trace
+from conformance.vfio.mapping import PAGE_SIZE, Mapping
+from conformance.vfio.region import Region
+
+WALKS = 10
+"""Random walks of one test; they take a few seconds."""
+
+_HERE = "the test"
+
+
+class Walker:
+    """Walks one device.
+
+    Args:
+        migration: Its migration region.
+        regions: The regions of which pages are mapped.
+        scratch: Registers which may be written.
+
+    Attributes:
+        spoilt: Whether the device has gone wrong since it was opened; set by who sees it.
+    """
+
+    def __init__(
+        self, migration: MigrationRegion, regions: Sequence[Region], scratch: Sequence[Scratch]
+    ) -> None:
+        self.migration = migration
+        self.regions = tuple(regions)
+        self.scratch = tuple(scratch)
+        self.spoilt = False
+        self._mappings: list[tuple[Region, Mapping]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new walk: nothing is mapped, the device runs."""
+        trace.start()
+        with trace.quiet():
+            self.end()
+            if self.migration.state != State.RUNNING and attempt(self.migration, State.RUNNING):
+                self.migration.device.reset()
+        self.oracle = Walk(Ledger({region.index: layout_of(region) for region in self.regions}))
+
+    def begin_anew(self) -> bool:
+        """Begin a walk, and open a device again which has gone wrong.
+
+        Returns whether that has helped. If not, nothing that it does now proves anything.
+        """
+        if self.spoilt:
+            with trace.quiet():
+                self.end()
+                self.migration.device.reopen()
+                self.begin()
+                try:
+                    self.settle()
+                except RequirementFailed:
+                    return False
+        self.spoilt = False
+        self.begin()
+        return True
+
+    def settle(self) -> None:
+        """End a walk: unmap all, let the device run, and see that it still can be saved."""
+        self.unmap_all()
+        if self.oracle.state in {State.ERROR, State.RESUMING}:
+            self.reset()
+        for state in (State.RUNNING, State.STOP_AND_COPY, State.RUNNING):
+            self.write_state(state)
+
+    def end(self) -> None:
+        """Unmap what is mapped."""
+        while self._mappings:
+            self._mappings.pop()[1].close()
+
+    @property
+    def mapped(self) -> bool:
+        """Whether anything is mapped."""
+        return bool(self._mappings)
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether the device runs and a whole stream of it is known."""
+        return self.oracle.state is State.RUNNING and self.oracle.saved is not None
+
+    def write_state(self, value: int) -> None:
+        """Write device_state and read it back."""
+        oracle = self.oracle
+        expected = oracle.expect(value)
+        did = f"write {words(value)} in state {words(oracle.state)}"
+        did += f" ({expected.why})" if expected.why else ""
+        taken = True
+        if expected.outcome is Outcome.TAKEN:
+            with expect_success(did=did, rule=expected.rule):
+                self.migration.set_state(value)
+        elif expected.outcome is Outcome.EITHER:
+            taken = attempt(self.migration, value) is None
+        else:
+            taken = False
+            errnos = (expected.errno,) if expected.errno else ()
+            with expect_errno(*errnos, did=did, rule=expected.rule):
+                self.migration.set_state(value)
+        oracle.moved(self._read_back(did, oracle.allowed_after(value, taken=taken)))
+
+    def _read_back(self, did: str, allowed: Sequence[State]) -> State:
+        now = self.migration.state
+        shown = " or ".join(words(state) for state in allowed)
+        if now not in allowed:
+            fail("state.readback", did=f"{did}, read it", expected=shown, actual=words(now))
+        return State(now)
+
+    def read_state(self) -> None:
+        """Read device_state."""
+        now = self.migration.state
+        expect_equal(now, self.oracle.state, did="read device_state", rule="state.no-spontaneous")
+
+    def reset(self) -> None:
+        """Reset the function."""
+        with expect_success(did="VFIO_DEVICE_RESET", rule="state.reset"):
+            self.migration.device.reset()
+        self.oracle.reset()
+        now = self.migration.state
+        expect_equal(now, State.RUNNING, did="reset, read device_state", rule="state.reset")
+
+    def map(self, region: int, page: int, pages: int) -> None:
+        """Map pages of one of the regions."""
+        if not self.regions:
+            return
+        where = self.regions[region % len(self.regions)]
+        layout = layout_of(where)
+        area = (page * PAGE_SIZE, pages * PAGE_SIZE)
+        if not layout.mappable(area) or self.oracle.state is State.ERROR:
+            return
+        did = f"mmap {pages} pages from page {page} of {where.name}"
+        if self.oracle.state.saving and layout.conflicts(area):
+            with expect_errno(EBUSY, did=f"{did} while saving", rule="saving.late-mmap") as call:
+                call.result = where.map(*area)
+            return
+        rule = "saving.late-mmap" if self.oracle.state.saving else "saving.after"
+        with expect_success(did=f"{did} in state {words(self.oracle.state)}", rule=rule):
+            mapping = where.map(*area)
+        self._mappings.append((where, mapping))
+        self.oracle.ledger.mmap(_HERE, mapping.address, where.index, *area)
+
+    def unmap(self, mapping: int, first: int, pages: int) -> None:
+        """Unmap pages of a mapping."""
+        if not self._mappings:
+            return
+        _, held = self._mappings[mapping % len(self._mappings)]
+        offset, size = first * PAGE_SIZE, pages * PAGE_SIZE
+        if not held.is_mapped(offset, size):
+            return
+        held.munmap(offset, size)
+        self.oracle.ledger.munmap(_HERE, held.address + offset, size)
+
+    def unmap_all(self) -> None:
+        """Unmap all that is mapped."""
+        while self._mappings:
+            _, held = self._mappings.pop()
+            held.close()
+            self.oracle.ledger.munmap(_HERE, held.address, held.size)
+
+    def poll(self) -> int:
+        """Read pending_bytes twice, which tells the same."""
+        if not self.oracle.state.saving:
+            return 0
+        pending = self.migration.pending_bytes
+        again = self.migration.pending_bytes
+        expect_equal(again, pending, did="read pending_bytes again", rule="save.pending-pure")
+        if self.oracle.drained:
+            did = "read pending_bytes after it was 0"
+            expect_equal(pending, 0, did=did, rule="save.terminates")
+        if not pending:
+            self.oracle.nothing_pends()
+        return pending
+
+    def take(self) -> None:
+        """Take a buffer of a device that is saving."""
+        if not self.poll():
+            return
+        migration = self.migration
+        offset, size = migration.data_offset, migration.data_size
+        same = (migration.data_offset, migration.data_size)
+        expect_equal(same, (offset, size), did="read the buffer's place again", rule="save.stable")
+        expect_true(
+            offset >= STRUCT_SIZE and offset + size <= migration.size,
+            did="read data_offset and data_size",
+            expected=f"a buffer between {STRUCT_SIZE:#x} and {migration.size:#x}",
+            actual=f"{offset:#x} and {size:#x}",
+            rule="save.window",
+        )
+        data = migration.region.read_exact(offset, size)
+        if migration.region.read_exact(offset, size) != data:
+            fail("save.stable", did="read the data again", expected="the same", actual="other data")
+        self.oracle.took(data)
+
+    def take_all(self) -> None:
+        """Take buffers until nothing pends."""
+        for _ in range(1 << 16):
+            if not self.poll():
+                return
+            self.take()
+        fail("save.terminates", did="take 65536 buffers", expected="an end", actual="none")
+
+    def give(self) -> None:
+        """Give the resuming device the next buffer of the last whole stream."""
+        chunk = self.oracle.chunk_to_give()
+        if self.oracle.state is not State.RESUMING or chunk is None:
+            return
+        with expect_success(did="give a buffer in its turn", rule="resume.same-chunks"):
+            self._give(chunk)
+        self.oracle.gave()
+
+    def give_all(self) -> None:
+        """Give it the rest of that stream."""
+        while self.oracle.state is State.RESUMING and self.oracle.chunk_to_give() is not None:
+            self.give()
+
+    def give_wrong(self, length: int) -> None:
+        """Give the resuming device bytes that belong to no stream. It may refuse them at once."""
+        if self.oracle.state is not State.RESUMING:
+            return
+        taken = False
+        with contextlib.suppress(OSError):
+            self._give(b"\x5a" * length)
+            taken = True
+        self.oracle.gave_wrong(taken=taken)
+
+    def _give(self, chunk: bytes) -> None:
+        with mover(self.migration, "bulk") as move:
+            offset = self.migration.data_offset
+            move.write(offset, chunk)
+            self.migration.set_data_size(len(chunk))
+
+    def put(self, register: int, value: int) -> None:
+        """Write a register, where that has its effect."""
+        if self.scratch and self.oracle.may_write_registers():
+            number = register % len(self.scratch)
+            self.scratch[number].write(value)
+            self.oracle.registers[number] = value & self.scratch[number].mask
+
+    def look(self) -> None:
+        """Read all registers whose values are known, while the device runs."""
+        if not self.oracle.may_write_registers():
+            return
+        known = self.oracle.registers
+        now = {number: self.scratch[number].read() for number in known}
+        expect_equal(now, known, did="read the registers", rule="resume.round-trip")

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The gate on the source of a distribution's kernel: our series passes, seeded faults do not.
+
+VFIO_KIT_LINUX names the source and VFIO_KIT_ROOT the root of an image with the kernel of the same
+version, a compiler and sparse. The case that boots needs the whole lab, and VFIO_KIT_BOOT=1.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from conformance.gate import run as gate
+from conformance.gate.results import Report
+from conformance.gate.run import Request
+from kpatch.device import load as device
+from kpatch.kernel import tree as kernel
+from kpatch.series import mail as series_mail
+from kpatch.series import make as series_make
+from kpatch.series import steps as series
+from kpatch.series.mail import FIRST, Recipients
+from kpatch.tests.series import fake_source
+from kpatch.tools import git
+from kpatch.tools.git import Identity, Repository
+
+pytestmark = pytest.mark.slow
+
+_FOLDER = "drivers/vfio/pci/igb-vf"
+_UNUSED = "static void igb_vf_forgotten(struct igb_vf_device *xdev)\n{\n}\n\n"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change of one file that a patch makes beside its own, and which goes with the next.
+
+    Attributes:
+        patch: The number of the patch.
+        path: The file.
+        old: What is replaced in it.
+        new: What it is replaced by.
+    """
+
+    patch: int
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Seeding(Repository):
+    """A repository whose commits get faults."""
+
+    faults: tuple[Fault, ...] = ()
+
+    def commit(self, message: str, date: int, *, signoff: bool = False) -> str:
+        number = int(self.out("rev-list", "--count", "HEAD"))
+        for fault in self.faults:
+            if fault.patch == number:
+                path = self.path / fault.path
+                text = path.read_text()
+                assert fault.old in text
+                path.write_text(text.replace(fault.old, fault.new, 1))
+        return super().commit(message, date, signoff=signoff)
+
+
+@dataclass(frozen=True)
+class Real:
+    linux: Path
+    root: Path
+    store: Path
+    folder: Path
+
+    def seeded(self, faults: tuple[Fault, ...], count: int) -> Path:
+        """Write the first patches of the series with faults and return their folder."""
+        who = Identity("Ada User", "ada@example.org")
+        names = [*series.NEEDED, *(one for one in series.OPTIONAL if (self.linux / one).is_file())]
+        files = {name: self.linux / name for name in names}
+        plain = git.adopt(files, self.folder / "tree", who, "base")
+        base = plain.out("rev-parse", "HEAD")
+        repository = Seeding(plain.path, who, faults=faults)
+        chosen = device.load("igb-vf")
+        words = series.context(chosen, plain.path, who)
+        series.commit(repository, chosen, words, date=git.EPOCH, signoff=True)
+        plain.run("reset", "--quiet", "--hard", f"HEAD~{7 - count}")
+        target = self.folder / "series"
+        series_mail.format_patches(plain, base, target, FIRST, Recipients((), ()))
+        return target
+
+    def judge(self, what: Path, boot: str = "") -> Report:
+        wanted = Request(
+            str(what), self.linux, kernel.find(self.root), self.folder / "res", self.store, boot
+        )
+        return gate.judge(wanted, lambda _line: None)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def real(tmp_path: Path, store: Path) -> Real:
+    linux, root = os.environ.get("VFIO_KIT_LINUX"), os.environ.get("VFIO_KIT_ROOT")
+    if not linux or not root:
+        pytest.skip("VFIO_KIT_LINUX and VFIO_KIT_ROOT do not name a kernel source and an image")
+    if not (Path(linux) / "arch/x86/Kconfig").is_file():
+        pytest.skip(f"{linux} is not the whole source: it has no arch/x86/Kconfig")
+    if not (Path(root) / "usr/bin/sparse").exists():
+        pytest.skip(f"{root} has no sparse")
+    return Real(Path(linux), Path(root), store, tmp_path)
+
+
+def found(report: Report) -> list[tuple[int, str]]:
+    return [(one.number, step.name) for one in report.patches for step in one.failures]
+
+
+@pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
+def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(fake_source.config(real.folder)))
+    wanted = series_make.Request(device.load(name), real.linux, signoff=True, ask=False)
+    series_make.make(wanted, real.folder / "out")
+    report = real.judge(real.folder / "out")
+    assert found(report) == []
+    assert all(one.step("message").verdict == "passed" for one in report.patches)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "words"),
+    [
+        pytest.param(
+            Fault(4, f"{_FOLDER}/migration.c", "mig->staged = 0;", "mig->stagged = 0;"),
+            "build",
+            "has no member named",
+            id="build",
+        ),
+        pytest.param(
+            Fault(4, f"{_FOLDER}/migration.c", "mig->staged = 0;", "mig->staged=0 ;"),
+            "checkpatch",
+            "spaces required around that '='",
+            id="style",
+        ),
+        pytest.param(
+            Fault(
+                3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_UNUSED}static int igb_vf_open"
+            ),
+            "build",
+            "new warning: drivers/vfio/pci/igb-vf/main.c",
+            id="unused",
+        ),
+        pytest.param(
+            Fault(4, f"{_FOLDER}/main.c", "void __iomem *addr =", "void *addr ="),
+            "build",
+            "different address spaces",
+            id="sparse",
+        ),
+        pytest.param(
+            Fault(4, f"{_FOLDER}/Kconfig", "\tselect CRC32\n", ""),
+            "build",
+            "CONFIG_IGB_VF_VFIO_PCI lacks a dependency: crc32_le() is exported by lib/crc32",
+            id="dependency",
+        ),
+        pytest.param(
+            Fault(3, f"{_FOLDER}/Kconfig", "\tselect VFIO_PCI_CORE\n", "\tselect VFIO_PCI_CORES\n"),
+            "build",
+            "lacks a dependency: vfio_pci_core_",
+            id="typo",
+        ),
+    ],
+)
+def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
+    report = real.judge(real.seeded((fault,), 5))
+    first = next(one for one in report.patches if one.failures)
+    assert first.number == fault.patch
+    assert [one.name for one in first.failures] == [step]
+    assert words in "\n".join(first.failures[0].details)
+
+
+def test_does_not_apply(real: Real) -> None:
+    target = real.seeded((), 3)
+    path = next(target.glob("0002-*"))
+    path.write_text(path.read_text().replace(" static const struct vm_op", " static struct vm_op"))
+    report = real.judge(target)
+    assert found(report) == [(2, "apply")]
+
+
+def test_breaks_the_protocol(real: Real) -> None:
+    if not os.environ.get("VFIO_KIT_BOOT"):
+        pytest.skip("VFIO_KIT_BOOT is not set: the case needs the lab's virtual machine")
+    # The state is stored although nobody looked at the mappings.
+    fault = Fault(5, f"{_FOLDER}/mappings.c", "\tif (ledger->conflicts)\n", "\tif (false)\n")
+    target = real.seeded((fault,), 5)
+    report = real.judge(target, "tip")
+    assert found(report) == [(5, "boot")]
+    boot = report.patches[4].step("boot")
+    assert boot
+    assert any("saving.refuse" in line for line in (boot.reason, *boot.details))
+    assert replace(boot, log="").verdict == "failed"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests that run beside each other, each worker with a pair of functions of its own."""
+
+import os
+
+import pytest
+
+from conformance.events.reader import Session, parse
+from conformance.plugin import workers
+from conformance.tests.plugin.test_plugin import PEER, Inner, inner
+
+__all__ = ["inner"]  # a fixture
+pytest_plugins = ["pytester"]
+
+BESIDE = "--vfio-beside=0000:01:10.4,0000:01:10.6"
+SOURCE = """
+import os
+
+@rule("state.default")
+@pytest.mark.parametrize("number", range(44))
+def test_it(device, number):
+    assert number != 7, f"by process {os.getpid()}"
+    assert number != 8, f"by process {os.getpid()}"
+
+@rule("region.type")
+def test_device(bench):
+    assert bench.settings.device == "0000:01:10.0"
+"""
+
+
+def test_every_test_runs_once(inner: Inner) -> None:
+    result = inner.run(SOURCE, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    events = [parse(event) for event in inner.events]
+    session = next(event for event in events if isinstance(event, Session))
+    assert (result.ret, session.workers, session.collected) == (1, 2, 45)
+    assert len({event["id"] for event in inner.results}) == len(inner.results) == 45
+    assert inner.events[-1]["event"] == "finish"
+
+
+def test_failures_are_told_by_those_who_saw_them(inner: Inner) -> None:
+    inner.run(SOURCE, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    failed = [event["failure"]["message"] for event in inner.results if event["failure"]]
+    pids = {message.partition("by process ")[2].split()[0] for message in failed}
+    assert len(failed) == len(pids) == 2
+    assert str(os.getpid()) not in pids
+
+
+def test_the_first_failure_ends_all_workers_if_that_is_asked_for(inner: Inner) -> None:
+    source = (
+        SOURCE.replace("range(44)", "range(400)")
+        .replace("(device, number):", "(device, number):\n    time.sleep(0.005)")
+        .replace("import os", "import os, time")
+    )
+    result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no", "--exitfirst")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert 1 <= len([event for event in inner.results if event["failure"]]) <= 2
+    assert len(inner.results) < 100
+
+
+def test_a_worker_that_dies_is_an_error(inner: Inner) -> None:
+    source = SOURCE + "\n@rule('region.type')\ndef test_dies(): os.kill(os.getpid(), 9)\n"
+    result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--vfio-beside=0000:01:10.4", "not two devices"),
+        (f"--vfio-beside=0000:01:10.4,{PEER}", "given twice"),
+    ],
+)
+def test_bad_pairs(inner: Inner, option: str, said: str) -> None:
+    result = inner.run(SOURCE, f"--vfio-peer={PEER}", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in "\n".join([*result.errlines, *result.outlines])
+
+
+@pytest.mark.parametrize(("tests", "expected"), [(1, 1), (39, 1), (40, 2), (1000, 3)])
+def test_few_tests_need_few_workers(tests: int, expected: int) -> None:
+    assert workers.count([("a", "b"), ("c", "d"), ("e", "f")], tests) == expected

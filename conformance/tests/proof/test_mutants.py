@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mutants: the data apply, each MUST rule is shown, and mistakes in the data are told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance import requirements
+from conformance.errors import UsageError
+from conformance.proof import mutant as mutants
+from conformance.proof import tracing
+from conformance.proof.mutant import Edit, EditError, Mutant, MutantError
+from kpatch.device import load as device
+from kpatch.render import render
+from kpatch.tests.render.pinned import LINUX_6_12
+
+RULES = requirements.load()
+MUTANTS = mutants.load(RULES)
+ROOT = Path(__file__).parents[3]
+
+MUTANT = Mutant("m", ("state.reset",), "", "", False, (Edit("a.c", "one", "two"),))
+ENTRY = """
+[[mutant]]
+id = "m"
+rules = ["state.reset"]
+defect = "d"
+[[mutant.edit]]
+file = "main.c"
+find = "a"
+replace = "b"
+"""
+
+
+SOURCES = {name: render.texts(device.load(name), LINUX_6_12) for name in mutants.by_device(MUTANTS)}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_each_edit_applies_exactly_once(name: str) -> None:
+    sources = SOURCES[MUTANTS[name].device]
+    assert MUTANTS[name].apply(sources) != sources
+
+
+def test_each_must_rule_has_a_test_and_a_mutant() -> None:
+    code = "import json; from conformance.running import selection as s; print(json.dumps(s.{}()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code.format("tests_by_rule")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tests = json.loads(done.stdout)
+    assert tracing.gaps(tracing.trace(RULES, tests, MUTANTS, mutants.load_exempt(RULES))) == []
+
+
+def test_there_are_many_over_every_file_of_the_driver() -> None:
+    some = mutants.by_device(MUTANTS)[mutants.DEVICE]
+    files = {edit.file for one in some.values() for edit in one.edits}
+    assert len(some) >= 60
+    assert files >= {"main.c", "migration.c", "mappings.c", "compat.h"}
+
+
+def test_apply() -> None:
+    assert MUTANT.apply({"a.c": "one"}) == {"a.c": "two"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [({"a.c": "oneone"}, "2 times"), ({"a.c": ""}, "0 times"), ({}, "no such file")],
+)
+def test_an_edit_that_does_not_apply_once(sources: dict[str, str], said: str) -> None:
+    with pytest.raises(EditError, match=said):
+        MUTANT.apply(sources)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"m"', '"m"\nfoo = 1', "unknown key 'foo'"),
+        ('defect = "d"', "", "'defect' is missing"),
+        ('["state.reset"]', '["state.rest"]', "no rule 'state.rest'"),
+        ('["state.reset"]', "[]", "breaks no rule"),
+        ('replace = "b"', "", "an edit has file, find and replace"),
+        ('replace = "b"', 'replace = "a"', "an edit changes nothing"),
+        ('replace = "b"', 'replace = "b"' + ENTRY, "another one with this id"),
+        ("[[mutant]]", "[[mutant", "Invalid|Expected"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, old: str, new: str, said: str) -> None:
+    (tmp_path / "some.toml").write_text(ENTRY.replace(old, new))
+    with pytest.raises(MutantError, match=said):
+        mutants.load(RULES, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('rules = ["a.b"]\nreason = "r"', "no rule 'a.b'"),
+        ('rules = ["state.reset"]', "must have rules and a reason"),
+    ],
+)
+def test_mistakes_of_exempt_rules_are_told(tmp_path: Path, entry: str, said: str) -> None:
+    (tmp_path / mutants.EXEMPT).write_text(f"[[exempt]]\n{entry}\n")
+    with pytest.raises(MutantError, match=said):
+        mutants.load_exempt(RULES, tmp_path)
+
+
+def test_gaps() -> None:
+    rules = {"state.reset": RULES["state.reset"], "save.outside": RULES["save.outside"]}
+    found = tracing.gaps(tracing.trace(rules, {}, {}, {}))
+    assert [line.split(";")[0] for line in found] == [
+        "state.reset has no test",
+        "state.reset has no mutant",
+    ]
+    tests = {"state.reset": ["t"]}
+    assert tracing.gaps(tracing.trace(rules, tests, {"m": MUTANT}, {})) == []
+    assert tracing.gaps(tracing.trace(rules, tests, {}, {"state.reset": "why"})) == []
+    wrong = tracing.gaps(tracing.trace(rules, tests, {"m": MUTANT}, {"state.reset": "why"}))
+    assert len(wrong) == 1
+
+
+def test_some_are_for_an_image_of_their_own() -> None:
+    every = mutants.for_image(MUTANTS, "trixie")
+    debug = mutants.for_image(MUTANTS, "debug")
+    assert {rule for one in debug.values() for rule in one.rules} == {
+        rule for rule in RULES if rule.startswith("robust.")
+    }
+    assert {**every, **debug} == MUTANTS
+    assert mutants.for_image({"m": MUTANT}, "debug", named=True) == {"m": MUTANT}
+    with pytest.raises(UsageError, match="--image debug"):
+        mutants.for_image(debug, "trixie", named=True)
+
+
+def test_select() -> None:
+    assert mutants.select(MUTANTS, [], []) == MUTANTS
+    assert list(mutants.select(MUTANTS, ["no-refusal"], [])) == ["no-refusal"]
+    chosen = mutants.select(MUTANTS, [], ["state.arc"])
+    assert "no-arc-1-2" in chosen
+    assert "no-arc-0-1" not in chosen  # that is state.arc-vmm
+    with pytest.raises(UsageError, match="no mutant 'nobody'"):
+        mutants.select(MUTANTS, ["nobody"], [])
+    with pytest.raises(UsageError, match="No mutant breaks"):
+        mutants.select(MUTANTS, [], ["state.ark"])

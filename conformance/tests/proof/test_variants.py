@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Variants: each is a right description, and together they differ in what the rules leave free."""
+
+from pathlib import Path
+
+import pytest
+
+from conformance.errors import UsageError
+from conformance.proof import variant as variants
+from kpatch.errors import DescriptionError
+from kpatch.render import render
+from kpatch.tests.render.pinned import LINUX_6_12
+
+EVERY = {name: variants.load(name) for name in variants.names()}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_renders(name: str) -> None:
+    device = EVERY[name].device
+    assert device.name.endswith(f"-{name}")
+    assert render.texts(device, LINUX_6_12)
+
+
+def test_they_differ_in_what_is_free() -> None:
+    migrations = [one.device.migration for one in EVERY.values()]
+    assert {one.data_mmap for one in migrations} == {True, False}
+    assert {one.data_mmap_size < one.data_size for one in migrations} == {True, False}
+    assert {one.precopy for one in migrations} == {True, False}
+    assert {one.chunk_size < one.data_size for one in migrations} == {True, False}
+    assert {len(one.accept_free_arcs) for one in migrations} == {0, 10}
+    assert max(one.padding for one in migrations) >= 16 << 20
+    layouts = [
+        [len(bar.saving_areas) for bar in one.device.bars if bar.trapped_while_saving]
+        for one in EVERY.values()
+    ]
+    assert [] in layouts  # no capability at all
+    assert [0] in layouts  # nothing may stay mapped
+    assert [1] in layouts
+    assert any(len(one) > 1 for one in layouts)
+
+
+def test_unknown() -> None:
+    with pytest.raises(UsageError, match="no variant 'nothing'"):
+        variants.load("nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x =", "TOML"),
+        ('base = "igb-vf"', "both must be there"),
+        ('why = "w"\nbase = "igb-vf"\n[migration]\ndata_size = 1', "data_size"),
+    ],
+)
+def test_mistakes(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "one.toml").write_text(text)
+    with pytest.raises(DescriptionError, match=said):
+        variants.load("one", tmp_path)

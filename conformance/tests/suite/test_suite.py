@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite's own hygiene: every rule has a test, every test a rule and a docstring."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conformance import requirements
+
+ROOT = Path(__file__).parents[3]
+SUITE = ROOT / "conformance" / "suite"
+CATALOGUE = requirements.load()
+LONGEST_BODY = 15
+
+#: Run inside pytest by its collection, after the plugin has had its say.
+DUMP = """
+import json, sys, pytest
+class Dump:
+    def pytest_collection_finish(self, session):
+        print("COLLECTED " + json.dumps([
+            [item.nodeid, [rule for mark in item.iter_markers("rule") for rule in mark.args]]
+            for item in session.items
+        ]))
+sys.exit(pytest.main(sys.argv[1:], plugins=[Dump()]))
+"""
+
+
+@dataclass(frozen=True)
+class Collected:
+    name: str
+    rules: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def collected() -> list[Collected]:
+    arguments = ["-p", "conformance.plugin", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-c", DUMP, *arguments, str(SUITE)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(each for each in done.stdout.splitlines() if each.startswith("COLLECTED "))
+    found = json.loads(line.partition(" ")[2])
+    return [Collected(name, tuple(rules)) for name, rules in found]
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for path in sorted(SUITE.rglob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield f"{path.name}::{node.name}", node
+
+
+TESTS = dict(functions())
+
+
+@pytest.mark.parametrize("rule", CATALOGUE)
+def test_every_rule_has_a_test(collected: list[Collected], rule: str) -> None:
+    assert [test.name for test in collected if rule in test.rules]
+
+
+def test_every_test_names_known_rules(collected: list[Collected]) -> None:
+    assert [test for test in collected if not test.rules] == []
+    named = {rule for test in collected for rule in test.rules}
+    assert named - CATALOGUE.keys() == set()
+
+
+def test_names_are_stable_and_distinct(collected: list[Collected]) -> None:
+    names = [test.name for test in collected]
+    assert len(names) == len(set(names))
+    assert [name for name in names if " at 0x" in name or "<" in name] == []
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_docstring_says_stimulus_and_outcome(name: str) -> None:
+    docstring = ast.get_docstring(TESTS[name]) or ""
+    stimulus, _, outcome = docstring.partition(": ")
+    assert stimulus, "every test has a docstring"
+    assert outcome.endswith("."), "STIMULUS: OUTCOME."
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_body_is_short(name: str) -> None:
+    node = TESTS[name]
+    body = node.body[1:]  # without the docstring
+    assert body[-1].end_lineno is not None
+    length = body[-1].end_lineno - body[0].lineno + 1
+    assert length <= LONGEST_BODY
+
+
+def test_the_suite_knows_no_driver() -> None:
+    words = ("igb", "i40e", "vfio_pci.ko", "kpatch", "xlnx", "mlx5")
+    found = [
+        f"{path.name}: {word}"
+        for path in SUITE.rglob("*.py")
+        for word in words
+        if word in path.read_text().lower()
+    ]
+    assert found == []
+
+
+def test_observed_outcomes_belong_to_free_rules(collected: list[Collected]) -> None:
+    free = {name for name, requirement in CATALOGUE.items() if requirement.level == "FREE"}
+    named = {rule for test in collected for rule in test.rules}
+    assert free <= named

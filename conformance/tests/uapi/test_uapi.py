@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mirrored API against the header: a compiled program prints what the compiler thinks."""
+
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from conformance.tests.plugin.raising import raises_errno
+from conformance.uapi import constants, ioctls, mman, structs
+
+_SAVING = "VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING"
+# The kernel then made its padding explicit; an older one takes the longer argsz as well.
+_PADDED_SINCE = "6, 6, 0"
+_V1 = {name for name in dir(constants) if "_V1_" in name or "_DEPRECATED" in name}
+
+
+def _values(module: ModuleType) -> dict[str, int]:
+    # VFIO_TYPE1v2_IOMMU is the one name which is not all capitals.
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name[0] != "_" and isinstance(value, int)
+    }
+
+
+_CONSTANTS = _values(constants) | _values(ioctls) | _values(mman)
+_STRUCTS = {
+    name: struct
+    for name, struct in vars(structs).items()
+    if isinstance(struct, type) and issubclass(struct, ctypes.Structure)
+}
+
+
+def _program() -> str:
+    lines = [
+        "#define _GNU_SOURCE",
+        "#include <stddef.h>",
+        "#include <stdio.h>",
+        "#include <sys/mman.h>",
+        "#include <linux/version.h>",
+        "#include <linux/vfio.h>",
+        "int main(void) {",
+    ]
+    for name in sorted(_CONSTANTS):
+        text = f'printf("{name} %llu\\n", (unsigned long long){name});'
+        # An enumerator is no macro, so only names that may be missing are asked for.
+        optional = name in _V1 or name == _SAVING
+        lines += [f"#ifdef {name}", text, "#endif"] if optional else [text]
+    for name, struct in sorted(_STRUCTS.items()):
+        guard = [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({_PADDED_SINCE})"]
+        padded = struct._fields_[-1][0] == "pad"
+        size = [f'printf("{name} %zu\\n", sizeof(struct {name}));']
+        lines += [*guard, *size, "#endif"] if padded else size
+        for field in struct._fields_:
+            if field[0] == "pad":
+                lines += guard
+            member = f"{name}.{field[0]}"
+            lines.append(
+                f'printf("{member} %zu\\n", offsetof(struct {name}, {field[0]}));'
+                if ctypes.sizeof(field[1]) == 0
+                else f'printf("{member} %zu %zu\\n", offsetof(struct {name}, {field[0]}), '
+                f"sizeof(((struct {name} *)0)->{field[0]}));"
+            )
+            if field[0] == "pad":
+                lines.append("#endif")
+    return "\n".join([*lines, "return 0; }", ""])
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
+    """What the compiler says: name -> values. VFIO_KIT_ROOT names the root whose header counts."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        pytest.skip("there is no C compiler; install gcc")
+    root = os.environ.get("VFIO_KIT_ROOT") or "/"
+    include = Path(root, "usr/include")
+    if not (include / "linux/vfio.h").is_file():
+        pytest.skip(f"there is no {include}/linux/vfio.h; install linux-libc-dev")
+    directory = tmp_path_factory.mktemp("uapi")
+    source, program = directory / "layout.c", directory / "layout"
+    source.write_text(_program())
+    # The kernel's own headers of the root; the C library's may be the host's.
+    places = [f"-isystem{include}"] if root != "/" else []
+    if places:
+        # One package may bring the headers of every architecture.
+        multiarch = subprocess.run(
+            [compiler, "-print-multiarch"], capture_output=True, text=True, check=True
+        )
+        places.append(f"-isystem{include / multiarch.stdout.strip()}")
+    done = subprocess.run(
+        [compiler, *places, "-o", str(program), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    output = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout
+    words = (line.split() for line in output.splitlines())
+    return {name: [int(value) for value in values] for name, *values in words}
+
+
+@pytest.mark.slow  # a C compiler is no part of a fresh host; these have that of the image
+@pytest.mark.parametrize("name", sorted(_CONSTANTS))
+def test_constant(name: str, header: dict[str, list[int]]) -> None:
+    if name == _SAVING:
+        # The day the id is in a header, it is to be this one.
+        assert header.get(name, [6]) == [constants.VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING]
+        return
+    if name in _V1 and name not in header:
+        pytest.skip("the header is older than Linux 5.18, which has these names")
+    assert header[name] == [_CONSTANTS[name]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(_STRUCTS))
+def test_struct(name: str, header: dict[str, list[int]]) -> None:
+    struct = _STRUCTS[name]
+    assert header.get(name, [ctypes.sizeof(struct)]) == [ctypes.sizeof(struct)]
+    for field in struct._fields_:
+        member = getattr(struct, field[0])
+        ours = [member.offset] if member.size == 0 else [member.offset, member.size]
+        theirs = header.get(f"{name}.{field[0]}", ours if field[0] == "pad" else None)
+        assert theirs == ours, field[0]
+
+
+def test_ioctl_raises_the_errno() -> None:
+    with open(os.devnull, "rb") as file, raises_errno(errno.ENOTTY):  # noqa: PTH123
+        ioctls.ioctl(file.fileno(), ioctls.VFIO_GET_API_VERSION, 0)
+
+
+def test_ioctl_changes_a_struct_in_place() -> None:
+    # FIONREAD writes an int into what it is given.
+    read, write = os.pipe()
+    try:
+        os.write(write, b"12345")
+        buffer = ctypes.create_string_buffer(4)
+        assert ioctls.ioctl(read, 0x541B, buffer) == 0
+        assert int.from_bytes(buffer.raw, "little") == 5
+    finally:
+        os.close(read)
+        os.close(write)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The model of the i40e virtual function covers what the description of the device says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.lab.machine.vfio_user.i40e import DEVICE, REGISTERS, VENDOR, I40eVirtualFunction
+from kpatch.device.load import load
+
+
+def described() -> Iterator[tuple[str, int, int]]:
+    for state in load("i40e-vf").migration.state:
+        stride = state.stride or state.width
+        for number in range(state.count):
+            yield f"{state.name}-{number}", state.offset + number * stride, state.mask
+
+
+def test_registers_do_not_overlap() -> None:
+    words = [one.offset + 4 * n for one in REGISTERS for n in range(one.count)]
+    assert len(words) == len(set(words))
+    assert max(words) < 0x10000
+
+
+def test_is_the_described_device() -> None:
+    device = load("i40e-vf")
+    function = I40eVirtualFunction()
+    assert (VENDOR, DEVICE) in [(one.vendor, one.device) for one in device.ids]
+    assert {bar.index: bar.size for bar in device.bars}.items() <= {
+        index: bar.size for index, bar in function.bars.items()
+    }.items()
+
+
+@pytest.mark.parametrize(
+    ("offset", "mask"), [(o, m) for _, o, m in described()], ids=[n for n, _, _ in described()]
+)
+def test_described_state_can_be_set_and_read_back(offset: int, mask: int) -> None:
+    """What the driver saves of a register is what it restores into another function."""
+    source, destination = I40eVirtualFunction(), I40eVirtualFunction()
+    source.write(0, offset, (mask & 0x5A5A_5A5A).to_bytes(4, "little"))
+    saved = int.from_bytes(source.read(0, offset, 4), "little") & mask
+    destination.write(0, offset, saved.to_bytes(4, "little"))
+    restored = int.from_bytes(destination.read(0, offset, 4), "little") & mask
+    assert restored == saved
+    assert saved, "no described bit of the register is stored"

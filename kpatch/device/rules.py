@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The rules between the parts of a description: nothing overlaps, everything lies in its BAR.
+
+They look at every entry that is right in itself, also when others are not, so that all mistakes
+of a description are reported together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kpatch.errors import Mistake
+
+if TYPE_CHECKING:
+    from kpatch.device.description import Bar, DeviceId, Emulated, Register, Stop
+
+MAX_REGISTERS = 65536
+
+MAX_MEMORY = 1 << 26
+"""Bytes of a BAR of a software device, which are memory of the kernel."""
+
+_T = TypeVar("_T", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The entries of a description that are right in themselves, each with its key.
+
+    `emulated` is the table of that name, None if it is missing or has mistakes of its own.
+    """
+
+    ids: Sequence[tuple[str, DeviceId]]
+    bars: Sequence[tuple[str, Bar]]
+    state: Sequence[tuple[str, Register]]
+    stop: Sequence[tuple[str, Stop]]
+    emulated: Emulated | None
+
+
+def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
+    """Return every mistake between the parts.
+
+    Args:
+        raw: The description as it was read, which tells what is there but wrong in itself.
+        parts: What is right in itself.
+    """
+    return [
+        *_ids(parts),
+        *_bars(parts),
+        *_migration(raw.get("migration")),
+        *_state(raw, parts),
+        *_stop(parts),
+        *_emulated(raw, parts),
+    ]
+
+
+def _ids(parts: Parts) -> Iterator[Mistake]:
+    pairs = [(key, (one.vendor, one.device)) for key, one in parts.ids]
+    for key, pair, first in _repeated(pairs):
+        yield Mistake(key, f"{pair[0]:04x}:{pair[1]:04x}", f"is listed already as {first}")
+
+
+def _bars(parts: Parts) -> Iterator[Mistake]:
+    for key, index, first in _repeated((key, bar.index) for key, bar in parts.bars):
+        yield Mistake(f"{key}.index", str(index), f"BAR {index} is described already by {first}")
+    for key, bar in parts.bars:
+        traps = [
+            (f"{key}.trapped_while_saving[{number}]", trap)
+            for number, trap in enumerate(bar.trapped_while_saving)
+        ]
+        for where, trap in traps:
+            if trap.offset + trap.size > bar.size:
+                message = f"lies outside BAR {bar.index}, which is {bar.size:#x} bytes"
+                yield Mistake(where, _span(trap.offset, trap.size), message)
+        yield from _overlaps((where, trap.offset, trap.size) for where, trap in traps)
+
+
+def _migration(migration: Any) -> Iterator[Mistake]:
+    if not isinstance(migration, dict):
+        return
+    data = migration.get("data_size")
+    for key in ("chunk_size", "data_mmap_size"):
+        size = migration.get(key)
+        if isinstance(size, int) and isinstance(data, int) and size > data:
+            message = f"must not be larger than data_size, which is {data:#x}"
+            yield Mistake(f"migration.{key}", f"{size:#x}", message)
+    arcs = migration.get("accept_free_arcs")
+    named = enumerate(arcs if isinstance(arcs, list) else [])
+    keys = [(f"migration.accept_free_arcs[{number}]", str(arc)) for number, arc in named]
+    for key, arc, first in _repeated(keys):
+        yield Mistake(key, f'"{arc}"', f"is listed already as {first}")
+
+
+def _state(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:
+    for key, name, first in _repeated((key, register.name) for key, register in parts.state):
+        yield Mistake(f"{key}.name", f'"{name}"', f"is the name of {first} already")
+    total = sum(register.count for _, register in parts.state)
+    if total > MAX_REGISTERS:
+        yield Mistake("migration.state", f"{total} registers", f"at most {MAX_REGISTERS} are valid")
+    bars = {bar.index: bar for _, bar in reversed(parts.bars)}
+    described = raw.get("bar")
+    # A BAR with a mistake of its own is not one that was forgotten.
+    known = [bar.get("index") for bar in _tables(described)]
+    for key, register in parts.state:
+        yield from _shape(key, register)
+        if register.bar not in known:
+            listed = ", ".join(str(index) for index in sorted(bars)) or "none"
+            message = f"there is no [[bar]] with that index; described are: {listed}"
+            yield Mistake(f"{key}.bar", str(register.bar), message)
+        elif register.bar in bars:
+            size = bars[register.bar].size
+            if register.offsets[-1] + register.width > size:
+                span = _span(
+                    register.offset, register.offsets[-1] + register.width - register.offset
+                )
+                message = f"lies outside BAR {register.bar}, which is {size:#x} bytes"
+                yield Mistake(f"{key}.offset", span, message)
+    for index in sorted({register.bar for _, register in parts.state}):
+        yield from _overlaps(
+            (key, offset, register.width)
+            for key, register in parts.state
+            if register.bar == index
+            for offset in register.offsets
+        )
+
+
+def _shape(key: str, register: Register) -> Iterator[Mistake]:
+    width = register.width
+    if register.offset % width:
+        message = f"must be a multiple of the width, {width}"
+        yield Mistake(f"{key}.offset", f"{register.offset:#x}", message)
+    if register.stride < width or register.stride % width:
+        message = f"must be a multiple of the width, {width}"
+        yield Mistake(f"{key}.stride", f"{register.stride:#x}", message)
+    if register.mask >> 8 * width:
+        message = f"has bits beyond the width, {width} bytes"
+        yield Mistake(f"{key}.mask", f"{register.mask:#x}", message)
+
+
+def _stop(parts: Parts) -> Iterator[Mistake]:
+    for key, name, first in _repeated((key, stop.name) for key, stop in parts.stop):
+        yield Mistake(f"{key}.name", f'"{name}"', f"is stopped by {first} already")
+    registers = {register.name: register for _, register in parts.state}
+    for key, stop in parts.stop:
+        register = registers.get(stop.name)
+        if not register:
+            listed = ", ".join(name for name, one in registers.items() if one.width == 4)
+            message = f"is no register of the state; those of width 4 are: {listed or 'none'}"
+            yield Mistake(f"{key}.name", f'"{stop.name}"', message)
+            continue
+        if register.width != 4:
+            message = f"has width {register.width}; only a register of width 4 can stop the device"
+            yield Mistake(f"{key}.name", f'"{stop.name}"', message)
+        # The stride of a single register means nothing.
+        fields = ("bar", "offset", "count", *(["stride"] if register.count > 1 else []))
+        for field in fields:
+            mine, theirs = getattr(stop, field), getattr(register, field)
+            if mine != theirs:
+                message = f"contradicts the state, where {stop.name} has {theirs:#x}"
+                yield Mistake(f"{key}.{field}", f"{mine:#x}", message)
+        if stop.clear & ~register.mask:
+            message = f"has bits which the state's mask, {register.mask:#x}, does not restore"
+            yield Mistake(f"{key}.clear", f"{stop.clear:#x}", message)
+
+
+def _emulated(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:
+    """Yield the mistakes of a software device."""
+    software, given = raw.get("transport") == "emulated", "emulated" in raw
+    if software != given and raw.get("transport") in {"pci", "emulated"}:
+        message = "belongs to transport emulated, and to no other"
+        yield Mistake("emulated", "there" if given else "missing", message)
+    if not software:
+        return
+    for key, bar in parts.bars:
+        if bar.size > MAX_MEMORY:
+            message = f"must not be larger than {MAX_MEMORY:#x} in a software device"
+            yield Mistake(f"{key}.size", f"{bar.size:#x}", message)
+    if parts.emulated:
+        yield from _moving(parts.emulated, parts.state)
+
+
+def _moving(emulated: Emulated, state: Sequence[tuple[str, Register]]) -> Iterator[Mistake]:
+    """Yield the mistakes of the registers with which a software device does something."""
+    registers = {register.name: register for _, register in state if register.width == 4}
+    found = {}
+    for field in ("counter", "doorbell", "address"):
+        name = getattr(emulated, field)
+        if name in registers:
+            found[field] = registers[name]
+        else:
+            message = "is no register of the state; those of width 4 are: " + (
+                ", ".join(registers) or "none"
+            )
+            yield Mistake(f"emulated.{field}", f'"{name}"', message)
+    if "counter" in found and found["counter"].count != 1:
+        message = f"is {found['counter'].count} registers, must be one"
+        yield Mistake("emulated.counter", f'"{emulated.counter}"', message)
+    if {"doorbell", "address"} <= set(found):
+        needed = 2 * found["doorbell"].count
+        if found["address"].count != needed:
+            message = f"is {found['address'].count} registers, must be two for each doorbell"
+            yield Mistake("emulated.address", f'"{emulated.address}"', f"{message}, {needed}")
+
+
+def _tables(value: Any) -> Iterator[dict[str, Any]]:
+    yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _span(offset: int, size: int) -> str:
+    return f"{offset:#x}-{offset + size - 1:#x}"
+
+
+def _repeated(items: Iterable[tuple[str, _T]]) -> Iterator[tuple[str, _T, str]]:
+    """Yield key, value and key of the first one for each value that was there before."""
+    seen: dict[_T, str] = {}
+    for key, value in items:
+        if value in seen:
+            yield key, value, seen[value]
+        else:
+            seen[value] = key
+
+
+def _overlaps(items: Iterable[tuple[str, int, int]]) -> Iterator[Mistake]:
+    """Yield one mistake for each two entries of which pieces (key, offset, size) overlap."""
+    told = set()
+    reach = ("", 0, 0)  # the piece so far that ends last
+    for key, offset, size in sorted(items, key=lambda item: item[1:]):
+        other, begin, length = reach
+        if offset < begin + length and other != key and (other, key) not in told:
+            told |= {(other, key), (key, other)}
+            message = f"overlaps {other} at {_span(begin, length)}"
+            yield Mistake(key, _span(offset, size), message)
+        if offset + size > begin + length:
+            reach = (key, offset, size)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a description and a kernel's features to the variables of the templates.
+
+All names, sizes and orders are computed here, so that templates have only plain loops and `if`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kpatch.device.description import Bar, Device, Register
+from kpatch.kernel.features import Features
+
+_MUST_ARCS = ("0->1", "1->0", "1->2", "1->3", "1->4", "2->0", "2->1", "3->1", "3->2", "4->1")
+"""Transitions which every driver accepts, beside that from a state to itself."""
+
+_STATES = (0, 1, 2, 3, 4)
+_COMMENT = 60  # columns which are left for a list in a comment of one line
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is rendered: a module of its own, or a stage of the driver in a kernel tree.
+
+    Attributes:
+        intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
+        migration: With the migration region.
+        saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
+    """
+
+    intree: bool = False
+    migration: bool = True
+    saving: bool = True
+
+
+MODULE = Form()
+"""The whole driver as a module of its own."""
+
+
+def variables(device: Device, features: Features, form: Form = MODULE) -> dict[str, Any]:
+    """Return the template variables.
+
+    `device`, `prefix`, `PREFIX`, `module`, `summary`, `source` name things; `ids` has vendor and
+    device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
+    `registers` is the state, in order, `state_count` the number of its values and `layout_id`
+    tells one layout of it from another; `arcs` lists for each state those that may follow;
+    `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
+    the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
+    those of `form`; `wrapped` tells whether the ledger has to wrap vfio-pci-core's operations on
+    a vma; `iomap`, `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
+    of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
+    is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
+    are expressions for the ids. `emulated` tells whether it is a software device, whose moving
+    registers are `counter`, `doorbell` and `address`.
+    """
+    migration = device.migration
+    stops = {stop.name: stop.clear for stop in migration.stop}
+    used = {register.bar for register in migration.state}
+    bars = sorted(device.bars, key=lambda bar: bar.index)
+    return {
+        "device": device.name,
+        "prefix": device.prefix,
+        "PREFIX": device.prefix.upper(),
+        "module": device.module,
+        "summary": device.summary,
+        "source": f"{device.name}.toml",
+        "ids": [
+            {"vendor": f"0x{one.vendor:04x}", "device": f"0x{one.device:04x}"} for one in device.ids
+        ],
+        "all_bars": [_bar(bar) for bar in bars],
+        "used_bars": [_bar(bar) for bar in bars if bar.index in used],
+        "bars": [_trapped(bar) for bar in bars if bar.trapped_while_saving],
+        "registers": [
+            {**register.model_dump(), "stop": stops.get(register.name, 0)}
+            for register in migration.state
+        ],
+        "state_count": sum(register.count for register in migration.state),
+        "layout_id": layout_id(migration.state),
+        "arcs": arcs(migration.accept_free_arcs),
+        "data_size": migration.data_size,
+        "data_mmap": migration.data_mmap,
+        "data_mmap_size": migration.data_mmap_size,
+        "padding": migration.padding,
+        "chunk_size": migration.chunk_size,
+        "precopy": migration.precopy,
+        "k": features,
+        **_form(device, features, form),
+        **(_software(device) if device.emulated else _PCI),
+        "guard": f"{device.module.upper()}_H",
+    }
+
+
+def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
+    """Return what depends on where the driver lives."""
+    saving = form.saving and any(bar.trapped_while_saving for bar in device.bars)
+    core_info = "vfio_pci_ioctl_get_region_info"
+    found: dict[str, Any] = {
+        "intree": form.intree,
+        "migration": form.migration,
+        "saving": saving,
+        "wrapped": not form.intree,
+        "iomap": "compat_vfio_pci_iomap",
+        "core_region_info": "compat_vfio_pci_get_region_info",
+        "region_ioctl": "compat_vfio_pci_ioctl",
+        "region_info": f"{device.prefix}_get_region_info" if saving else core_info,
+        "storage": "static inline",  # in a header
+    }
+    if form.intree:
+        own = f"{device.prefix}_bar_info"
+        found["iomap"] = "vfio_pci_core_get_iomap"
+        found["core_region_info"] = core_info if features.get_region_info_caps else own
+        found["region_ioctl"] = f"{device.prefix}_region_ioctl"
+        found["storage"] = "static"
+    return found
+
+
+_PCI = {
+    "emulated": False,
+    "kind": "VFIO variant driver",
+    "objects": "main.o migration.o mappings.o",
+    "vendor": "pdev->vendor",
+    "pci_device": "pdev->device",
+}
+
+
+def _software(device: Device) -> dict[str, Any]:
+    """Return what there is only in a software device, or what it has instead."""
+    assert device.emulated
+    registers = {register.name: register.model_dump() for register in device.migration.state}
+    names = device.emulated.model_dump()
+    return {
+        "emulated": True,
+        "kind": "VFIO driver",
+        "objects": "main.o config.o engine.o registers.o migration.o mappings.o",
+        "vendor": f"{device.prefix.upper()}_VENDOR",
+        "pci_device": f"{device.prefix.upper()}_DEVICE",
+        "region_ioctl": "compat_vfio_region_info_ioctl",
+        "region_info": f"{device.prefix}_get_region_info",
+        "wrapped": False,
+        **{field: registers[name] for field, name in names.items()},
+    }
+
+
+def layout_id(state: Sequence[Register]) -> int:
+    """Return a number, never 0, which differs where the registers of two states differ.
+
+    Names may change without a change of the layout; what is restored where may not.
+    """
+    text = "\n".join(
+        f"{one.bar} {one.offset} {one.width} {one.count} {one.stride} {one.mask}" for one in state
+    )
+    return zlib.crc32(text.encode()) or 1
+
+
+def arcs(free: Sequence[str]) -> list[list[int]]:
+    """Return for each value of device_state, 0 to 7, the states that may be written.
+
+    >>> arcs(["2->3"])[:5]
+    [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3], [1, 4]]
+    """
+    pairs = {(int(arc[0]), int(arc[-1])) for arc in (*_MUST_ARCS, *free)}
+    pairs |= {(state, state) for state in _STATES}
+    return [sorted(after for before, after in pairs if before == state) for state in range(8)]
+
+
+def _bar(bar: Bar) -> dict[str, Any]:
+    mask = (-bar.size & 0xFFFFFFFF).to_bytes(4, "little")
+    return {"index": bar.index, "size": bar.size, "address_mask": list(mask)}
+
+
+def _trapped(bar: Bar) -> dict[str, Any]:
+    traps = sorted(bar.trapped_while_saving, key=lambda trap: trap.offset)
+    return {
+        **_bar(bar),
+        "areas": [area.model_dump() for area in bar.saving_areas],
+        "traps": [trap.model_dump() for trap in traps],
+        "reasons": _reasons([trap.why for trap in traps]),
+    }
+
+
+def _reasons(whys: Sequence[str]) -> str:
+    """Return a list for a comment, with the blank before it."""
+    text = " and".join(f" {why}" for why in dict.fromkeys(whys))
+    return text if len(text) <= _COMMENT else " the trapped ranges"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command `series` of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kpatch.device import load as device
+from kpatch.series.mail import Version
+from kpatch.series.make import Request
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
+    """Add the command to a parser."""
+    one = commands.add_parser(
+        "series",
+        help="write the driver as a patch series for a kernel source tree",
+        description="Write the driver as a patch series for a kernel source tree, which is only "
+        "read. Author is the name and address that git has of you.",
+    )
+    one.add_argument(
+        "device", metavar="DEVICE", help="name of a known device, or the path of a description"
+    )
+    one.add_argument(
+        "--tree",
+        metavar="LINUX",
+        type=Path,
+        required=True,
+        help="kernel source tree: a git checkout, or the unpacked source of a distribution",
+    )
+    one.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the patches"
+    )
+    one.add_argument(
+        "--base", metavar="COMMIT", default="HEAD", help="commit to base it on, in a git tree"
+    )
+    one.add_argument(
+        "-v", "--reroll-count", metavar="N", type=int, default=1, help="version of the series"
+    )
+    one.add_argument(
+        "--previous",
+        metavar="DIR",
+        type=Path,
+        help="the version before, to compare with in the cover letter",
+    )
+    one.add_argument("--rfc", action="store_true", help="mark it as a request for comments")
+    one.add_argument("-s", "--signoff", action="store_true", help="add your own Signed-off-by")
+    one.add_argument(
+        "--tested",
+        metavar="FILE",
+        type=Path,
+        help="gate.json of a gate run of this series: what was tested, for the cover letter",
+    )
+    one.add_argument(
+        "--no-recipients",
+        dest="ask",
+        action="store_false",
+        help="do not ask the tree's get_maintainer.pl whom it goes to",
+    )
+    one.set_defaults(command=run)
+
+
+def request(arguments: argparse.Namespace) -> Request:
+    """Return what the options ask for."""
+    return Request(
+        device=device.load(arguments.device),
+        tree=arguments.tree,
+        base=arguments.base,
+        version=Version(arguments.reroll_count, arguments.previous, arguments.rfc),
+        signoff=arguments.signoff,
+        ask=arguments.ask,
+        tested=arguments.tested,
+    )

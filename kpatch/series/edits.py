@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes to files which a kernel tree already has.
+
+Each is tied to a place that is found by a regular expression. The place must be there exactly once:
+where it is not, the tree is older or newer than what the change was written for, and saying so is
+better than a change in a wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import SourceTreeError
+from kpatch.kernel import source
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Text that is added to a file.
+
+    Attributes:
+        path: The file, in the tree.
+        template: What yields the text.
+        after: The place it goes behind, a regular expression in which ^ and $ mean lines.
+        what: What the place is, for a message.
+        taken: What must not be there: a regular expression with what it means.
+    """
+
+    path: str
+    template: str
+    after: str
+    what: str
+    taken: tuple[str, str] | None = None
+
+
+def insert(tree: Path, edit: Edit, text: str) -> None:
+    """Make a change.
+
+    Raises:
+        SourceTreeError: The place is not there, or more than once, or the change is not possible.
+    """
+    old = source.read(tree, edit.path)
+    if edit.taken and re.search(edit.taken[0], old, re.MULTILINE):
+        raise SourceTreeError(f"{_where(tree, edit.path)} {edit.taken[1]}.")
+    places = list(re.finditer(edit.after, old, re.MULTILINE))
+    if len(places) != 1:
+        count = f"is there {len(places)} times" if places else "is not there"
+        raise SourceTreeError(
+            f"{_where(tree, edit.path)} is not as the series expects it: {edit.what} {count}. The "
+            "tree is too old for the series (6.10 at least), or too new for this version of the "
+            "kit; in that case the change has to be adapted."
+        )
+    end = places[0].end()
+    _write(tree / edit.path, old[:end] + text + old[end:])
+
+
+def maintain(tree: Path, entry: str) -> None:
+    """Add an entry to MAINTAINERS where the alphabet wants it.
+
+    Raises:
+        SourceTreeError: There is one with this heading, or none of VFIO to find the place by.
+    """
+    old = source.read(tree, "MAINTAINERS")
+    heading = entry.partition("\n")[0]
+    headings = list(re.finditer(r"(?<=\n\n)(VFIO [^\n]*)\n(?=[A-Z]:\t)", old))
+    if any(one[1] == heading for one in headings):
+        raise SourceTreeError(f"{_where(tree, 'MAINTAINERS')} already has {heading!r}.")
+    if not headings:
+        raise SourceTreeError(f"{_where(tree, 'MAINTAINERS')} has no entries of VFIO.")
+    later = [one.start() for one in headings if one[1] > heading]
+    last = old.find("\n\n", headings[-1].end()) + 2
+    at = later[0] if later else last
+    _write(tree / "MAINTAINERS", f"{old[:at]}{entry}\n{old[at:]}")
+
+
+def create(tree: Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write files of the series' own."""
+    for name, text in files:
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8", errors="surrogateescape", newline="")
+
+
+def _where(tree: Path, path: str) -> str:
+    return f"{path} of the tree (Linux {source.version(tree)})"

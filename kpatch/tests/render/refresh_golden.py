@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Write the golden trees anew, after a wanted change of a template or a description.
+
+`python -m kpatch.tests.render.refresh_golden`; then `git diff kpatch/tests/render/golden` shows
+what the change does to the drivers, and is part of the review.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kpatch.device import load as device
+from kpatch.render.render import render
+from kpatch.tests.render.pinned import LINUX_6_12
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def refresh(golden: Path = GOLDEN) -> None:
+    """Replace all golden trees."""
+    shutil.rmtree(golden, ignore_errors=True)
+    for name in device.names():
+        render(device.load(name), LINUX_6_12, golden / name)
+
+
+if __name__ == "__main__":
+    refresh()

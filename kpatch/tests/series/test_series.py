@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The driver as a patch series, against small trees."""
+
+import re
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kpatch.device import load as device
+from kpatch.errors import OutputError, SeriesError, SourceTreeError
+from kpatch.kernel import source
+from kpatch.series import make as series_make
+from kpatch.series import steps as series
+from kpatch.series.mail import Version
+from kpatch.series.make import Request
+from kpatch.tests.series import fake_source
+from kpatch.tests.series.fake_source import make_git, make_source, snapshot
+
+SUBJECTS = [
+    "vfio: Make igb-vf migratable, and tell what may be mapped while saving",
+    "vfio: Add a capability for what may be mapped while saving",
+    "vfio/pci: Let a variant driver follow the mappings of the BARs",
+    "vfio/igb-vf: Add a variant driver",
+    "vfio/igb-vf: Add the migration region",
+    "vfio/igb-vf: Refuse to save while trapped registers are mapped",
+    "Documentation: vfio: Describe the migration of igb-vf",
+    "Documentation: vfio: Tell how igb-vf is tested",
+]
+
+
+@pytest.fixture(autouse=True)
+def _user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(fake_source.config(tmp_path)))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make_source(tmp_path / "linux")
+
+
+def request(tree: Path, name: str = "igb-vf") -> Request:
+    return Request(device.load(name), tree)
+
+
+def make(tree: Path, target: Path, name: str = "igb-vf") -> str:
+    return "".join(path.read_text() for path in series_make.make(request(tree, name), target))
+
+
+def unfolded(text: str) -> str:
+    return re.sub(r"\n (?=\S)", " ", text)
+
+
+def test_order(tree: Path, tmp_path: Path) -> None:
+    text = unfolded(make(tree, tmp_path / "out"))
+    assert re.findall(r"^Subject: \[PATCH \d/7\] (.*)$", text, re.M) == SUBJECTS
+
+
+def test_same_input_same_bytes(tree: Path, tmp_path: Path) -> None:
+    make(tree, tmp_path / "one")
+    make(tree, tmp_path / "two")
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_over_an_older_one(tree: Path, tmp_path: Path) -> None:
+    make(tree, tmp_path / "out", "i40e-vf")
+    make(tree, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*i40e*"))
+
+
+@pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
+def test_git_am_takes_it(tree: Path, tmp_path: Path, name: str) -> None:
+    patches = series_make.make(request(tree, name), tmp_path / "out")
+    make_git(tree)
+    fake_source.git(tree, "am", "-q", *(str(path) for path in patches[1:]))
+    assert fake_source.git(tree, "rev-list", "--count", "main").strip() == "8"
+    assert (tree / f"drivers/vfio/pci/{name}/main.c").exists()
+
+
+def test_plain_tree_is_only_read(tree: Path, tmp_path: Path) -> None:
+    before = snapshot(tree)
+    make(tree, tmp_path / "out")
+    assert snapshot(tree) == before
+
+
+def test_git_tree_is_only_read(tree: Path, tmp_path: Path) -> None:
+    make_git(tree)
+    before = snapshot(tree)
+    text = make(tree, tmp_path / "out")
+    assert snapshot(tree) == before
+    head = fake_source.git(tree, "rev-parse", "HEAD").strip()
+    assert f"base-commit: {head}" in text
+
+
+def test_git_and_plain_differ_in_the_base_only(tree: Path, tmp_path: Path) -> None:
+    plain = make(tree, tmp_path / "plain")
+    fromgit = make(make_git(tree), tmp_path / "git")
+    patch = "0004-vfio-igb-vf-Add-the-migration-region.patch"
+    differ = [
+        (tmp_path / name / patch).read_text().partition("\ndiff --git")[2].partition("\nbase-")[0]
+        for name in ("plain", "git")
+    ]
+    assert differ[0] == differ[1] != ""
+    assert "a source tree without history" in " ".join(plain.split())
+    assert "without history" not in fromgit
+
+
+def test_author_is_the_user(tree: Path, tmp_path: Path) -> None:
+    text = make(tree, tmp_path / "out")
+    assert set(re.findall(r"^From: (.*)$", text, re.M)) == {"Ada User <ada@example.org>"}
+    assert "M:\tAda User <ada@example.org>" in text
+
+
+def test_nobody_is_signed_off(tree: Path, tmp_path: Path) -> None:
+    assert "Signed-off-by" not in make(tree, tmp_path / "out")
+
+
+def test_signoff_is_the_users_own(tree: Path, tmp_path: Path) -> None:
+    paths = series_make.make(replace(request(tree), signoff=True), tmp_path / "out")
+    signed = [
+        "Signed-off-by: Ada User <ada@example.org>\n---\n" in path.read_text() for path in paths
+    ]
+    assert signed == [False, *[True] * 7]
+
+
+def test_without_a_name(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    with pytest.raises(SeriesError, match="git does not know your name"):
+        make(tree, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_hooks_and_settings_of_the_user_change_nothing(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tree, tmp_path / "one")
+    path = tmp_path / "gitconfig"
+    path.write_text(path.read_text() + "[format]\n\tsignOff = true\n[commit]\n\tgpgSign = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(path))
+    make(tree, tmp_path / "two")
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_recipients(tree: Path, tmp_path: Path) -> None:
+    make(tree, tmp_path / "out")
+    cover = unfolded((tmp_path / "out/0000-cover-letter.patch").read_text())
+    assert "\nTo: Vera Fio <vera@example.org>\n" in cover
+    assert re.search(r"^Cc: kvm@example.org,\s+linux-api@vger.kernel.org$", cover, re.M)
+    assert "Ada <ada@example.org>" not in cover, "the author needs no copy"
+    script = (tmp_path / "out/send.sh").read_text()
+    assert "--to 'Vera Fio <vera@example.org>'" in script
+    subprocess.run(["sh", "-n", tmp_path / "out/send.sh"], check=True)
+    subprocess.run(["sh", "-n", tmp_path / "out/b4.sh"], check=True)
+    letter = (tmp_path / "out/b4-cover.txt").read_text()
+    assert letter.startswith(SUBJECTS[0] + "\n\n")
+    assert letter.endswith("Cc: linux-api@vger.kernel.org\n")
+    assert "files changed" not in letter
+
+
+def test_second_version(tree: Path, tmp_path: Path) -> None:
+    make(tree, tmp_path / "v1")
+    changed = device.load("igb-vf")
+    changed = changed.model_copy(
+        update={"migration": changed.migration.model_copy(update={"data_size": 0x20000})}
+    )
+    wanted = Request(changed, tree, version=Version(2, tmp_path / "v1"))
+    paths = series_make.make(wanted, tmp_path / "v2")
+    cover = paths[0].read_text()
+    assert paths[0].name == "v2-0000-cover-letter.patch"
+    assert "- changed: vfio/igb-vf: Add the migration region\n" in cover
+    assert "- changed: vfio: Add a capability" not in cover
+    assert "Range-diff" in cover
+    wanted = replace(wanted, version=Version(3, tmp_path / "v2"))
+    cover = series_make.make(wanted, tmp_path / "v3")[0].read_text()
+    assert "Changes since the previous version (range-diff below):\n- none\n" in cover
+    assert "Changes between v1 and v2:\n- changed: vfio/igb-vf: Add the migration" in cover
+
+
+@pytest.mark.parametrize("version", [Version(2), Version(1, Path("x")), Version(0)])
+def test_version_and_previous_belong_together(tree: Path, tmp_path: Path, version: Version) -> None:
+    with pytest.raises(SeriesError, match="belong together"):
+        series_make.make(replace(request(tree), version=version), tmp_path / "out")
+
+
+def test_newer_interfaces(tree: Path, tmp_path: Path) -> None:
+    header = tree / "include/linux/vfio.h"
+    text = header.read_text().replace(
+        "};", "\tint (*get_region_info_caps)(void);\n\tint (*match_token_uuid)(void);\n};"
+    )
+    header.write_text(text)
+    core = tree / "include/linux/vfio_pci_core.h"
+    core.write_text(core.read_text().replace("setup_barmap", "get_iomap"))
+    text = make(tree, tmp_path / "out")
+    assert "+\t.get_region_info_caps = igb_vf_get_region_info," in text
+    assert "+\t.match_token_uuid = vfio_pci_core_match_token_uuid," in text
+    assert "vfio_pci_core_get_iomap(&xdev->core_device, 0)" in text
+    assert "region_ioctl" not in text
+    assert "setup_barmap" not in text.replace(" int vfio_pci_core_setup_barmap", "")
+
+
+def test_no_layer_between_kernels(tree: Path, tmp_path: Path) -> None:
+    text = make(tree, tmp_path / "out")
+    assert "compat" not in text.lower()
+    assert "Generated from" not in text
+
+
+def test_selftest_where_there_are_some(tree: Path, tmp_path: Path) -> None:
+    folder = tree / "tools/testing/selftests/vfio"
+    folder.mkdir(parents=True)
+    (folder / "Makefile").write_text("TEST_GEN_PROGS += vfio_pci_device_test\n")
+    text = make(tree, tmp_path / "out")
+    assert "+TEST_GEN_PROGS += vfio_pci_saving_layout_test\n" in text
+    assert "selftests: vfio: Check the layouts that a region reports" in text
+
+
+def test_device_without_traps(tree: Path, tmp_path: Path) -> None:
+    plain = device.load("igb-vf")
+    bars = tuple(bar.model_copy(update={"trapped_while_saving": ()}) for bar in plain.bars)
+    wanted = Request(plain.model_copy(update={"bars": bars}), tree)
+    names = [path.name[5:] for path in series_make.make(wanted, tmp_path / "out")]
+    assert names[1:] == [
+        "vfio-igb-vf-Add-a-variant-driver.patch",
+        "vfio-igb-vf-Add-the-migration-region.patch",
+        "Documentation-vfio-Describe-the-migration-of-igb-vf.patch",
+        "Documentation-vfio-Tell-how-igb-vf-is-tested.patch",
+    ]
+
+
+def test_maintainers_by_alphabet(tree: Path, tmp_path: Path) -> None:
+    text = make(tree, tmp_path / "out")
+    assert re.search(
+        r"F:\tinclude/uapi/linux/vfio.h\n \n\+VFIO IGB-VF PCI DRIVER\n(?:\+.*\n)+\+\n VFIO ZZZ",
+        text,
+    )
+
+
+def test_messages_are_narrow(tree: Path, tmp_path: Path) -> None:
+    for path in series_make.make(request(tree, "i40e-vf"), tmp_path / "out")[1:]:
+        message = path.read_text().partition("\n---\n")[0]
+        body = message.partition("\n\n")[2]
+        assert max(len(line) for line in body.splitlines()) <= 75
+        assert body.strip()
+
+
+# Bad trees
+
+
+def test_not_a_kernel(tmp_path: Path) -> None:
+    (tmp_path / "linux").mkdir()
+    with pytest.raises(SourceTreeError, match="not the top of a kernel source tree"):
+        make(tmp_path / "linux", tmp_path / "out")
+
+
+def test_too_old_for_the_vm_operations(tree: Path, tmp_path: Path) -> None:
+    path = tree / source.CORE_SOURCE
+    path.write_text(path.read_text().replace("{\n\t.fault", "{\n\t.open = old,\n\t.fault"))
+    with pytest.raises(SourceTreeError, match=r"without open and close is not there.*too old"):
+        make(tree, tmp_path / "out")
+
+
+def test_too_old_for_the_core(tree: Path, tmp_path: Path) -> None:
+    path = tree / source.CORE_HEADER
+    path.write_text(path.read_text().replace("vfio_pci_core_register_dev_region", "other"))
+    with pytest.raises(SourceTreeError, match="is too old"):
+        make(tree, tmp_path / "out")
+
+
+def test_capability_is_taken(tree: Path, tmp_path: Path) -> None:
+    path = tree / source.UAPI_HEADER
+    path.write_text(path.read_text() + "#define VFIO_REGION_INFO_CAP_OTHER\t6\n")
+    with pytest.raises(SourceTreeError, match="already has a region capability with the id 6"):
+        make(tree, tmp_path / "out")
+
+
+def test_place_is_there_twice(tree: Path, tmp_path: Path) -> None:
+    path = tree / "Documentation/driver-api/index.rst"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(SourceTreeError, match="is there 2 times"):
+        make(tree, tmp_path / "out")
+
+
+def test_dirty(tree: Path, tmp_path: Path) -> None:
+    make_git(tree)
+    (tree / "Makefile").write_text((tree / "Makefile").read_text() + "\n")
+    with pytest.raises(SourceTreeError, match=r"not committed \(Makefile\)"):
+        make(tree, tmp_path / "out")
+
+
+def test_unknown_base(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(SeriesError, match="has no commit 'nope'"):
+        series_make.make(replace(request(make_git(tree)), base="nope"), tmp_path / "out")
+
+
+def test_folder_with_other_things(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        make(tree, tmp_path / "out")
+    assert (tmp_path / "out/thesis.tex").exists()
+
+
+def test_nothing_is_left_behind(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        assert list(scratch.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(series, "commit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(tree, tmp_path / "out")
+    assert not list(scratch.iterdir())
