@@ -258,7 +258,7 @@ def test_what_a_test_leaves_behind_is_taken_away(
     result = inner.run(
         """
 import os
-from conformance.vfio.children import fork_child
+from conformance.vfio.children.children import fork_child
 from conformance.vfio.maps import vmas
 
 @rule("state.default")
