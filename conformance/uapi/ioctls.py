@@ -34,6 +34,8 @@ VFIO_DEVICE_GET_IRQ_INFO: Final = _io(9)
 VFIO_DEVICE_SET_IRQS: Final = _io(10)
 VFIO_DEVICE_RESET: Final = _io(11)
 VFIO_DEVICE_FEATURE: Final = _io(17)
+# on the data_fd of a migration
+VFIO_MIG_GET_PRECOPY_INFO: Final = _io(21)
 
 
 def ioctl(fd: int, request: int, arg: int | ctypes.Structure | ctypes.Array[ctypes.c_char]) -> int:

@@ -7,7 +7,7 @@ length zero here; the code which reads them takes the rest of the buffer.
 """
 
 import ctypes
-from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
+from ctypes import c_int32, c_uint8, c_uint16, c_uint32, c_uint64
 
 
 class vfio_info_cap_header(ctypes.Structure):
@@ -45,6 +45,57 @@ class vfio_device_feature_migration(ctypes.Structure):
     """What a device answers for VFIO_DEVICE_FEATURE_MIGRATION."""
 
     _fields_ = [("flags", c_uint64)]
+
+
+class vfio_device_feature_mig_state(ctypes.Structure):
+    """State of a device, and the data_fd that a SET returns; -1 for none."""
+
+    _fields_ = [("device_state", c_uint32), ("data_fd", c_int32)]
+
+
+class vfio_device_feature_mig_data_size(ctypes.Structure):
+    """Estimate of what STOP_COPY will give, in bytes."""
+
+    _fields_ = [("stop_copy_length", c_uint64)]
+
+
+class vfio_precopy_info(ctypes.Structure):
+    """Argument of VFIO_MIG_GET_PRECOPY_INFO; estimates in bytes."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("initial_bytes", c_uint64),
+        ("dirty_bytes", c_uint64),
+    ]
+
+
+class vfio_device_feature_dma_logging_control(ctypes.Structure):
+    """Which ranges to log; ``ranges`` is the address of ``num_ranges`` of the struct below."""
+
+    _fields_ = [
+        ("page_size", c_uint64),
+        ("num_ranges", c_uint32),
+        ("__reserved", c_uint32),
+        ("ranges", c_uint64),
+    ]
+
+
+class vfio_device_feature_dma_logging_range(ctypes.Structure):
+    """A range of IOVA, in bytes."""
+
+    _fields_ = [("iova", c_uint64), ("length", c_uint64)]
+
+
+class vfio_device_feature_dma_logging_report(ctypes.Structure):
+    """What to report; ``bitmap`` is an address of one bit for each page of ``page_size`` bytes."""
+
+    _fields_ = [
+        ("iova", c_uint64),
+        ("length", c_uint64),
+        ("page_size", c_uint64),
+        ("bitmap", c_uint64),
+    ]
 
 
 class vfio_region_info(ctypes.Structure):

@@ -17,6 +17,20 @@ from conformance.uapi import constants, ioctls, mman, structs
 _SAVING = "VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING"
 # The kernel then made its padding explicit; an older one takes the longer argsz as well.
 _PADDED_SINCE = "6, 6, 0"
+#: What came to the header later than with 6.1, the oldest that counts: name -> (version, sublevel).
+_SINCE = {
+    "VFIO_DEVICE_FEATURE_MIG_DATA_SIZE": (6, 2),
+    "VFIO_DEVICE_FEATURE_BUS_MASTER": (6, 6),
+    "VFIO_DEVICE_FEATURE_DMA_BUF": (6, 19),
+    "VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2": (7, 1),
+    "VFIO_DEVICE_STATE_PRE_COPY": (6, 2),
+    "VFIO_DEVICE_STATE_PRE_COPY_P2P": (6, 2),
+    "VFIO_MIGRATION_PRE_COPY": (6, 2),
+    "VFIO_MIG_GET_PRECOPY_INFO": (6, 2),
+    "VFIO_PRECOPY_INFO_REINIT": (7, 1),
+    "vfio_device_feature_mig_data_size": (6, 2),
+    "vfio_precopy_info": (6, 2),
+}
 _V1 = {name for name in dir(constants) if "_V1_" in name or "_DEPRECATED" in name}
 
 
@@ -37,6 +51,14 @@ _STRUCTS = {
 }
 
 
+def _guarded(name: str, lines: list[str]) -> list[str]:
+    """Leave lines out where the header is older than the name, and may not have it."""
+    if name not in _SINCE:
+        return lines
+    version, sublevel = _SINCE[name]
+    return [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({version}, {sublevel}, 0)", *lines, "#endif"]
+
+
 def _program() -> str:
     lines = [
         "#define _GNU_SOURCE",
@@ -46,30 +68,37 @@ def _program() -> str:
         "#include <linux/version.h>",
         "#include <linux/vfio.h>",
         "int main(void) {",
+        'printf("LINUX_VERSION_CODE %u\\n", LINUX_VERSION_CODE);',
     ]
     for name in sorted(_CONSTANTS):
         text = f'printf("{name} %llu\\n", (unsigned long long){name});'
         # An enumerator is no macro, so only names that may be missing are asked for.
         optional = name in _V1 or name == _SAVING
-        lines += [f"#ifdef {name}", text, "#endif"] if optional else [text]
+        lines += [f"#ifdef {name}", text, "#endif"] if optional else _guarded(name, [text])
     for name, struct in sorted(_STRUCTS.items()):
-        guard = [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({_PADDED_SINCE})"]
-        padded = struct._fields_[-1][0] == "pad"
-        size = [f'printf("{name} %zu\\n", sizeof(struct {name}));']
-        lines += [*guard, *size, "#endif"] if padded else size
-        for field in struct._fields_:
-            if field[0] == "pad":
-                lines += guard
-            member = f"{name}.{field[0]}"
-            lines.append(
-                f'printf("{member} %zu\\n", offsetof(struct {name}, {field[0]}));'
-                if ctypes.sizeof(field[1]) == 0
-                else f'printf("{member} %zu %zu\\n", offsetof(struct {name}, {field[0]}), '
-                f"sizeof(((struct {name} *)0)->{field[0]}));"
-            )
-            if field[0] == "pad":
-                lines.append("#endif")
+        lines += _guarded(name, _struct_lines(name, struct))
     return "\n".join([*lines, "return 0; }", ""])
+
+
+def _struct_lines(name: str, struct: type[ctypes.Structure]) -> list[str]:
+    lines = []
+    guard = [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({_PADDED_SINCE})"]
+    padded = struct._fields_[-1][0] == "pad"
+    size = [f'printf("{name} %zu\\n", sizeof(struct {name}));']
+    lines += [*guard, *size, "#endif"] if padded else size
+    for field in struct._fields_:
+        if field[0] == "pad":
+            lines += guard
+        member = f"{name}.{field[0]}"
+        lines.append(
+            f'printf("{member} %zu\\n", offsetof(struct {name}, {field[0]}));'
+            if ctypes.sizeof(field[1]) == 0
+            else f'printf("{member} %zu %zu\\n", offsetof(struct {name}, {field[0]}), '
+            f"sizeof(((struct {name} *)0)->{field[0]}));"
+        )
+        if field[0] == "pad":
+            lines.append("#endif")
+    return lines
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +134,12 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     return {name: [int(value) for value in values] for name, *values in words}
 
 
+def _skip_if_older(name: str, header: dict[str, list[int]]) -> None:
+    version, sublevel = _SINCE[name]
+    if header["LINUX_VERSION_CODE"][0] < version << 16 | sublevel << 8:
+        pytest.skip(f"the header is older than Linux {version}.{sublevel}, which has this name")
+
+
 @pytest.mark.slow  # a C compiler is no part of a fresh host; these have that of the image
 @pytest.mark.parametrize("name", sorted(_CONSTANTS))
 def test_constant(name: str, header: dict[str, list[int]]) -> None:
@@ -114,6 +149,8 @@ def test_constant(name: str, header: dict[str, list[int]]) -> None:
         return
     if name in _V1 and name not in header:
         pytest.skip("the header is older than Linux 5.18, which has these names")
+    if name in _SINCE and name not in header:
+        _skip_if_older(name, header)
     assert header[name] == [_CONSTANTS[name]]
 
 
@@ -121,6 +158,8 @@ def test_constant(name: str, header: dict[str, list[int]]) -> None:
 @pytest.mark.parametrize("name", sorted(_STRUCTS))
 def test_struct(name: str, header: dict[str, list[int]]) -> None:
     struct = _STRUCTS[name]
+    if name in _SINCE and name not in header:
+        _skip_if_older(name, header)
     assert header.get(name, [ctypes.sizeof(struct)]) == [ctypes.sizeof(struct)]
     for field in struct._fields_:
         member = getattr(struct, field[0])
