@@ -19,15 +19,31 @@ from conformance.uapi.structs import (
     vfio_irq_info,
     vfio_region_info,
 )
-from conformance.vfio import sysfs, trace
+from conformance.vfio import libc, sysfs, trace
 from conformance.vfio.capabilities import Capability, parse_chain
 from conformance.vfio.container import Container
+from conformance.vfio.data_file import DataFile
 from conformance.vfio.errors import InfoError
 from conformance.vfio.group import Group
 from conformance.vfio.region import Region, RegionInfo
 
 #: Size of ``struct vfio_region_info``, the least argsz the kernel takes.
 REGION_INFO_SIZE: Final = ctypes.sizeof(vfio_region_info)
+
+_METHODS: Final = {
+    c.VFIO_DEVICE_FEATURE_GET: "GET",
+    c.VFIO_DEVICE_FEATURE_SET: "SET",
+    c.VFIO_DEVICE_FEATURE_PROBE: "PROBE",
+}
+_FEATURES: Final = {
+    c.VFIO_DEVICE_FEATURE_MIGRATION: "MIGRATION",
+    c.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: "MIG_DEVICE_STATE",
+    c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START: "DMA_LOGGING_START",
+    c.VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: "DMA_LOGGING_STOP",
+    c.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: "DMA_LOGGING_REPORT",
+    c.VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: "MIG_DATA_SIZE",
+    c.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: "MIG_PRECOPY_INFOv2",
+}
 
 
 @dataclass(frozen=True)
@@ -179,25 +195,44 @@ class Device:
                 found.append(region)
         return tuple(found)
 
+    def feature(self, flags: int, data: bytearray, *, argsz: int | None = None) -> None:
+        """VFIO_DEVICE_FEATURE with these flags and the data of the feature.
+
+        ``data`` is what the kernel left in its place, after an error as well. ``argsz`` is that
+        of head and data unless given; the memory is never smaller.
+        """
+        head = ctypes.sizeof(vfio_device_feature)
+        size = head + len(data)
+        asked = vfio_device_feature(argsz=size if argsz is None else argsz, flags=flags)
+        buffer = ctypes.create_string_buffer(bytes(asked) + data, max(size, argsz or 0))
+        with trace.call(f"{self.prefix}VFIO_DEVICE_FEATURE {feature_words(flags)}"):
+            try:
+                ioctl(self.fd, ioctls.VFIO_DEVICE_FEATURE, buffer)
+            finally:
+                data[:] = buffer.raw[head:size]
+
+    def feature_at(self, address: int) -> None:
+        """VFIO_DEVICE_FEATURE with an argument at an address: unmapped, or read-only memory."""
+        with trace.call(f"{self.prefix}VFIO_DEVICE_FEATURE at {address:#x}"):
+            libc.ioctl_at(self.fd, ioctls.VFIO_DEVICE_FEATURE, address)
+
+    def data_file(self, fd: int) -> DataFile:
+        """Return the handle on a data_fd which this device has given."""
+        return DataFile(fd, prefix=self.prefix)
+
     def migration_feature(self) -> int | None:
         """Return the flags of VFIO_DEVICE_FEATURE_MIGRATION, None if it is not offered.
 
-        That is the protocol which came after the migration region: a state machine with file
-        descriptors, Linux 5.18.
+        That is version 2 of the protocol: a state machine with file descriptors, Linux 5.18.
         """
-        head = ctypes.sizeof(vfio_device_feature)
-        buffer = ctypes.create_string_buffer(head + ctypes.sizeof(vfio_device_feature_migration))
-        flags = c.VFIO_DEVICE_FEATURE_GET | c.VFIO_DEVICE_FEATURE_MIGRATION
-        asked = vfio_device_feature(argsz=len(buffer), flags=flags)
-        ctypes.memmove(buffer, ctypes.byref(asked), head)
+        data = bytearray(ctypes.sizeof(vfio_device_feature_migration))
         try:
-            with trace.call(f"{self.prefix}VFIO_DEVICE_FEATURE_MIGRATION"):
-                ioctl(self.fd, ioctls.VFIO_DEVICE_FEATURE, buffer)
+            self.feature(c.VFIO_DEVICE_FEATURE_GET | c.VFIO_DEVICE_FEATURE_MIGRATION, data)
         except OSError as error:
             if error.errno in (errno.ENOTTY, errno.EINVAL):  # no such feature; no features at all
                 return None
             raise
-        return int(vfio_device_feature_migration.from_buffer_copy(buffer, head).flags)
+        return int(vfio_device_feature_migration.from_buffer(data).flags)
 
     def irq_info(self, index: int) -> IrqInfo:
         """Return the description of an interrupt index."""
@@ -213,6 +248,21 @@ class Device:
     def _forget(self) -> None:
         for name in ("info", "regions"):
             self.__dict__.pop(name, None)
+
+
+def feature_words(flags: int) -> str:
+    """Return how messages call the flags of VFIO_DEVICE_FEATURE.
+
+    >>> feature_words(1 << 16 | 2)
+    'GET MIG_DEVICE_STATE'
+    >>> feature_words(1 << 31 | 77)
+    '0x80000000 feature 77'
+    """
+    number = flags & c.VFIO_DEVICE_FEATURE_MASK
+    rest = flags & ~c.VFIO_DEVICE_FEATURE_MASK & ~sum(_METHODS)
+    words = [word for flag, word in _METHODS.items() if flags & flag]
+    words += [f"{rest:#x}"] if rest else []
+    return " ".join([*words, _FEATURES.get(number, f"feature {number}")])
 
 
 def decode_region_info(buffer: bytes, given: int) -> RegionInfo:

@@ -32,6 +32,9 @@ _mlock: Final = _bind("mlock", c_int, c_void_p, c_size_t)
 _munlock: Final = _bind("munlock", c_int, c_void_p, c_size_t)
 _pread: Final = _bind("pread", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
 _pwrite: Final = _bind("pwrite", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
+_read: Final = _bind("read", c_ssize_t, c_int, c_void_p, c_size_t)
+_write: Final = _bind("write", c_ssize_t, c_int, c_void_p, c_size_t)
+_ioctl: Final = _bind("ioctl", c_int, c_int, c_ulong, c_void_p)
 _prctl: Final = _bind("prctl", c_int, c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 
 
@@ -102,6 +105,21 @@ def pread_to(fd: int, address: int, size: int, offset: int) -> int:
 def pwrite_from(fd: int, address: int, size: int, offset: int) -> int:
     """Write from raw memory, which may be unmapped (EFAULT), and return the byte count."""
     return _check(_pwrite(fd, address or None, size, offset))
+
+
+def read_to(fd: int, address: int, size: int) -> int:
+    """Read at the file's position into raw memory, and return the byte count."""
+    return _check(_read(fd, address or None, size))
+
+
+def write_from(fd: int, address: int, size: int) -> int:
+    """Write at the file's position from raw memory, and return the byte count."""
+    return _check(_write(fd, address or None, size))
+
+
+def ioctl_at(fd: int, request: int, address: int) -> int:
+    """Make an ioctl whose argument is at an address, which may be unmapped or read-only."""
+    return _check(_ioctl(fd, request, address or None))
 
 
 def prctl(option: int, value: int) -> None:

@@ -7,11 +7,10 @@ from typing import Final
 from conformance.uapi import constants as c
 from conformance.vfio.device import Device
 
-_PRE_COPY: Final = 1 << 2  # VFIO_MIGRATION_PRE_COPY, which headers have from 6.2 on
 _FLAGS: Final = {
     c.VFIO_MIGRATION_STOP_COPY: "STOP_COPY",
     c.VFIO_MIGRATION_P2P: "P2P",
-    _PRE_COPY: "PRE_COPY",
+    c.VFIO_MIGRATION_PRE_COPY: "PRE_COPY",
 }
 
 
