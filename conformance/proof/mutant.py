@@ -25,7 +25,7 @@ DEVICE: Final = "igb-vf"
 """The device whose driver the edits are of, unless their file names another `device`."""
 
 _KEYS: Final = frozenset({"id", "rules", "defect", "seen", "crash", "edit"})
-_EDIT_KEYS: Final = frozenset({"file", "find", "replace"})
+_EDIT_KEYS: Final = frozenset({"find", "replace"})
 
 
 class MutantError(LabError):
@@ -50,7 +50,7 @@ class Edit:
     """A change of one place in one file.
 
     Attributes:
-        file: Name of the file.
+        file: Name of the file; empty if the text is in one file only, whichever that is.
         find: Text which must be there exactly once.
         replace: What takes its place.
     """
@@ -95,14 +95,18 @@ class Mutant:
         """
         texts = dict(sources)
         for number, edit in enumerate(self.edits, 1):
-            count = texts.get(edit.file, "").count(edit.find)
+            files = [edit.file] if edit.file else list(texts)
+            counts = {name: texts.get(name, "").count(edit.find) for name in files}
+            count = sum(counts.values())
             if count != 1:
-                what = f"{count} times" if edit.file in texts else "not, there is no such file"
+                known = not edit.file or edit.file in texts
+                what = f"{count} times" if known else "not, there is no such file"
                 raise EditError(
                     f"Edit {number} of the mutant {self.id} applies {what}; its text must be in "
-                    f"{edit.file} exactly once:\n{edit.find}"
+                    f"{edit.file or 'the sources'} exactly once:\n{edit.find}"
                 )
-            texts[edit.file] = texts[edit.file].replace(edit.find, edit.replace)
+            name = next(name for name, times in counts.items() if times)
+            texts[name] = texts[name].replace(edit.find, edit.replace)
         return texts
 
 
@@ -240,14 +244,14 @@ def _wrong(
         yield "it breaks no rule"
     yield from (f"there is no rule {rule!r}" for rule in raw.get("rules", ()) if rule not in known)
     for edit in raw.get("edit", ()):
-        if set(edit) != _EDIT_KEYS:
-            yield "an edit has file, find and replace, and nothing else"
+        if set(edit) - {"file"} != _EDIT_KEYS:
+            yield "an edit has find and replace, maybe file, and nothing else"
         elif not edit["find"] or edit["find"] == edit["replace"]:
             yield "an edit changes nothing"
 
 
 def _mutant(raw: dict[str, Any], device: str, image: str) -> Mutant:
-    edits = tuple(Edit(one["file"], one["find"], one["replace"]) for one in raw["edit"])
+    edits = tuple(Edit(one.get("file", ""), one["find"], one["replace"]) for one in raw["edit"])
     return Mutant(
         id=raw["id"],
         rules=tuple(raw["rules"]),

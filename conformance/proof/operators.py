@@ -27,7 +27,7 @@ from conformance.proof import mutant as mutants
 from kpatch.tools import programs
 
 EQUIVALENT: Final = "equivalent.toml"
-_FILES: Final = ("main.c", "migration.c", "mappings.c")
+_FILES: Final = ("main.c", "registers.c", "stream.c", "region.c", "mappings.c")
 _HINT: Final = "It comes with `pip install -e .[mutants]`."
 _KINDS: Final = ("equivalent", "beyond")
 _SHF_ALLOC: Final = 2

@@ -120,7 +120,7 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
 _PCI = {
     "emulated": False,
     "kind": "VFIO variant driver",
-    "objects": "main.o migration.o mappings.o",
+    "objects": "main.o registers.o stream.o region.o mappings.o",
     "vendor": "pdev->vendor",
     "pci_device": "pdev->device",
 }
@@ -134,7 +134,7 @@ def _software(device: Device) -> dict[str, Any]:
     return {
         "emulated": True,
         "kind": "VFIO driver",
-        "objects": "main.o config.o engine.o registers.o migration.o mappings.o",
+        "objects": "main.o config.o engine.o memory.o registers.o stream.o region.o mappings.o",
         "vendor": f"{device.prefix.upper()}_VENDOR",
         "pci_device": f"{device.prefix.upper()}_DEVICE",
         "region_ioctl": "compat_vfio_region_info_ioctl",

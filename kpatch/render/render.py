@@ -107,10 +107,12 @@ def to_hex(value: int) -> str:
 
 def _files(device: Device) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
-    own = ("main", "config", "engine", "registers") if device.emulated else ("main",)
+    own = ("main", "config", "engine", "memory") if device.emulated else ("main",)
     return {
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
-        "migration.c": "driver/migration.c.j2",
+        "registers.c": "driver/registers.c.j2",
+        "stream.c": "driver/stream.c.j2",
+        "region.c": "v1/region.c.j2",
         "mappings.c": "driver/mappings.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",

@@ -187,7 +187,9 @@ def _driver_files(device: Device, form: Form) -> dict[str, str]:
         f"{device.prefix}.h": "driver/driver.h.j2",
     }
     if form.migration:
-        found["migration.c"] = "driver/migration.c.j2"
+        found["registers.c"] = "driver/registers.c.j2"
+        found["stream.c"] = "driver/stream.c.j2"
+        found["region.c"] = "v1/region.c.j2"
     if form.saving or (form.migration and device.migration.data_mmap):
         found["mappings.c"] = "driver/mappings.c.j2"
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}

@@ -129,13 +129,13 @@ def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> N
     ("fault", "step", "words"),
     [
         pytest.param(
-            Fault(4, f"{_FOLDER}/migration.c", "mig->staged = 0;", "mig->stagged = 0;"),
+            Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->stagged = 0;"),
             "build",
             "has no member named",
             id="build",
         ),
         pytest.param(
-            Fault(4, f"{_FOLDER}/migration.c", "mig->staged = 0;", "mig->staged=0 ;"),
+            Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->staged=0 ;"),
             "checkpatch",
             "spaces required around that '='",
             id="style",

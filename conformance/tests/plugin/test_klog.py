@@ -24,7 +24,7 @@ REPORTS = [
     "Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1]",
     "general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP",
     "Unable to handle kernel paging request at virtual address ffff0000",
-    "UBSAN: array-index-out-of-bounds in migration.c:12:3",
+    "UBSAN: array-index-out-of-bounds in region.c:12:3",
     "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     "INFO: task python3:301 blocked for more than 120 seconds.",
     "INFO: trying to register non-static key.",

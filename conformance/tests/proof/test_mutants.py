@@ -22,6 +22,7 @@ MUTANTS = mutants.load(RULES)
 ROOT = Path(__file__).parents[3]
 
 MUTANT = Mutant("m", ("state.reset",), "", "", False, (Edit("a.c", "one", "two"),))
+ANYWHERE = Mutant("m", ("state.reset",), "", "", False, (Edit("", "one", "two"),))
 ENTRY = """
 [[mutant]]
 id = "m"
@@ -58,13 +59,20 @@ def test_each_must_rule_has_a_test_and_a_mutant() -> None:
 
 def test_there_are_many_over_every_file_of_the_driver() -> None:
     some = mutants.by_device(MUTANTS)[mutants.DEVICE]
-    files = {edit.file for one in some.values() for edit in one.edits}
+    driver = SOURCES[mutants.DEVICE]
+    files = {
+        name
+        for one in some.values()
+        for name, text in one.apply(driver).items()
+        if text != driver[name]
+    }
     assert len(some) >= 60
-    assert files >= {"main.c", "migration.c", "mappings.c", "compat.h"}
+    assert files >= {"main.c", "registers.c", "stream.c", "region.c", "mappings.c", "compat.h"}
 
 
 def test_apply() -> None:
     assert MUTANT.apply({"a.c": "one"}) == {"a.c": "two"}
+    assert ANYWHERE.apply({"a.c": "three", "b.c": "one"}) == {"a.c": "three", "b.c": "two"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,12 @@ def test_an_edit_that_does_not_apply_once(sources: dict[str, str], said: str) ->
         MUTANT.apply(sources)
 
 
+@pytest.mark.parametrize("sources", [{"a.c": "one", "b.c": "one"}, {"a.c": ""}])
+def test_an_edit_of_whichever_file_applies_once_over_all(sources: dict[str, str]) -> None:
+    with pytest.raises(EditError, match="must be in the sources exactly once"):
+        ANYWHERE.apply(sources)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -83,7 +97,7 @@ def test_an_edit_that_does_not_apply_once(sources: dict[str, str], said: str) ->
         ('defect = "d"', "", "'defect' is missing"),
         ('["state.reset"]', '["state.rest"]', "no rule 'state.rest'"),
         ('["state.reset"]', "[]", "breaks no rule"),
-        ('replace = "b"', "", "an edit has file, find and replace"),
+        ('replace = "b"', "", "an edit has find and replace"),
         ('replace = "b"', 'replace = "a"', "an edit changes nothing"),
         ('replace = "b"', 'replace = "b"' + ENTRY, "another one with this id"),
         ("[[mutant]]", "[[mutant", "Invalid|Expected"),

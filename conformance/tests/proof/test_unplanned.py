@@ -48,7 +48,7 @@ def test_place() -> None:
 @pytest.mark.skipif(not shutil.which(generic._program()), reason="no universalmutator")
 def test_generate(tmp_path: Path) -> None:
     source = "\n".join(OLD) + "\n"
-    sources = {"main.c": source, "migration.c": source, "mappings.c": source}
+    sources = dict.fromkeys(generic._FILES, source)
     found = generic.generate(sources, tmp_path / "work")
     assert {one.file for one in found} == set(sources)
     assert ("return 1;", "return 0;") in {(one.before, one.after) for one in found}

@@ -139,14 +139,14 @@ def edited(tmp_path: Path, name: str, old: str, new: str) -> Path:
 def test_broken_template_is_the_compilers_to_explain(
     tree: KernelTree, features: Features, tmp_path: Path
 ) -> None:
-    templates = edited(tmp_path, "driver/migration.c.j2", "#include <linux/slab.h>", "int int;")
+    templates = edited(tmp_path, "driver/stream.c.j2", "#include <linux/slab.h>", "int int;")
     out = tmp_path / "out"
     render(device.load("igb-vf"), features, out, templates=templates)
     with pytest.raises(BuildFailed) as caught:
         kbuild.build(out, tree, log=tmp_path / "log")
-    assert "migration.c:" in caught.value.log
+    assert "stream.c:" in caught.value.log
     assert "error: " in caught.value.log
-    assert "int int;" in (caught.value.sources / "migration.c").read_text()
+    assert "int int;" in (caught.value.sources / "stream.c").read_text()
     assert "error: " in caught.value.log_path.read_text()
 
 
@@ -155,7 +155,7 @@ def test_warning_is_reported(
 ) -> None:
     old = "#include <linux/slab.h>\n"
     new = f"{old}int kpatch_test_without_prototype(void)\n{{\n\treturn 0;\n}}\n"
-    templates = edited(tmp_path, "driver/migration.c.j2", old, new)
+    templates = edited(tmp_path, "driver/stream.c.j2", old, new)
     render(device.load("igb-vf"), features, tmp_path / "out", templates=templates)
     kbuild.build(tmp_path / "out", tree, log=tmp_path / "log")
     assert any("kpatch_test_without_prototype" in line for line in caplog.messages)

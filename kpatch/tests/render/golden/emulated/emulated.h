@@ -141,14 +141,14 @@ void emulated_engine_start(struct emulated_device *xdev);
 void emulated_engine_stop(struct emulated_device *xdev);
 void emulated_engine_kick(struct emulated_device *xdev);
 
-/* registers.c */
+/* memory.c */
 extern const resource_size_t emulated_bar_sizes[PCI_STD_NUM_BARS];
-int emulated_registers_alloc(struct emulated_device *xdev);
-void emulated_registers_free(struct emulated_device *xdev);
-void emulated_registers_reset(struct emulated_device *xdev);
-ssize_t emulated_registers_rw(struct emulated_device *xdev, unsigned int bar,
-			      char __user *buf, size_t count, u64 pos, bool iswrite);
-int emulated_registers_mmap(struct emulated_device *xdev, struct vm_area_struct *vma);
+int emulated_memory_alloc(struct emulated_device *xdev);
+void emulated_memory_free(struct emulated_device *xdev);
+void emulated_memory_reset(struct emulated_device *xdev);
+ssize_t emulated_memory_rw(struct emulated_device *xdev, unsigned int bar,
+			   char __user *buf, size_t count, u64 pos, bool iswrite);
+int emulated_memory_mmap(struct emulated_device *xdev, struct vm_area_struct *vma);
 void emulated_lock_registers(struct emulated_device *xdev);
 void emulated_unlock_registers(struct emulated_device *xdev);
 u32 emulated_read_register(struct emulated_device *xdev, u8 bar, u32 offset, u8 width);
@@ -166,7 +166,22 @@ void emulated_vma_close(struct vm_area_struct *vma);
 int emulated_ledger_begin_saving(struct emulated_ledger *ledger);
 void emulated_ledger_end_saving(struct emulated_ledger *ledger);
 
-/* migration.c */
+/* registers.c */
+void emulated_device_stop(struct emulated_device *xdev);
+void emulated_device_start(struct emulated_device *xdev);
+void emulated_device_save(struct emulated_device *xdev);
+void emulated_device_restore(struct emulated_device *xdev);
+
+/* stream.c */
+int emulated_alloc_stream(struct emulated_migration *mig);
+void emulated_free_stream(struct emulated_migration *mig);
+void emulated_drop_stream(struct emulated_migration *mig);
+void emulated_send_identity(struct emulated_device *xdev);
+void emulated_send_state(struct emulated_device *xdev, bool after_identity);
+int emulated_append_stream(struct emulated_migration *mig, u64 size);
+int emulated_parse_stream(struct emulated_device *xdev);
+
+/* region.c */
 void emulated_migration_init(struct emulated_migration *mig);
 int emulated_migration_open(struct emulated_device *xdev);
 void emulated_migration_close(struct emulated_device *xdev);

@@ -4,10 +4,10 @@
  *
  * Generated from emulated.toml; edit that file or the templates, not this one.
  *
- * There is no hardware: the device is memory (registers.c) and a worker (engine.c),
+ * There is no hardware: the device is memory (memory.c) and a worker (engine.c),
  * and its IOMMU is one that VFIO emulates. It presents itself as a PCI function
  * without interrupts (config.c). On top of that comes a device region of type
- * VFIO_REGION_TYPE_MIGRATION_DEPRECATED (migration.c), and on the BARs which must
+ * VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the BARs which must
  * not be mapped as a whole while the device state is saved the capability
  * VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  */
@@ -53,7 +53,7 @@ static void emulated_reset(struct emulated_device *xdev)
 	mutex_lock(&xdev->registers_lock);
 	emulated_engine_stop(xdev);
 	emulated_config_reset(xdev);
-	emulated_registers_reset(xdev);
+	emulated_memory_reset(xdev);
 	emulated_migration_reset(xdev);
 	emulated_engine_start(xdev);
 	mutex_unlock(&xdev->registers_lock);
@@ -64,7 +64,7 @@ static int emulated_open_device(struct vfio_device *vdev)
 	struct emulated_device *xdev = emulated_of_vdev(vdev);
 	int ret;
 
-	ret = emulated_registers_alloc(xdev);
+	ret = emulated_memory_alloc(xdev);
 	if (ret)
 		return ret;
 
@@ -76,7 +76,7 @@ static int emulated_open_device(struct vfio_device *vdev)
 	return 0;
 
 err_free_registers:
-	emulated_registers_free(xdev);
+	emulated_memory_free(xdev);
 	return ret;
 }
 
@@ -86,7 +86,7 @@ static void emulated_close_device(struct vfio_device *vdev)
 
 	emulated_engine_stop(xdev);
 	emulated_migration_close(xdev);
-	emulated_registers_free(xdev);
+	emulated_memory_free(xdev);
 }
 
 static ssize_t emulated_rw(struct emulated_device *xdev, char __user *buf, size_t count,
@@ -100,8 +100,8 @@ static ssize_t emulated_rw(struct emulated_device *xdev, char __user *buf, size_
 		return 0;
 
 	if (index < PCI_STD_NUM_BARS)
-		ret = emulated_registers_rw(xdev, array_index_nospec(index, PCI_STD_NUM_BARS), buf,
-					    count, pos, iswrite);
+		ret = emulated_memory_rw(xdev, array_index_nospec(index, PCI_STD_NUM_BARS), buf,
+					 count, pos, iswrite);
 	else if (index == VFIO_PCI_CONFIG_REGION_INDEX)
 		ret = emulated_config_rw(xdev, buf, count, pos, iswrite);
 	else if (index == EMULATED_MIGRATION_REGION)
@@ -133,7 +133,7 @@ static int emulated_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (index < PCI_STD_NUM_BARS)
-		return emulated_registers_mmap(xdev, vma);
+		return emulated_memory_mmap(xdev, vma);
 	if (index == EMULATED_MIGRATION_REGION)
 		return emulated_migration_mmap(xdev, vma, (u64)(vma->vm_pgoff & (BIT(shift) - 1))
 					       << PAGE_SHIFT);

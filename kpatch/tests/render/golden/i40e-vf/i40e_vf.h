@@ -115,7 +115,21 @@ int i40e_vf_ledger_add(struct i40e_vf_ledger *ledger, struct vm_area_struct *vma
 int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
 void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
 
-/* migration.c */
+/* registers.c */
+void i40e_vf_device_stop(struct i40e_vf_device *xdev);
+void i40e_vf_device_start(struct i40e_vf_device *xdev);
+void i40e_vf_device_save(struct i40e_vf_device *xdev);
+void i40e_vf_device_restore(struct i40e_vf_device *xdev);
+
+/* stream.c */
+int i40e_vf_alloc_stream(struct i40e_vf_migration *mig);
+void i40e_vf_free_stream(struct i40e_vf_migration *mig);
+void i40e_vf_drop_stream(struct i40e_vf_migration *mig);
+void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity);
+int i40e_vf_append_stream(struct i40e_vf_migration *mig, u64 size);
+int i40e_vf_parse_stream(struct i40e_vf_device *xdev);
+
+/* region.c */
 void i40e_vf_migration_init(struct i40e_vf_migration *mig);
 int i40e_vf_migration_open(struct i40e_vf_device *xdev);
 void i40e_vf_migration_close(struct i40e_vf_device *xdev);

@@ -115,7 +115,22 @@ int igb_vf_ledger_add(struct igb_vf_ledger *ledger, struct vm_area_struct *vma);
 int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
 
-/* migration.c */
+/* registers.c */
+void igb_vf_device_stop(struct igb_vf_device *xdev);
+void igb_vf_device_start(struct igb_vf_device *xdev);
+void igb_vf_device_save(struct igb_vf_device *xdev);
+void igb_vf_device_restore(struct igb_vf_device *xdev);
+
+/* stream.c */
+int igb_vf_alloc_stream(struct igb_vf_migration *mig);
+void igb_vf_free_stream(struct igb_vf_migration *mig);
+void igb_vf_drop_stream(struct igb_vf_migration *mig);
+void igb_vf_send_identity(struct igb_vf_device *xdev);
+void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
+int igb_vf_append_stream(struct igb_vf_migration *mig, u64 size);
+int igb_vf_parse_stream(struct igb_vf_device *xdev);
+
+/* region.c */
 void igb_vf_migration_init(struct igb_vf_migration *mig);
 int igb_vf_migration_open(struct igb_vf_device *xdev);
 void igb_vf_migration_close(struct igb_vf_device *xdev);

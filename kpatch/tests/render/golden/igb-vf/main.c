@@ -5,7 +5,7 @@
  * Generated from igb-vf.toml; edit that file or the templates, not this one.
  *
  * The function is passed through as vfio-pci does. On top of that comes a device
- * region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (migration.c), and on the
+ * region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the
  * BARs which must not be mapped as a whole while the device state is saved the
  * capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * {{ summary }}: its registers, which are memory
+ * Software device: its registers, which are memory
  *
- * Generated from {{ source }}; edit that file or the templates, not this one.
+ * Generated from emulated.toml; edit that file or the templates, not this one.
  *
  * The memory is there as long as the device is open. User space reaches it by
  * read(), write() and mappings, the engine and the migration at the same time, so
@@ -14,31 +14,30 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "{{ prefix }}.h"
+#include "emulated.h"
 
-const resource_size_t {{ prefix }}_bar_sizes[PCI_STD_NUM_BARS] = {
-{% for bar in all_bars %}
-	[{{ bar.index }}] = {{ bar.size | hex }},
-{% endfor %}
+const resource_size_t emulated_bar_sizes[PCI_STD_NUM_BARS] = {
+	[0] = 0x4000,
+	[2] = 0x10000,
 };
 
-int {{ prefix }}_registers_alloc(struct {{ prefix }}_device *xdev)
+int emulated_memory_alloc(struct emulated_device *xdev)
 {
 	int i;
 
 	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
-		if (!{{ prefix }}_bar_sizes[i])
+		if (!emulated_bar_sizes[i])
 			continue;
-		xdev->bar[i] = vmalloc_user({{ prefix }}_bar_sizes[i]);
+		xdev->bar[i] = vmalloc_user(emulated_bar_sizes[i]);
 		if (!xdev->bar[i]) {
-			{{ prefix }}_registers_free(xdev);
+			emulated_memory_free(xdev);
 			return -ENOMEM;
 		}
 	}
 	return 0;
 }
 
-void {{ prefix }}_registers_free(struct {{ prefix }}_device *xdev)
+void emulated_memory_free(struct emulated_device *xdev)
 {
 	int i;
 
@@ -48,27 +47,27 @@ void {{ prefix }}_registers_free(struct {{ prefix }}_device *xdev)
 	}
 }
 
-void {{ prefix }}_registers_reset(struct {{ prefix }}_device *xdev)
+void emulated_memory_reset(struct emulated_device *xdev)
 {
 	int i;
 
 	for (i = 0; i < PCI_STD_NUM_BARS; i++)
 		if (xdev->bar[i])
-			memset(xdev->bar[i], 0, {{ prefix }}_bar_sizes[i]);
+			memset(xdev->bar[i], 0, emulated_bar_sizes[i]);
 }
 
 /* Held for a change of the device state, so that no reset comes in between. */
-void {{ prefix }}_lock_registers(struct {{ prefix }}_device *xdev)
+void emulated_lock_registers(struct emulated_device *xdev)
 {
 	mutex_lock(&xdev->registers_lock);
 }
 
-void {{ prefix }}_unlock_registers(struct {{ prefix }}_device *xdev)
+void emulated_unlock_registers(struct emulated_device *xdev)
 {
 	mutex_unlock(&xdev->registers_lock);
 }
 
-u32 {{ prefix }}_read_register(struct {{ prefix }}_device *xdev, u8 bar, u32 offset, u8 width)
+u32 emulated_read_register(struct emulated_device *xdev, u8 bar, u32 offset, u8 width)
 {
 	void *place = xdev->bar[bar] + offset;
 
@@ -82,8 +81,8 @@ u32 {{ prefix }}_read_register(struct {{ prefix }}_device *xdev, u8 bar, u32 off
 	}
 }
 
-void {{ prefix }}_write_register(struct {{ prefix }}_device *xdev, u8 bar, u32 offset, u8 width,
-				 u32 value)
+void emulated_write_register(struct emulated_device *xdev, u8 bar, u32 offset, u8 width,
+			     u32 value)
 {
 	void *place = xdev->bar[bar] + offset;
 
@@ -101,7 +100,7 @@ void {{ prefix }}_write_register(struct {{ prefix }}_device *xdev, u8 bar, u32 o
 }
 
 /* The widest access that is aligned and not longer than what is asked for. */
-static u8 {{ prefix }}_access_width(u64 pos, size_t count)
+static u8 emulated_access_width(u64 pos, size_t count)
 {
 	if (!(pos % 4) && count >= 4)
 		return 4;
@@ -111,7 +110,7 @@ static u8 {{ prefix }}_access_width(u64 pos, size_t count)
 }
 
 /**
- * {{ prefix }}_registers_rw - read or write the registers of a BAR
+ * emulated_memory_rw - read or write the registers of a BAR
  * @xdev: the device
  * @bar: index of the BAR
  * @buf: buffer of the user
@@ -122,10 +121,10 @@ static u8 {{ prefix }}_access_width(u64 pos, size_t count)
  * Return: the bytes that were moved, fewer than @count at the end of the BAR or
  * of what @buf has, or a negative error if there was none.
  */
-ssize_t {{ prefix }}_registers_rw(struct {{ prefix }}_device *xdev, unsigned int bar,
-				  char __user *buf, size_t count, u64 pos, bool iswrite)
+ssize_t emulated_memory_rw(struct emulated_device *xdev, unsigned int bar,
+			   char __user *buf, size_t count, u64 pos, bool iswrite)
 {
-	const u64 size = {{ prefix }}_bar_sizes[bar];
+	const u64 size = emulated_bar_sizes[bar];
 	size_t done = 0;
 
 	if (pos >= size)
@@ -133,15 +132,15 @@ ssize_t {{ prefix }}_registers_rw(struct {{ prefix }}_device *xdev, unsigned int
 	count = min_t(u64, count, size - pos);
 
 	while (done < count) {
-		u8 width = {{ prefix }}_access_width(pos + done, count - done);
+		u8 width = emulated_access_width(pos + done, count - done);
 		__le32 data = 0;
 
 		if (iswrite) {
 			if (copy_from_user(&data, buf + done, width))
 				break;
-			{{ prefix }}_write_register(xdev, bar, pos + done, width, le32_to_cpu(data));
+			emulated_write_register(xdev, bar, pos + done, width, le32_to_cpu(data));
 		} else {
-			data = cpu_to_le32({{ prefix }}_read_register(xdev, bar, pos + done, width));
+			data = cpu_to_le32(emulated_read_register(xdev, bar, pos + done, width));
 			if (copy_to_user(buf + done, &data, width))
 				break;
 		}
@@ -149,52 +148,46 @@ ssize_t {{ prefix }}_registers_rw(struct {{ prefix }}_device *xdev, unsigned int
 	}
 
 	if (iswrite)
-		{{ prefix }}_engine_kick(xdev);
+		emulated_engine_kick(xdev);
 	return done ? done : -EFAULT;
 }
 
-static vm_fault_t {{ prefix }}_vma_fault(struct vm_fault *vmf)
+static vm_fault_t emulated_vma_fault(struct vm_fault *vmf)
 {
 	const u64 offset = (u64)vmf->pgoff << PAGE_SHIFT;
-	struct {{ prefix }}_device *xdev = vmf->vma->vm_private_data;
+	struct emulated_device *xdev = vmf->vma->vm_private_data;
 
-	/* {{ prefix }}_registers_mmap() has checked that it is inside of the BAR. */
+	/* emulated_memory_mmap() has checked that it is inside of the BAR. */
 	vmf->page = vmalloc_to_page(xdev->bar[VFIO_PCI_OFFSET_TO_INDEX(offset)] +
 				    (offset & VFIO_PCI_OFFSET_MASK));
 	get_page(vmf->page);
 	return 0;
 }
 
-static const struct vm_operations_struct {{ prefix }}_vm_ops = {
-{% if saving %}
-	.open = {{ prefix }}_vma_open,
-	.close = {{ prefix }}_vma_close,
-{% endif %}
-	.fault = {{ prefix }}_vma_fault,
+static const struct vm_operations_struct emulated_vm_ops = {
+	.open = emulated_vma_open,
+	.close = emulated_vma_close,
+	.fault = emulated_vma_fault,
 };
 
 /* Maps a part of a BAR, which vm_pgoff tells. */
-int {{ prefix }}_registers_mmap(struct {{ prefix }}_device *xdev, struct vm_area_struct *vma)
+int emulated_memory_mmap(struct emulated_device *xdev, struct vm_area_struct *vma)
 {
 	const u64 offset = (u64)vma->vm_pgoff << PAGE_SHIFT;
 	const unsigned int bar = VFIO_PCI_OFFSET_TO_INDEX(offset);
 	const u64 start = offset & VFIO_PCI_OFFSET_MASK;
-	const u64 size = {{ prefix }}_bar_sizes[bar];
-{% if saving %}
+	const u64 size = emulated_bar_sizes[bar];
 	int ret;
-{% endif %}
 
 	if (start >= size || vma->vm_end - vma->vm_start > size - start)
 		return -EINVAL;
 
-{% if saving %}
-	ret = {{ prefix }}_ledger_add(&xdev->ledger, vma);
+	ret = emulated_ledger_add(&xdev->ledger, vma);
 	if (ret)
 		return ret;
 
-{% endif %}
 	compat_vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_private_data = xdev;
-	vma->vm_ops = &{{ prefix }}_vm_ops;
+	vma->vm_ops = &emulated_vm_ops;
 	return 0;
 }

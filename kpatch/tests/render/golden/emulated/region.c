@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Software device: the v1 migration region
+ *
+ * Generated from emulated.toml; edit that file or the templates, not this one.
+ */
+
+#include <linux/bits.h>
+#include <linux/limits.h>
+#include <linux/pagemap.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "emulated.h"
+
+#define EMULATED_CHUNK_SIZE		0x400
+
+/* _SAVING | _RESUMING without _RUNNING; the header defines only its complement. */
+#define EMULATED_STATE_ERROR \
+	(VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING)
+#define EMULATED_STATE_PRE_COPY \
+	(VFIO_DEVICE_STATE_V1_RUNNING | VFIO_DEVICE_STATE_V1_SAVING)
+#define EMULATED_STATE_STOP_COPY	VFIO_DEVICE_STATE_V1_SAVING
+
+/* The states that may be written, for each state the device can be in. */
+static const u8 emulated_next_states[] = {
+	[0] = BIT(0) | BIT(1),
+	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
+	[2] = BIT(0) | BIT(1) | BIT(2),
+	[3] = BIT(1) | BIT(2) | BIT(3),
+	[4] = BIT(1) | BIT(4),
+	[EMULATED_STATE_ERROR] = 0,
+};
+
+static int emulated_set_state(struct emulated_device *xdev, u32 next)
+{
+	struct emulated_migration *mig = &xdev->migration;
+	const u32 cleared = mig->state & ~next;
+	const u32 set = next & ~mig->state;
+	bool after_identity = false;
+	int ret;
+
+	lockdep_assert_held(&mig->lock);
+
+	if (next & ~VFIO_DEVICE_STATE_MASK || !(emulated_next_states[mig->state] & BIT(next)))
+		return -EINVAL;
+	if (next == mig->state)
+		return 0;
+
+	/* All that can fail comes first, so that a refused write changes nothing. */
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
+		ret = emulated_parse_stream(xdev);
+		if (ret) {
+			/* A stream cannot be mended, only sent again after a reset. */
+			emulated_drop_stream(mig);
+			mig->state = EMULATED_STATE_ERROR;
+			return ret;
+		}
+	}
+
+	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
+		ret = emulated_ledger_begin_saving(&xdev->ledger);
+		if (ret)
+			return ret;
+	}
+
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
+		emulated_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
+		emulated_device_restore(xdev);
+
+	if (mig->state == EMULATED_STATE_PRE_COPY && mig->position)
+		after_identity = true;
+	emulated_drop_stream(mig);
+	if (next == EMULATED_STATE_STOP_COPY)
+		emulated_send_state(xdev, after_identity);
+	else if (next == EMULATED_STATE_PRE_COPY)
+		emulated_send_identity(xdev);
+
+	if (set & VFIO_DEVICE_STATE_V1_RUNNING)
+		emulated_device_start(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_SAVING)
+		emulated_ledger_end_saving(&xdev->ledger);
+	mig->state = next;
+	return 0;
+}
+
+/* A read of pending_bytes says that the user is done with the buffer before. */
+static u64 emulated_next_pending(struct emulated_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING))
+		return 0;
+	mig->position += mig->staged;
+	mig->staged = 0;
+	return mig->length - mig->position;
+}
+
+/* A read of data_offset asks for the next buffer, unless there still is one. */
+static void emulated_stage(struct emulated_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING) || mig->staged)
+		return;
+	mig->staged = min_t(size_t, mig->length - mig->position, EMULATED_CHUNK_SIZE);
+	memcpy(mig->data, mig->stream + mig->position, mig->staged);
+}
+
+/* Takes over @size bytes that the user has put into the data section. */
+static int emulated_receive(struct emulated_migration *mig, u64 size)
+{
+	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
+		return -EINVAL;
+	if (!size || size > EMULATED_DATA_SIZE)
+		return -EINVAL;
+	return emulated_append_stream(mig, size);
+}
+
+static ssize_t emulated_read_field(struct emulated_device *xdev, char __user *buf, size_t count,
+				   u64 pos)
+{
+	struct emulated_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+
+	/*
+	 * A read can move the stream on, and must not if its value cannot be
+	 * delivered. User memory cannot be accessed under the lock, see there.
+	 */
+	if (fault_in_writeable(buf, count))
+		return -EFAULT;
+
+	mutex_lock(&mig->lock);
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		value = mig->state;
+		break;
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+		value = emulated_next_pending(mig);
+		break;
+	case offsetof(struct vfio_device_migration_info, data_offset):
+		emulated_stage(mig);
+		value = EMULATED_DATA_OFFSET;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		value = mig->staged;
+		break;
+	}
+	mutex_unlock(&mig->lock);
+
+	value32 = value;
+	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+		return -EFAULT;
+	return count;
+}
+
+static ssize_t emulated_write_field(struct emulated_device *xdev, const char __user *buf,
+				    size_t count, u64 pos)
+{
+	struct emulated_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+	int ret;
+
+	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+		return -EFAULT;
+
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		emulated_lock_registers(xdev);
+		mutex_lock(&mig->lock);
+		ret = emulated_set_state(xdev, value32);
+		mutex_unlock(&mig->lock);
+		emulated_unlock_registers(xdev);
+		break;
+	case offsetof(struct vfio_device_migration_info, reserved):
+		ret = 0;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		mutex_lock(&mig->lock);
+		ret = emulated_receive(mig, value);
+		mutex_unlock(&mig->lock);
+		break;
+	default:
+		/* pending_bytes and data_offset are read-only */
+		ret = -EINVAL;
+		break;
+	}
+	return ret ? ret : count;
+}
+
+/* Each field answers at its own place and width only. */
+static bool emulated_is_field(u64 pos, size_t count)
+{
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+	case offsetof(struct vfio_device_migration_info, reserved):
+		return count == sizeof(u32);
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+	case offsetof(struct vfio_device_migration_info, data_offset):
+	case offsetof(struct vfio_device_migration_info, data_size):
+		return count == sizeof(u64);
+	default:
+		return false;
+	}
+}
+
+/**
+ * emulated_migration_rw - read or write the migration region
+ * @xdev: the device
+ * @buf: buffer of the user
+ * @count: bytes
+ * @pos: offset in the region
+ * @iswrite: true to write
+ *
+ * The data section is memory that the user may have mapped as well, so it is
+ * accessed without a lock and whatever is in it is copied before it is judged.
+ *
+ * Return: @count, or a negative error and then nothing was moved or changed.
+ */
+ssize_t emulated_migration_rw(struct emulated_device *xdev, char __user *buf, size_t count,
+			      u64 pos, bool iswrite)
+{
+	unsigned long left;
+	void *data;
+
+	if (pos >= EMULATED_REGION_SIZE || count > EMULATED_REGION_SIZE - pos)
+		return -EINVAL;
+
+	if (pos < EMULATED_DATA_OFFSET) {
+		if (!emulated_is_field(pos, count))
+			return -EINVAL;
+		return iswrite ? emulated_write_field(xdev, buf, count, pos) :
+				 emulated_read_field(xdev, buf, count, pos);
+	}
+
+	data = xdev->migration.data + pos - EMULATED_DATA_OFFSET;
+	if (iswrite)
+		left = copy_from_user(data, buf, count);
+	else
+		left = copy_to_user(buf, data, count);
+	return left ? -EFAULT : count;
+}
+
+/* Maps the data section, of which @start is a place: an offset in the region. */
+int emulated_migration_mmap(struct emulated_device *xdev, struct vm_area_struct *vma,
+			    u64 start)
+{
+	u64 size = vma->vm_end - vma->vm_start;
+
+	if (start < EMULATED_DATA_OFFSET || start >= EMULATED_REGION_SIZE ||
+	    size > EMULATED_REGION_SIZE - start)
+		return -EINVAL;
+	return remap_vmalloc_range(vma, xdev->migration.data,
+				   (start - EMULATED_DATA_OFFSET) >> PAGE_SHIFT);
+}
+
+int emulated_migration_add_capability(struct vfio_info_cap *caps)
+{
+	const struct emulated_range area = {
+		.offset = EMULATED_DATA_OFFSET,
+		.size = EMULATED_DATA_SIZE,
+	};
+
+	return emulated_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &area, 1);
+}
+
+void emulated_migration_init(struct emulated_migration *mig)
+{
+	mutex_init(&mig->lock);
+}
+
+/* Called before user space can reach the device. */
+int emulated_migration_open(struct emulated_device *xdev)
+{
+	struct emulated_migration *mig = &xdev->migration;
+
+	mig->data = vmalloc_user(EMULATED_DATA_SIZE);
+	if (!mig->data)
+		return -ENOMEM;
+	if (emulated_alloc_stream(mig)) {
+		vfree(mig->data);
+		return -ENOMEM;
+	}
+
+	emulated_migration_reset(xdev);
+	return 0;
+}
+
+/* Called when user space can reach the device no more. */
+void emulated_migration_close(struct emulated_device *xdev)
+{
+	struct emulated_migration *mig = &xdev->migration;
+
+	emulated_free_stream(mig);
+	vfree(mig->data);
+}
+
+/* The device was reset: it runs, and what was sent or received is void. */
+void emulated_migration_reset(struct emulated_device *xdev)
+{
+	struct emulated_migration *mig = &xdev->migration;
+
+	mutex_lock(&mig->lock);
+	emulated_drop_stream(mig);
+	emulated_ledger_end_saving(&xdev->ledger);
+	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
+	mutex_unlock(&mig->lock);
+}

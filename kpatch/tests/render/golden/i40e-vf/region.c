@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel Ethernet 700 series virtual function: the v1 migration region
+ *
+ * Generated from i40e-vf.toml; edit that file or the templates, not this one.
+ */
+
+#include <linux/bits.h>
+#include <linux/limits.h>
+#include <linux/pagemap.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "i40e_vf.h"
+
+#define I40E_VF_CHUNK_SIZE		0x80
+
+/* _SAVING | _RESUMING without _RUNNING; the header defines only its complement. */
+#define I40E_VF_STATE_ERROR \
+	(VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING)
+#define I40E_VF_STATE_PRE_COPY \
+	(VFIO_DEVICE_STATE_V1_RUNNING | VFIO_DEVICE_STATE_V1_SAVING)
+#define I40E_VF_STATE_STOP_COPY	VFIO_DEVICE_STATE_V1_SAVING
+
+/* The states that may be written, for each state the device can be in. */
+static const u8 i40e_vf_next_states[] = {
+	[0] = BIT(0) | BIT(1),
+	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
+	[2] = BIT(0) | BIT(1) | BIT(2),
+	[3] = BIT(1) | BIT(2) | BIT(3),
+	[4] = BIT(1) | BIT(4),
+	[I40E_VF_STATE_ERROR] = 0,
+};
+
+static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	const u32 cleared = mig->state & ~next;
+	const u32 set = next & ~mig->state;
+	bool after_identity = false;
+	int ret;
+
+	lockdep_assert_held(&mig->lock);
+
+	if (next & ~VFIO_DEVICE_STATE_MASK || !(i40e_vf_next_states[mig->state] & BIT(next)))
+		return -EINVAL;
+	if (next == mig->state)
+		return 0;
+
+	/* All that can fail comes first, so that a refused write changes nothing. */
+	if ((((set | cleared) & ~VFIO_DEVICE_STATE_V1_SAVING) ||
+	     next == I40E_VF_STATE_STOP_COPY) && !i40e_vf_registers_enabled(xdev))
+		return -EIO;
+
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
+		ret = i40e_vf_parse_stream(xdev);
+		if (ret) {
+			/* A stream cannot be mended, only sent again after a reset. */
+			i40e_vf_drop_stream(mig);
+			mig->state = I40E_VF_STATE_ERROR;
+			return ret;
+		}
+	}
+
+	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
+		ret = i40e_vf_ledger_begin_saving(&xdev->ledger);
+		if (ret)
+			return ret;
+	}
+
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
+		i40e_vf_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
+		i40e_vf_device_restore(xdev);
+
+	i40e_vf_drop_stream(mig);
+	if (next == I40E_VF_STATE_STOP_COPY)
+		i40e_vf_send_state(xdev, after_identity);
+
+	if (set & VFIO_DEVICE_STATE_V1_RUNNING)
+		i40e_vf_device_start(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_SAVING)
+		i40e_vf_ledger_end_saving(&xdev->ledger);
+	mig->state = next;
+	return 0;
+}
+
+/* A read of pending_bytes says that the user is done with the buffer before. */
+static u64 i40e_vf_next_pending(struct i40e_vf_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING))
+		return 0;
+	mig->position += mig->staged;
+	mig->staged = 0;
+	return mig->length - mig->position;
+}
+
+/* A read of data_offset asks for the next buffer, unless there still is one. */
+static void i40e_vf_stage(struct i40e_vf_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING) || mig->staged)
+		return;
+	mig->staged = min_t(size_t, mig->length - mig->position, I40E_VF_CHUNK_SIZE);
+	memcpy(mig->data, mig->stream + mig->position, mig->staged);
+}
+
+/* Takes over @size bytes that the user has put into the data section. */
+static int i40e_vf_receive(struct i40e_vf_migration *mig, u64 size)
+{
+	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
+		return -EINVAL;
+	if (!size || size > I40E_VF_DATA_SIZE)
+		return -EINVAL;
+	return i40e_vf_append_stream(mig, size);
+}
+
+static ssize_t i40e_vf_read_field(struct i40e_vf_device *xdev, char __user *buf, size_t count,
+				  u64 pos)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+
+	/*
+	 * A read can move the stream on, and must not if its value cannot be
+	 * delivered. User memory cannot be accessed under the lock, see there.
+	 */
+	if (fault_in_writeable(buf, count))
+		return -EFAULT;
+
+	mutex_lock(&mig->lock);
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		value = mig->state;
+		break;
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+		value = i40e_vf_next_pending(mig);
+		break;
+	case offsetof(struct vfio_device_migration_info, data_offset):
+		i40e_vf_stage(mig);
+		value = I40E_VF_DATA_OFFSET;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		value = mig->staged;
+		break;
+	}
+	mutex_unlock(&mig->lock);
+
+	value32 = value;
+	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+		return -EFAULT;
+	return count;
+}
+
+static ssize_t i40e_vf_write_field(struct i40e_vf_device *xdev, const char __user *buf,
+				   size_t count, u64 pos)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+	int ret;
+
+	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+		return -EFAULT;
+
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		i40e_vf_lock_registers(xdev);
+		mutex_lock(&mig->lock);
+		ret = i40e_vf_set_state(xdev, value32);
+		mutex_unlock(&mig->lock);
+		i40e_vf_unlock_registers(xdev);
+		break;
+	case offsetof(struct vfio_device_migration_info, reserved):
+		ret = 0;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		mutex_lock(&mig->lock);
+		ret = i40e_vf_receive(mig, value);
+		mutex_unlock(&mig->lock);
+		break;
+	default:
+		/* pending_bytes and data_offset are read-only */
+		ret = -EINVAL;
+		break;
+	}
+	return ret ? ret : count;
+}
+
+/* Each field answers at its own place and width only. */
+static bool i40e_vf_is_field(u64 pos, size_t count)
+{
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+	case offsetof(struct vfio_device_migration_info, reserved):
+		return count == sizeof(u32);
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+	case offsetof(struct vfio_device_migration_info, data_offset):
+	case offsetof(struct vfio_device_migration_info, data_size):
+		return count == sizeof(u64);
+	default:
+		return false;
+	}
+}
+
+/**
+ * i40e_vf_migration_rw - read or write the migration region
+ * @xdev: the device
+ * @buf: buffer of the user
+ * @count: bytes
+ * @pos: offset in the region
+ * @iswrite: true to write
+ *
+ * The data section is memory that the user may have mapped as well, so it is
+ * accessed without a lock and whatever is in it is copied before it is judged.
+ *
+ * Return: @count, or a negative error and then nothing was moved or changed.
+ */
+ssize_t i40e_vf_migration_rw(struct i40e_vf_device *xdev, char __user *buf, size_t count,
+			     u64 pos, bool iswrite)
+{
+	unsigned long left;
+	void *data;
+
+	if (pos >= I40E_VF_REGION_SIZE || count > I40E_VF_REGION_SIZE - pos)
+		return -EINVAL;
+
+	if (pos < I40E_VF_DATA_OFFSET) {
+		if (!i40e_vf_is_field(pos, count))
+			return -EINVAL;
+		return iswrite ? i40e_vf_write_field(xdev, buf, count, pos) :
+				 i40e_vf_read_field(xdev, buf, count, pos);
+	}
+
+	data = xdev->migration.data + pos - I40E_VF_DATA_OFFSET;
+	if (iswrite)
+		left = copy_from_user(data, buf, count);
+	else
+		left = copy_to_user(buf, data, count);
+	return left ? -EFAULT : count;
+}
+
+/* Maps the data section, of which @start is a place: an offset in the region. */
+int i40e_vf_migration_mmap(struct i40e_vf_device *xdev, struct vm_area_struct *vma,
+			   u64 start)
+{
+	u64 size = vma->vm_end - vma->vm_start;
+
+	if (start < I40E_VF_DATA_OFFSET || start >= I40E_VF_REGION_SIZE ||
+	    size > I40E_VF_REGION_SIZE - start)
+		return -EINVAL;
+	return remap_vmalloc_range(vma, xdev->migration.data,
+				   (start - I40E_VF_DATA_OFFSET) >> PAGE_SHIFT);
+}
+
+int i40e_vf_migration_add_capability(struct vfio_info_cap *caps)
+{
+	const struct i40e_vf_range area = {
+		.offset = I40E_VF_DATA_OFFSET,
+		.size = I40E_VF_DATA_SIZE,
+	};
+
+	return i40e_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &area, 1);
+}
+
+void i40e_vf_migration_init(struct i40e_vf_migration *mig)
+{
+	mutex_init(&mig->lock);
+}
+
+/* Called before user space can reach the device. */
+int i40e_vf_migration_open(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+
+	mig->data = vmalloc_user(I40E_VF_DATA_SIZE);
+	if (!mig->data)
+		return -ENOMEM;
+	if (i40e_vf_alloc_stream(mig)) {
+		vfree(mig->data);
+		return -ENOMEM;
+	}
+
+	i40e_vf_migration_reset(xdev);
+	return 0;
+}
+
+/* Called when user space can reach the device no more. */
+void i40e_vf_migration_close(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+
+	i40e_vf_free_stream(mig);
+	vfree(mig->data);
+}
+
+/* The device was reset: it runs, and what was sent or received is void. */
+void i40e_vf_migration_reset(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+
+	mutex_lock(&mig->lock);
+	i40e_vf_drop_stream(mig);
+	i40e_vf_ledger_end_saving(&xdev->ledger);
+	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
+	mutex_unlock(&mig->lock);
+}

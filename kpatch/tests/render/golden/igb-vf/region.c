@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel 82576 virtual function: the v1 migration region
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ */
+
+#include <linux/bits.h>
+#include <linux/limits.h>
+#include <linux/pagemap.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "igb_vf.h"
+
+#define IGB_VF_CHUNK_SIZE		0x10000
+
+/* _SAVING | _RESUMING without _RUNNING; the header defines only its complement. */
+#define IGB_VF_STATE_ERROR \
+	(VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING)
+#define IGB_VF_STATE_PRE_COPY \
+	(VFIO_DEVICE_STATE_V1_RUNNING | VFIO_DEVICE_STATE_V1_SAVING)
+#define IGB_VF_STATE_STOP_COPY	VFIO_DEVICE_STATE_V1_SAVING
+
+/* The states that may be written, for each state the device can be in. */
+static const u8 igb_vf_next_states[] = {
+	[0] = BIT(0) | BIT(1),
+	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
+	[2] = BIT(0) | BIT(1) | BIT(2),
+	[3] = BIT(1) | BIT(2) | BIT(3),
+	[4] = BIT(1) | BIT(4),
+	[IGB_VF_STATE_ERROR] = 0,
+};
+
+static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	const u32 cleared = mig->state & ~next;
+	const u32 set = next & ~mig->state;
+	bool after_identity = false;
+	int ret;
+
+	lockdep_assert_held(&mig->lock);
+
+	if (next & ~VFIO_DEVICE_STATE_MASK || !(igb_vf_next_states[mig->state] & BIT(next)))
+		return -EINVAL;
+	if (next == mig->state)
+		return 0;
+
+	/* All that can fail comes first, so that a refused write changes nothing. */
+	if ((((set | cleared) & ~VFIO_DEVICE_STATE_V1_SAVING) ||
+	     next == IGB_VF_STATE_STOP_COPY) && !igb_vf_registers_enabled(xdev))
+		return -EIO;
+
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
+		ret = igb_vf_parse_stream(xdev);
+		if (ret) {
+			/* A stream cannot be mended, only sent again after a reset. */
+			igb_vf_drop_stream(mig);
+			mig->state = IGB_VF_STATE_ERROR;
+			return ret;
+		}
+	}
+
+	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
+		ret = igb_vf_ledger_begin_saving(&xdev->ledger);
+		if (ret)
+			return ret;
+	}
+
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
+		igb_vf_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
+		igb_vf_device_restore(xdev);
+
+	if (mig->state == IGB_VF_STATE_PRE_COPY && mig->position)
+		after_identity = true;
+	igb_vf_drop_stream(mig);
+	if (next == IGB_VF_STATE_STOP_COPY)
+		igb_vf_send_state(xdev, after_identity);
+	else if (next == IGB_VF_STATE_PRE_COPY)
+		igb_vf_send_identity(xdev);
+
+	if (set & VFIO_DEVICE_STATE_V1_RUNNING)
+		igb_vf_device_start(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_SAVING)
+		igb_vf_ledger_end_saving(&xdev->ledger);
+	mig->state = next;
+	return 0;
+}
+
+/* A read of pending_bytes says that the user is done with the buffer before. */
+static u64 igb_vf_next_pending(struct igb_vf_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING))
+		return 0;
+	mig->position += mig->staged;
+	mig->staged = 0;
+	return mig->length - mig->position;
+}
+
+/* A read of data_offset asks for the next buffer, unless there still is one. */
+static void igb_vf_stage(struct igb_vf_migration *mig)
+{
+	if (!(mig->state & VFIO_DEVICE_STATE_V1_SAVING) || mig->staged)
+		return;
+	mig->staged = min_t(size_t, mig->length - mig->position, IGB_VF_CHUNK_SIZE);
+	memcpy(mig->data, mig->stream + mig->position, mig->staged);
+}
+
+/* Takes over @size bytes that the user has put into the data section. */
+static int igb_vf_receive(struct igb_vf_migration *mig, u64 size)
+{
+	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
+		return -EINVAL;
+	if (!size || size > IGB_VF_DATA_SIZE)
+		return -EINVAL;
+	return igb_vf_append_stream(mig, size);
+}
+
+static ssize_t igb_vf_read_field(struct igb_vf_device *xdev, char __user *buf, size_t count,
+				 u64 pos)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+
+	/*
+	 * A read can move the stream on, and must not if its value cannot be
+	 * delivered. User memory cannot be accessed under the lock, see there.
+	 */
+	if (fault_in_writeable(buf, count))
+		return -EFAULT;
+
+	mutex_lock(&mig->lock);
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		value = mig->state;
+		break;
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+		value = igb_vf_next_pending(mig);
+		break;
+	case offsetof(struct vfio_device_migration_info, data_offset):
+		igb_vf_stage(mig);
+		value = IGB_VF_DATA_OFFSET;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		value = mig->staged;
+		break;
+	}
+	mutex_unlock(&mig->lock);
+
+	value32 = value;
+	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+		return -EFAULT;
+	return count;
+}
+
+static ssize_t igb_vf_write_field(struct igb_vf_device *xdev, const char __user *buf,
+				  size_t count, u64 pos)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	u64 value = 0;
+	u32 value32;
+	int ret;
+
+	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+		return -EFAULT;
+
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+		igb_vf_lock_registers(xdev);
+		mutex_lock(&mig->lock);
+		ret = igb_vf_set_state(xdev, value32);
+		mutex_unlock(&mig->lock);
+		igb_vf_unlock_registers(xdev);
+		break;
+	case offsetof(struct vfio_device_migration_info, reserved):
+		ret = 0;
+		break;
+	case offsetof(struct vfio_device_migration_info, data_size):
+		mutex_lock(&mig->lock);
+		ret = igb_vf_receive(mig, value);
+		mutex_unlock(&mig->lock);
+		break;
+	default:
+		/* pending_bytes and data_offset are read-only */
+		ret = -EINVAL;
+		break;
+	}
+	return ret ? ret : count;
+}
+
+/* Each field answers at its own place and width only. */
+static bool igb_vf_is_field(u64 pos, size_t count)
+{
+	switch (pos) {
+	case offsetof(struct vfio_device_migration_info, device_state):
+	case offsetof(struct vfio_device_migration_info, reserved):
+		return count == sizeof(u32);
+	case offsetof(struct vfio_device_migration_info, pending_bytes):
+	case offsetof(struct vfio_device_migration_info, data_offset):
+	case offsetof(struct vfio_device_migration_info, data_size):
+		return count == sizeof(u64);
+	default:
+		return false;
+	}
+}
+
+/**
+ * igb_vf_migration_rw - read or write the migration region
+ * @xdev: the device
+ * @buf: buffer of the user
+ * @count: bytes
+ * @pos: offset in the region
+ * @iswrite: true to write
+ *
+ * The data section is memory that the user may have mapped as well, so it is
+ * accessed without a lock and whatever is in it is copied before it is judged.
+ *
+ * Return: @count, or a negative error and then nothing was moved or changed.
+ */
+ssize_t igb_vf_migration_rw(struct igb_vf_device *xdev, char __user *buf, size_t count,
+			    u64 pos, bool iswrite)
+{
+	unsigned long left;
+	void *data;
+
+	if (pos >= IGB_VF_REGION_SIZE || count > IGB_VF_REGION_SIZE - pos)
+		return -EINVAL;
+
+	if (pos < IGB_VF_DATA_OFFSET) {
+		if (!igb_vf_is_field(pos, count))
+			return -EINVAL;
+		return iswrite ? igb_vf_write_field(xdev, buf, count, pos) :
+				 igb_vf_read_field(xdev, buf, count, pos);
+	}
+
+	data = xdev->migration.data + pos - IGB_VF_DATA_OFFSET;
+	if (iswrite)
+		left = copy_from_user(data, buf, count);
+	else
+		left = copy_to_user(buf, data, count);
+	return left ? -EFAULT : count;
+}
+
+/* Maps the data section, of which @start is a place: an offset in the region. */
+int igb_vf_migration_mmap(struct igb_vf_device *xdev, struct vm_area_struct *vma,
+			  u64 start)
+{
+	u64 size = vma->vm_end - vma->vm_start;
+
+	if (start < IGB_VF_DATA_OFFSET || start >= IGB_VF_REGION_SIZE ||
+	    size > IGB_VF_REGION_SIZE - start)
+		return -EINVAL;
+	return remap_vmalloc_range(vma, xdev->migration.data,
+				   (start - IGB_VF_DATA_OFFSET) >> PAGE_SHIFT);
+}
+
+int igb_vf_migration_add_capability(struct vfio_info_cap *caps)
+{
+	const struct igb_vf_range area = {
+		.offset = IGB_VF_DATA_OFFSET,
+		.size = IGB_VF_DATA_SIZE,
+	};
+
+	return igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &area, 1);
+}
+
+void igb_vf_migration_init(struct igb_vf_migration *mig)
+{
+	mutex_init(&mig->lock);
+}
+
+/* Called before user space can reach the device. */
+int igb_vf_migration_open(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	mig->data = vmalloc_user(IGB_VF_DATA_SIZE);
+	if (!mig->data)
+		return -ENOMEM;
+	if (igb_vf_alloc_stream(mig)) {
+		vfree(mig->data);
+		return -ENOMEM;
+	}
+
+	igb_vf_migration_reset(xdev);
+	return 0;
+}
+
+/* Called when user space can reach the device no more. */
+void igb_vf_migration_close(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	igb_vf_free_stream(mig);
+	vfree(mig->data);
+}
+
+/* The device was reset: it runs, and what was sent or received is void. */
+void igb_vf_migration_reset(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	mutex_lock(&mig->lock);
+	igb_vf_drop_stream(mig);
+	igb_vf_ledger_end_saving(&xdev->ledger);
+	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
+	mutex_unlock(&mig->lock);
+}
