@@ -8,8 +8,8 @@ from pathlib import Path
 
 from conformance.host import modules
 from conformance.host.errors import DriverError
-from conformance.host.here import Here
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore
+from conformance.host.paths import HostPaths
 from conformance.kernel.log import KernelLog
 from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
@@ -19,7 +19,7 @@ _LINES = 30
 
 
 def load(
-    path: Path, name: str, needs: Sequence[str], journal: Journal, here: Here, *, again: bool
+    path: Path, name: str, needs: Sequence[str], journal: Journal, host: HostPaths, *, again: bool
 ) -> str:
     """Load the module under test and what it depends on.
 
@@ -28,7 +28,7 @@ def load(
         name: Its name.
         needs: Modules of the kernel which must be there.
         journal: Where it is noted.
-        here: This machine.
+        host: Where the files of this machine are.
         again: Whether it is loaded already, and stays.
 
     Returns:
@@ -38,7 +38,7 @@ def load(
         DriverError: The kernel does not take it, or it registers no driver.
         ProgramFailed: What it depends on cannot be loaded.
     """
-    new = modules.coming(needs, here)
+    new = modules.coming(needs, host)
     journal.note(ModulesBefore([*new, *([] if again else [name])]))
     modules.load(new)
     if not again:
@@ -49,13 +49,13 @@ def load(
                 raise DriverError(
                     f"The kernel does not take {path}. {error}", _said(log)
                 ) from error
-    drivers = modules.drivers(name, here)
+    drivers = modules.drivers(name, host)
     if not drivers:
         raise DriverError(f"The module {name} was loaded but registers no PCI driver.")
     return drivers[0]
 
 
-def bind(names: Sequence[str], driver: str, journal: Journal, here: Here) -> None:
+def bind(names: Sequence[str], driver: str, journal: Journal, host: HostPaths) -> None:
     """Bind functions to a driver.
 
     Raises:
@@ -65,16 +65,16 @@ def bind(names: Sequence[str], driver: str, journal: Journal, here: Here) -> Non
     for name in names:
         was = FunctionBefore(
             name,
-            sysfs.driver(name, sysfs=here.sysfs),
-            sysfs.driver_override(name, sysfs=here.sysfs),
+            sysfs.driver(name, sysfs=host.sysfs),
+            sysfs.driver_override(name, sysfs=host.sysfs),
         )
         journal.note(was)
         with KernelLog() as log:
             try:
-                sysfs.bind(name, driver, sysfs=here.sysfs)
+                sysfs.bind(name, driver, sysfs=host.sysfs)
             except SysfsError as error:
                 raise DriverError(str(error), _said(log)) from error
-        if not sysfs.offers_vfio(name, sysfs=here.sysfs):
+        if not sysfs.offers_vfio(name, sysfs=host.sysfs):
             raise DriverError(f"{driver} has taken {name} but does not hand it out through VFIO.")
 
 

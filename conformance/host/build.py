@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from conformance.errors import UsageError
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 from conformance.running import locked, paths
 from conformance.running.steps import Steps
 from conformance.vfio import sysfs
@@ -21,7 +21,7 @@ from kpatch.render.render import render
 BUILD_LOG = "build.log"
 
 
-def description(wanted: str | None, name: str, here: Here) -> Device:
+def description(wanted: str | None, name: str, host: HostPaths) -> Device:
     """Return the description of a function: the one that is asked for, or that has its ids.
 
     Raises:
@@ -30,7 +30,7 @@ def description(wanted: str | None, name: str, here: Here) -> Device:
     """
     if wanted:
         return descriptions.load(wanted)
-    who = sysfs.function(name, sysfs=here.sysfs)
+    who = sysfs.function(name, sysfs=host.sysfs)
     for known in descriptions.names():
         try:
             device = descriptions.load(known)

@@ -12,9 +12,9 @@ from typing import TextIO
 from conformance.errors import ConformanceError
 from conformance.host import bind, build, fitness, modules, safety, suite
 from conformance.host.errors import DriverError, Reason, Refused
-from conformance.host.here import Here
 from conformance.host.journal import Journal, SuiteMark, the_journal
 from conformance.host.judge import Ask, Request, consent, outcome, reported, restore
+from conformance.host.paths import HostPaths
 from conformance.host.undo import undo
 from conformance.kernel.log import Taint, taint_words
 from conformance.report import Conclusion, Reporter, Verdict
@@ -35,16 +35,16 @@ class Driver:
         wanted: Name or path of a description; without it, that which is for the function.
         module: A module to use instead.
         tree: The build tree of the running kernel, if it is not where it belongs.
-        here: This machine.
+        host: Where the files of this machine are.
     """
 
     def __init__(
-        self, wanted: str | None, module: Path | None, tree: Path | None, here: Here
+        self, wanted: str | None, module: Path | None, tree: Path | None, host: HostPaths
     ) -> None:
         self._wanted = wanted
         self._module = module
         self._tree = tree
-        self._here = here
+        self._host = host
         self._device: Device | None = None
         self.name = module.name.partition(".")[0] if module else ""
 
@@ -58,9 +58,9 @@ class Driver:
         if self._module:
             files.read(self._module)
             return []
-        self._device = build.description(self._wanted, names[0], self._here)
+        self._device = build.description(self._wanted, names[0], self._host)
         self.name = self._device.name
-        return fitness.of_description(self._device, names, self._here)
+        return fitness.of_description(self._device, names, self._host)
 
     def prepare(self, names: Sequence[str], logs: Path, steps: Steps) -> ModuleInfo:
         """Build the module and look at it. Changes nothing but the cache.
@@ -80,7 +80,7 @@ class Driver:
         assert path
         info = files.read(path)
         with steps.step("inspect"):
-            reasons, warnings = fitness.of_module(info, tree, names, os.uname().release, self._here)
+            reasons, warnings = fitness.of_module(info, tree, names, os.uname().release, self._host)
         for warning in warnings:
             steps.say(warning)
         if reasons:
@@ -88,7 +88,7 @@ class Driver:
         return info
 
 
-def check(request: Request, driver: Driver, out: TextIO, ask: Ask, here: Here) -> int:
+def check(request: Request, driver: Driver, out: TextIO, ask: Ask, host: HostPaths) -> int:
     """Bind a driver, judge it, put everything back, and return the exit code.
 
     Args:
@@ -96,7 +96,7 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, here: Here) -
         driver: The driver under test.
         out: Where progress and summary go.
         ask: Asks the user for consent.
-        here: This machine.
+        host: Where the files of this machine are.
 
     Raises:
         Refused: It must not be, or cannot be; nothing was changed.
@@ -109,9 +109,9 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, here: Here) -
         out.write(f"{line}\n")
         out.flush()
 
-    with the_journal(here) as journal:
-        restore(journal, here, say)
-        allowed(request, driver, ask, here)
+    with the_journal(host) as journal:
+        restore(journal, host, say)
+        allowed(request, driver, ask, host)
         reporter, results = reported(request, driver.name, out)
         steps = Steps(reporter.note)
         undone: Verdict | None = None
@@ -124,23 +124,23 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, here: Here) -
                     results=results,
                     reporter=reporter,
                     steps=steps,
-                    here=here,
+                    host=host,
                 )
             )
         finally:
-            undone = _put_back(journal, reporter, here)
+            undone = _put_back(journal, reporter, host)
         for name, seconds in steps.times.items():
             reporter.timing(name, seconds)
         return reporter.finish(_worse(verdict, undone))
 
 
-def allowed(request: Request, driver: Driver, ask: Ask, here: Here) -> None:
+def allowed(request: Request, driver: Driver, ask: Ask, host: HostPaths) -> None:
     """Go on only if the functions may be taken for the driver.
 
     Raises:
         Refused: They may not.
     """
-    look = safety.to_bind(request.names, here, uid=os.getuid())
+    look = safety.to_bind(request.names, host, uid=os.getuid())
     if not look.refused:
         look.refused += driver.look(request.names)
     consent(look, request, ask)
@@ -154,28 +154,28 @@ def _judge(
     results: Path,
     reporter: Reporter,
     steps: Steps,
-    here: Here,
+    host: HostPaths,
 ) -> Verdict:
     info = driver.prepare(request.names, results, steps)
     for key, value in (("module", info.name), ("module-file", str(info.path))):
         reporter.version(key, value)
     journal.begin()
     with _silent_kernel("was loaded and bound"):
-        again = fitness.is_loaded(info, here)
+        again = fitness.is_loaded(info, host)
         needs = [*info.depends, modules.TYPE1]
-        name = bind.load(info.path, info.name, needs, journal, here, again=again)
-        bind.bind(request.names, name, journal, here)
+        name = bind.load(info.path, info.name, needs, journal, host, again=again)
+        bind.bind(request.names, name, journal, host)
     job = request.job()
     journal.note(SuiteMark(job.mark))
     with steps.step("tests"):
-        return suite.run(job, results, reporter, here)
+        return suite.run(job, results, reporter, host)
 
 
-def _put_back(journal: Journal, reporter: Reporter, here: Here) -> Verdict | None:
+def _put_back(journal: Journal, reporter: Reporter, host: HostPaths) -> Verdict | None:
     """Undo everything; return what there is to say about it, None if all went well."""
     try:
         with _silent_kernel("was unbound and removed"):
-            if undo(journal, here, reporter.note):
+            if undo(journal, host, reporter.note):
                 reporter.note("This machine is as it was before.")
     except DriverError as error:
         return Verdict(Conclusion.REQUIREMENT_FAILED, str(error))

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from conformance.host import judge
 from conformance.host.errors import Reason, Refused
-from conformance.host.here import Here
 from conformance.host.journal import Journal, the_journal
 from conformance.host.judge import Request
+from conformance.host.paths import HostPaths
 from conformance.host.safety import PHYSICAL, UNBIND, Question
 from conformance.running import selection
 from conformance.vfio import sysfs
@@ -28,35 +28,35 @@ def check(arguments: Namespace, say: Say) -> int:
         raise Refused([Reason(what, "Run it with sudo: `sudo make check BDF=...`.")])
     from conformance.host.check import Driver, allowed, check  # noqa: PLC0415 - needs packages
 
-    here = Here()
+    host = HostPaths()
     request = _request(arguments, arguments.bdf)
-    driver = Driver(arguments.described, arguments.module, arguments.kernel_tree, here)
+    driver = Driver(arguments.described, arguments.module, arguments.kernel_tree, host)
     if arguments.dry_run:
-        allowed(request, driver, lambda _question: True, here)
+        allowed(request, driver, lambda _question: True, host)
         say(
             f"Nothing stands against it. {driver.name} would be built for the running kernel, "
             f"loaded, bound to {' and '.join(request.names)}, judged, and all be put back."
         )
         return 0
-    return check(request, driver, sys.stdout, _asker(say), here)
+    return check(request, driver, sys.stdout, _asker(say), host)
 
 
 def run(arguments: Namespace, say: Say) -> int:
     """Judge devices of this machine as they are bound."""
     request = _request(arguments, arguments.judged)
-    return judge.as_bound(request, sys.stdout, _asker(say), Here())
+    return judge.as_bound(request, sys.stdout, _asker(say), HostPaths())
 
 
 def restore(_arguments: Namespace, say: Say) -> int:
     """Put back what a run that was killed has left."""
     if os.getuid() != 0:
         raise Refused([Reason("Only root can put back what a run has changed.", "Use sudo.")])
-    here = Here()
-    if not Journal(here).path.exists():
+    host = HostPaths()
+    if not Journal(host).path.exists():
         say("There is nothing to put back: no run on this machine was killed since it was started.")
         return 0
-    with the_journal(here) as journal:
-        judge.restore(journal, here, say)
+    with the_journal(host) as journal:
+        judge.restore(journal, host, say)
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conformance.host import modules
 from conformance.host.errors import Reason
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 from conformance.vfio import sysfs
 from kpatch.device.description import Device
 from kpatch.errors import KpatchError
@@ -23,14 +23,14 @@ _VFIO = "vfio_pci:"
 """What the kernel puts before the alias of a driver which binds by driver_override only."""
 
 
-def of_description(device: Device, names: Sequence[str], here: Here) -> list[Reason]:
+def of_description(device: Device, names: Sequence[str], host: HostPaths) -> list[Reason]:
     """Say why a description is not that of some functions."""
     known = [(one.vendor, one.device) for one in device.ids]
     ids = (f"{vendor:04x}:{number:04x}" for vendor, number in known)
     listed = ", ".join(ids) or "no PCI function"
     found = []
     for name in names:
-        who = sysfs.function(name, sysfs=here.sysfs)
+        who = sysfs.function(name, sysfs=host.sysfs)
         if (who.vendor, who.device) not in known:
             found.append(
                 Reason(
@@ -43,14 +43,14 @@ def of_description(device: Device, names: Sequence[str], here: Here) -> list[Rea
 
 
 def of_module(
-    info: ModuleInfo, tree: KernelTree | None, names: Sequence[str], release: str, here: Here
+    info: ModuleInfo, tree: KernelTree | None, names: Sequence[str], release: str, host: HostPaths
 ) -> tuple[list[Reason], list[str]]:
     """Say why a module is not fit to be loaded and bound here, and what is worth knowing of it."""
     findings = diagnose(info, tree, release)
     problems = [_reason(one) for one in findings if one.level == "problem"]
     warnings = [f"{info.path.name}: {_reason(one)}" for one in findings if one.level == "warning"]
     for name in names:
-        alias = sysfs.modalias(name, sysfs=here.sysfs)
+        alias = sysfs.modalias(name, sysfs=host.sysfs)
         patterns = [re.sub(f"^{_VFIO}", "pci:", one) for one in info.aliases]
         if not any(fnmatch.fnmatchcase(alias, pattern) for pattern in patterns):
             problems.append(
@@ -60,41 +60,41 @@ def of_module(
                     "Name a module whose driver has the ids of the function.",
                 )
             )
-    problems += _loaded(info, here)
-    problems += _signature(info, here)
+    problems += _loaded(info, host)
+    problems += _signature(info, host)
     return problems, warnings
 
 
-def is_loaded(info: ModuleInfo, here: Here) -> bool:
+def is_loaded(info: ModuleInfo, host: HostPaths) -> bool:
     """Tell whether this very module is loaded."""
-    if not modules.loaded(info.name, here):
+    if not modules.loaded(info.name, host):
         return False
-    running = here.sysfs / "module" / info.name / "notes/.note.gnu.build-id"
+    running = host.sysfs / "module" / info.name / "notes/.note.gnu.build-id"
     try:
         return running.read_bytes() == elf.build_id(info.path) != b""
     except (OSError, KpatchError):
         return False
 
 
-def _loaded(info: ModuleInfo, here: Here) -> Iterator[Reason]:
-    if modules.loaded(info.name, here) and not is_loaded(info, here):
+def _loaded(info: ModuleInfo, host: HostPaths) -> Iterator[Reason]:
+    if modules.loaded(info.name, host) and not is_loaded(info, host):
         yield Reason(
             f"Another build of the module {info.name} is loaded already.",
             f"Remove it (rmmod {info.name}), or judge that one as it is bound: `run --device`.",
         )
-    elif modules.there(info.name, here) and not modules.loaded(info.name, here):
+    elif modules.there(info.name, host) and not modules.loaded(info.name, host):
         yield Reason(
             f"The kernel has {info.name} built in, so no module of that name can be loaded.",
             "Judge that one as it is bound: `run --device`.",
         )
 
 
-def _signature(info: ModuleInfo, here: Here) -> Iterator[Reason]:
+def _signature(info: ModuleInfo, host: HostPaths) -> Iterator[Reason]:
     if info.signed:
         return
-    enforced = here.sysfs / "module/module/parameters/sig_enforce"
+    enforced = host.sysfs / "module/module/parameters/sig_enforce"
     why = ""
-    if (mode := lockdown(here)) not in ("", "none"):
+    if (mode := lockdown(host)) not in ("", "none"):
         why = f"The kernel is locked down ({mode}), as it is after a Secure Boot"
     elif _text(enforced) == "Y":
         why = "The kernel loads signed modules only (module.sig_enforce)"
@@ -106,12 +106,12 @@ def _signature(info: ModuleInfo, here: Here) -> Iterator[Reason]:
         )
 
 
-def lockdown(here: Here) -> str:
+def lockdown(host: HostPaths) -> str:
     """Return how far the kernel protects itself from root: none, integrity, confidentiality.
 
     Empty where it cannot.
     """
-    text = _text(here.sysfs / "kernel/security/lockdown")
+    text = _text(host.sysfs / "kernel/security/lockdown")
     return text.partition("[")[2].partition("]")[0]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from conformance.errors import LabError
 from conformance.host.errors import Reason, Refused
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 
 _SCHEMA = 1
 
@@ -71,13 +71,13 @@ class Journal:
         path: The file, which exists while there is something to be put back.
     """
 
-    def __init__(self, here: Here) -> None:
-        self.path = here.state / "journal"
-        self._here = here
+    def __init__(self, host: HostPaths) -> None:
+        self.path = host.state / "journal"
+        self._host = host
 
     def begin(self) -> None:
         """Begin a journal. Raises :class:`OSError`."""
-        head = {"schema": _SCHEMA, "pid": os.getpid(), "boot_id": self._here.boot_id}
+        head = {"schema": _SCHEMA, "pid": os.getpid(), "boot_id": self._host.boot_id}
         self._append(head, os.O_CREAT | os.O_EXCL)
 
     def note(self, step: Step) -> None:
@@ -97,7 +97,7 @@ class Journal:
             return None
         whole = text.split("\n")[:-1]  # what comes after the last newline was never finished
         if not whole:
-            return Record(0, self._here.boot_id)
+            return Record(0, self._host.boot_id)
         try:
             head, *lines = (json.loads(line) for line in whole)
             if head["schema"] != _SCHEMA:
@@ -129,15 +129,15 @@ def _step(line: dict[str, Any]) -> Step:
 
 
 @contextlib.contextmanager
-def the_journal(here: Here) -> Iterator[Journal]:
+def the_journal(host: HostPaths) -> Iterator[Journal]:
     """Have the journal of this machine for a block.
 
     Raises:
         Refused: Another process has it.
         OSError: It cannot be written.
     """
-    here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = Path(here.state / "lock")
+    host.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = Path(host.state / "lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -148,6 +148,6 @@ def the_journal(here: Here) -> Iterator[Journal]:
             raise Refused([Reason(what, "Wait for its end, or interrupt it.")]) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
-        yield Journal(here)
+        yield Journal(host)
     finally:
         os.close(fd)

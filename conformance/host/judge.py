@@ -15,8 +15,8 @@ from conformance.errors import ConformanceError, GuestLost
 from conformance.events.errors import EventError
 from conformance.host import safety, suite
 from conformance.host.errors import DriverError, Reason, Refused
-from conformance.host.here import Here
 from conformance.host.journal import Journal, the_journal
+from conformance.host.paths import HostPaths
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
 from conformance.host.undo import undo
@@ -72,38 +72,38 @@ class Request:
         )
 
 
-def as_bound(request: Request, out: TextIO, ask: Ask, here: Here) -> int:
+def as_bound(request: Request, out: TextIO, ask: Ask, host: HostPaths) -> int:
     """Judge a device with the driver it is bound to, and return the exit code.
 
     Raises:
         Refused: It must not be, or cannot be.
         ReportError: The results cannot be written.
     """
-    consent(safety.as_bound(request.names, here), request, ask)
-    driver = sysfs.driver(request.device, sysfs=here.sysfs) or "none"
+    consent(safety.as_bound(request.names, host), request, ask)
+    driver = sysfs.driver(request.device, sysfs=host.sysfs) or "none"
     reporter, results = reported(request, driver, out)
-    if _left_behind(here):
+    if _left_behind(host):
         reporter.note(
             "An earlier run was killed and has left this machine changed: "
             "`python3 -m conformance restore` puts it back."
         )
     reporter.version("driver", driver)
     job = request.job("--vfio-as-is")
-    return reporter.finish(outcome(lambda: suite.run(job, results, reporter, here)))
+    return reporter.finish(outcome(lambda: suite.run(job, results, reporter, host)))
 
 
-def _left_behind(here: Here) -> bool:
+def _left_behind(host: HostPaths) -> bool:
     """Tell whether a run was killed and not undone, as far as this user may know."""
     try:
-        if not Journal(here).path.exists():
+        if not Journal(host).path.exists():
             return False
-        with the_journal(here):  # else a run is going on, on other functions
+        with the_journal(host):  # else a run is going on, on other functions
             return True
     except (OSError, Refused):
         return False
 
 
-def restore(journal: Journal, here: Here, say: Say) -> bool:
+def restore(journal: Journal, host: HostPaths, say: Say) -> bool:
     """Put back what an earlier run has left, and say so.
 
     Returns:
@@ -116,7 +116,7 @@ def restore(journal: Journal, here: Here, say: Say) -> bool:
     if record is None:
         return False
     say(f"An earlier run (process {record.pid}) was killed and has left this machine changed.")
-    done = undo(journal, here, say)
+    done = undo(journal, host, say)
     if done:
         say("Everything it had changed is as it was before.")
     return done

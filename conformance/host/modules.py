@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 from kpatch.errors import ProgramFailed
 from kpatch.tools import programs
 
@@ -14,31 +14,31 @@ TYPE1 = "vfio_iommu_type1"
 """What a container needs and no driver depends on."""
 
 
-def loaded(name: str, here: Here) -> bool:
+def loaded(name: str, host: HostPaths) -> bool:
     """Tell whether a module is loaded; what is built in is not."""
-    return (here.sysfs / "module" / name / "initstate").exists()
+    return (host.sysfs / "module" / name / "initstate").exists()
 
 
-def there(name: str, here: Here) -> bool:
+def there(name: str, host: HostPaths) -> bool:
     """Tell whether the kernel has a module, loaded or built in."""
-    return (here.sysfs / "module" / name).is_dir()
+    return (host.sysfs / "module" / name).is_dir()
 
 
-def users(name: str, here: Here) -> int:
+def users(name: str, host: HostPaths) -> int:
     """Return how many users a loaded module has."""
     try:
-        return int((here.sysfs / "module" / name / "refcnt").read_text())
+        return int((host.sysfs / "module" / name / "refcnt").read_text())
     except OSError:
         return 0
 
 
-def drivers(name: str, here: Here) -> list[str]:
+def drivers(name: str, host: HostPaths) -> list[str]:
     """Return the PCI drivers which a loaded module has registered."""
-    links = (here.sysfs / "module" / name / "drivers").glob("pci:*")
+    links = (host.sysfs / "module" / name / "drivers").glob("pci:*")
     return sorted(link.name.removeprefix("pci:") for link in links)
 
 
-def coming(names: Iterable[str], here: Here) -> list[str]:
+def coming(names: Iterable[str], host: HostPaths) -> list[str]:
     """Return the modules which are loaded with some of the kernel's own, in that order.
 
     What is loaded already, or built in, is left out.
@@ -48,7 +48,7 @@ def coming(names: Iterable[str], here: Here) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        if there(name_of(name), here):
+        if there(name_of(name), host):
             continue
         argv = ["modprobe", "--show-depends", name]
         hint = "Is this the kernel's own folder of modules, and complete? Run depmod."
@@ -56,7 +56,7 @@ def coming(names: Iterable[str], here: Here) -> list[str]:
             kind, _, path = line.strip().partition(" ")
             if kind == "insmod":
                 found[name_of(path.split()[0])] = None
-    return [name for name in found if not there(name, here)]
+    return [name for name in found if not there(name, host)]
 
 
 def name_of(path: str) -> str:
@@ -79,7 +79,7 @@ def insert(path: Path) -> None:
     programs.run(["insmod", str(path)])
 
 
-def remove(names: Iterable[str], here: Here) -> list[str]:
+def remove(names: Iterable[str], host: HostPaths) -> list[str]:
     """Remove those of some modules which are loaded and not in use by others.
 
     Returns:
@@ -88,17 +88,17 @@ def remove(names: Iterable[str], here: Here) -> list[str]:
     Raises:
         ProgramFailed: The kernel does not let one go.
     """
-    left = [name for name in names if loaded(name, here)]
-    while ready := [name for name in left if users(name, here) == 0]:
+    left = [name for name in names if loaded(name, host)]
+    while ready := [name for name in left if users(name, host) == 0]:
         for name in ready:
-            _remove(name, here)
+            _remove(name, host)
             left.remove(name)
     return left
 
 
-def _remove(name: str, here: Here) -> None:
+def _remove(name: str, host: HostPaths) -> None:
     try:
         programs.run(["rmmod", name])
     except ProgramFailed:
-        if loaded(name, here):  # else somebody was faster
+        if loaded(name, host):  # else somebody was faster
             raise

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from conformance.host.errors import Reason
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
 
@@ -45,12 +45,12 @@ class Look:
         self.refused.append(Reason(what, do))
 
 
-def to_bind(names: Sequence[str], here: Here, *, uid: int) -> Look:
+def to_bind(names: Sequence[str], host: HostPaths, *, uid: int) -> Look:
     """Look at functions which shall be bound to a driver under test.
 
     Args:
         names: The device and its peer.
-        here: This machine.
+        host: Where the files of this machine are.
         uid: Who asks.
     """
     look = Look()
@@ -59,29 +59,29 @@ def to_bind(names: Sequence[str], here: Here, *, uid: int) -> Look:
             "Only root can bind functions and load modules.",
             "Run it with sudo: `sudo make check BDF=...`.",
         )
-    for name in _known(names, here, look):
+    for name in _known(names, host, look):
         if not sysfs.is_pci(name):
             look.refuse(f"{name} is no PCI function.", "Judge it as it is bound: `run --device`.")
             continue
-        if sysfs.is_bridge(name, sysfs=here.sysfs):
+        if sysfs.is_bridge(name, sysfs=host.sysfs):
             look.refuse(f"{name} is a bridge.", "Name the function behind it.")
             continue
-        if _group(name, here, look):
-            _others_of_group(name, names, here, look)
-            _held(name, here, look)
-        _interfaces(name, here, look)
-        _disks(name, here, look)
-        _bound(name, here, look)
-        _physical(name, here, look, bind=True)
+        if _group(name, host, look):
+            _others_of_group(name, names, host, look)
+            _held(name, host, look)
+        _interfaces(name, host, look)
+        _disks(name, host, look)
+        _bound(name, host, look)
+        _physical(name, host, look, bind=True)
     return look
 
 
-def as_bound(names: Sequence[str], here: Here) -> Look:
+def as_bound(names: Sequence[str], host: HostPaths) -> Look:
     """Look at devices which shall be judged as they are."""
     look = Look()
-    for name in _known(names, here, look):
-        driver = sysfs.driver(name, sysfs=here.sysfs)
-        if not sysfs.offers_vfio(name, sysfs=here.sysfs):
+    for name in _known(names, host, look):
+        driver = sysfs.driver(name, sysfs=host.sysfs)
+        if not sysfs.offers_vfio(name, sysfs=host.sysfs):
             is_bound = f"bound to {driver}, which does not hand it out through VFIO"
             look.refuse(
                 f"{name} is {is_bound if driver else 'bound to no driver'}.",
@@ -89,21 +89,21 @@ def as_bound(names: Sequence[str], here: Here) -> Look:
                 f"and judged: `check --bdf {name}`.",
             )
             continue
-        if _group(name, here, look):
-            _others_of_group(name, names, here, look)
-            _held(name, here, look)
-            _access(name, here, look)
+        if _group(name, host, look):
+            _others_of_group(name, names, host, look)
+            _held(name, host, look)
+            _access(name, host, look)
         if sysfs.is_pci(name):
-            _physical(name, here, look, bind=False)
+            _physical(name, host, look, bind=False)
     return look
 
 
-def _known(names: Sequence[str], here: Here, look: Look) -> Iterator[str]:
+def _known(names: Sequence[str], host: HostPaths, look: Look) -> Iterator[str]:
     """Yield the names of devices that there are."""
     if len(set(names)) < len(names):
         look.refuse("Device and peer are the same.", "Name two functions, or no peer.")
     for name in dict.fromkeys(names):
-        if _is_device(name, here):
+        if _is_device(name, host):
             yield name
         elif re.fullmatch(r"[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]", name):
             look.refuse(
@@ -123,23 +123,23 @@ def _known(names: Sequence[str], here: Here, look: Look) -> Iterator[str]:
             )
 
 
-def _is_device(name: str, here: Here) -> bool:
+def _is_device(name: str, host: HostPaths) -> bool:
     try:
-        sysfs.directory(name, sysfs=here.sysfs)
+        sysfs.directory(name, sysfs=host.sysfs)
     except SysfsError:
         return False
     return True
 
 
-def _group(name: str, here: Here, look: Look) -> bool:
-    if not (sysfs.directory(name, sysfs=here.sysfs) / "iommu_group").exists():
+def _group(name: str, host: HostPaths, look: Look) -> bool:
+    if not (sysfs.directory(name, sysfs=host.sysfs) / "iommu_group").exists():
         look.refuse(
             f"{name} is in no IOMMU group: the IOMMU is off.",
             "Turn it on in the firmware (VT-d, AMD-Vi) and boot with intel_iommu=on on Intel.",
         )
         return False
-    number = sysfs.iommu_group(name, sysfs=here.sysfs)
-    kind = here.sysfs / "kernel/iommu_groups" / number / "name"
+    number = sysfs.iommu_group(name, sysfs=host.sysfs)
+    kind = host.sysfs / "kernel/iommu_groups" / number / "name"
     # The groups of software devices have the same name, rightly.
     if sysfs.is_pci(name) and kind.exists() and kind.read_text().strip() == "vfio-noiommu":
         look.refuse(
@@ -150,8 +150,8 @@ def _group(name: str, here: Here, look: Look) -> bool:
     return True
 
 
-def _others_of_group(name: str, ours: Sequence[str], here: Here, look: Look) -> None:
-    for other in sysfs.group_members(name, sysfs=here.sysfs):
+def _others_of_group(name: str, ours: Sequence[str], host: HostPaths, look: Look) -> None:
+    for other in sysfs.group_members(name, sysfs=host.sysfs):
         if other in ours:
             if ours.index(other) > ours.index(name):
                 look.refuse(
@@ -159,12 +159,12 @@ def _others_of_group(name: str, ours: Sequence[str], here: Here, look: Look) -> 
                     "Name a peer in a group of its own, or no peer.",
                 )
             continue
-        if sysfs.offers_vfio(other, sysfs=here.sysfs):
+        if sysfs.offers_vfio(other, sysfs=host.sysfs):
             continue
-        driver = sysfs.driver(other, sysfs=here.sysfs)
+        driver = sysfs.driver(other, sysfs=host.sysfs)
         if driver is None or driver in _HARMLESS:
             continue
-        number = sysfs.iommu_group(name, sysfs=here.sysfs)
+        number = sysfs.iommu_group(name, sysfs=host.sysfs)
         look.refuse(
             f"IOMMU group {number} of {name} is not viable: {other} in it is bound to {driver}.",
             f"Unbind {other} or bind it to vfio-pci, if nothing needs it; or use a slot behind "
@@ -172,17 +172,17 @@ def _others_of_group(name: str, ours: Sequence[str], here: Here, look: Look) -> 
         )
 
 
-def _held(name: str, here: Here, look: Look) -> None:
-    for one in usage.holders(name, sysfs=here.sysfs, proc=here.proc):
+def _held(name: str, host: HostPaths, look: Look) -> None:
+    for one in usage.holders(name, sysfs=host.sysfs, proc=host.proc):
         look.refuse(
             f"{name} is in use: {one.command} (process {one.pid}) has {one.path} open.",
             "End that program, such as the virtual machine which has the function.",
         )
 
 
-def _access(name: str, here: Here, look: Look) -> None:
-    for path in (f"vfio/{sysfs.iommu_group(name, sysfs=here.sysfs)}", "vfio/vfio"):
-        file = here.dev / path
+def _access(name: str, host: HostPaths, look: Look) -> None:
+    for path in (f"vfio/{sysfs.iommu_group(name, sysfs=host.sysfs)}", "vfio/vfio"):
+        file = host.dev / path
         if not os.access(file, os.R_OK | os.W_OK):
             look.refuse(
                 f"{file}, through which {name} is used, "
@@ -191,8 +191,8 @@ def _access(name: str, here: Here, look: Look) -> None:
             )
 
 
-def _interfaces(name: str, here: Here, look: Look) -> None:
-    for one in usage.interfaces(name, sysfs=here.sysfs, proc=here.proc):
+def _interfaces(name: str, host: HostPaths, look: Look) -> None:
+    for one in usage.interfaces(name, sysfs=host.sysfs, proc=host.proc):
         if one.default_route:
             look.refuse(
                 f"{name} has the network interface {one.name}, through which this machine reaches "
@@ -209,8 +209,8 @@ def _interfaces(name: str, here: Here, look: Look) -> None:
             )
 
 
-def _disks(name: str, here: Here, look: Look) -> None:
-    for one in usage.disks(name, sysfs=here.sysfs, proc=here.proc):
+def _disks(name: str, host: HostPaths, look: Look) -> None:
+    for one in usage.disks(name, sysfs=host.sysfs, proc=host.proc):
         if one.use:
             look.refuse(
                 f"{name} has the disk {one.name}, which is {one.use}.",
@@ -218,9 +218,9 @@ def _disks(name: str, here: Here, look: Look) -> None:
             )
 
 
-def _bound(name: str, here: Here, look: Look) -> None:
-    driver = sysfs.driver(name, sysfs=here.sysfs)
-    if driver is None or driver in _HARMLESS or sysfs.offers_vfio(name, sysfs=here.sysfs):
+def _bound(name: str, host: HostPaths, look: Look) -> None:
+    driver = sysfs.driver(name, sysfs=host.sysfs)
+    if driver is None or driver in _HARMLESS or sysfs.offers_vfio(name, sysfs=host.sysfs):
         return
     look.questions.append(
         Question(
@@ -231,11 +231,11 @@ def _bound(name: str, here: Here, look: Look) -> None:
     )
 
 
-def _physical(name: str, here: Here, look: Look, *, bind: bool) -> None:
-    folder = sysfs.directory(name, sysfs=here.sysfs)
+def _physical(name: str, host: HostPaths, look: Look, *, bind: bool) -> None:
+    folder = sysfs.directory(name, sysfs=host.sysfs)
     if not (folder / "sriov_totalvfs").exists():
         return
-    virtual = sysfs.virtual_functions(name, sysfs=here.sysfs)
+    virtual = sysfs.virtual_functions(name, sysfs=host.sysfs)
     if virtual and bind:
         look.refuse(
             f"{name} is a physical function with {len(virtual)} virtual ones, which would go with "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import GuestHung
-from conformance.host.here import Here
+from conformance.host.paths import HostPaths
 from conformance.host.undo import MARK
 from conformance.kernel.log import Taint
 from conformance.report import EventDecoder, Reporter, Verdict
@@ -68,7 +68,7 @@ class Job:
         return [*words, *self.options, *self.pytest_args]
 
 
-def run(job: Job, results: Path, reporter: Reporter, here: Here) -> Verdict:
+def run(job: Job, results: Path, reporter: Reporter, host: HostPaths) -> Verdict:
     """Run the suite to its end and say how it ended.
 
     Raises:
@@ -85,7 +85,7 @@ def run(job: Job, results: Path, reporter: Reporter, here: Here) -> Verdict:
             _reader(events) as fifo,
             programs.start(job.argv(events), cwd=paths.KIT, env=env, log=log) as process,
         ):
-            _follow(fifo, process, job, reporter, here)
+            _follow(fifo, process, job, reporter, host)
             status = process.wait(job.quiet)
     if _taint() & ~taint & _FATAL:
         return Verdict.kernel_died("the kernel oopsed while the suite ran; restart this machine")
@@ -109,7 +109,7 @@ def _reader(fifo: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def _follow(fifo: int, process: Running, job: Job, reporter: Reporter, here: Here) -> None:
+def _follow(fifo: int, process: Running, job: Job, reporter: Reporter, host: HostPaths) -> None:
     """Pass on events until the process ends."""
     decoder = EventDecoder()
     ended = os.pidfd_open(process.pid)
@@ -123,16 +123,16 @@ def _follow(fifo: int, process: Running, job: Job, reporter: Reporter, here: Her
                 break
             else:
                 reason = f"Nothing was heard of the suite for {job.quiet:g} s."
-                raise GuestHung(reason, _stacks(process.pid, here))
+                raise GuestHung(reason, _stacks(process.pid, host))
     finally:
         os.close(ended)
     decoder.close()
 
 
-def _stacks(session: int, here: Here) -> list[str]:
+def _stacks(session: int, host: HostPaths) -> list[str]:
     """Return where the kernel is for the processes of a session, as far as we may know."""
     lines: list[str] = []
-    for stack in sorted(here.proc.glob("[0-9]*/task/*/stack")):
+    for stack in sorted(host.proc.glob("[0-9]*/task/*/stack")):
         with contextlib.suppress(OSError, IndexError):
             fields = stack.with_name("stat").read_text().rpartition(")")[2].split()
             if fields[3] == str(session):

@@ -16,8 +16,8 @@ from types import FrameType
 
 from conformance.host import modules
 from conformance.host.errors import RestoreError
-from conformance.host.here import Here
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore, Step, SuiteMark
+from conformance.host.paths import HostPaths
 from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
 from kpatch.errors import KpatchError
@@ -31,7 +31,7 @@ _PATIENCE = 10.0
 Say = Callable[[str], None]
 
 
-def undo(journal: Journal, here: Here, say: Say) -> bool:
+def undo(journal: Journal, host: HostPaths, say: Say) -> bool:
     """Put back what the journal tells of, the last step first.
 
     Signals which would end this process wait until it is done.
@@ -46,7 +46,7 @@ def undo(journal: Journal, here: Here, say: Say) -> bool:
     record = journal.read()
     if record is None:
         return False
-    if record.boot_id != here.boot_id:
+    if record.boot_id != host.boot_id:
         say("The machine was restarted since, which has put everything back.")
         journal.end()
         return False
@@ -56,7 +56,7 @@ def undo(journal: Journal, here: Here, say: Say) -> bool:
             if left and isinstance(step, ModulesBefore):
                 continue  # what is still bound needs them
             try:
-                left += _undo(step, here, say)
+                left += _undo(step, host, say)
             except (OSError, SysfsError, KpatchError) as error:
                 left.append(f"{_about(step)}: {error}")
         if left:
@@ -81,14 +81,14 @@ def undisturbed(say: Say) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _undo(step: Step, here: Here, say: Say) -> Sequence[str]:
+def _undo(step: Step, host: HostPaths, say: Say) -> Sequence[str]:
     match step:
         case SuiteMark():
-            return _end_suite(step.mark, here)
+            return _end_suite(step.mark, host)
         case FunctionBefore():
-            return _put_back(step, here, say)
+            return _put_back(step, host, say)
         case ModulesBefore():
-            stay = modules.remove(reversed(step.names), here)
+            stay = modules.remove(reversed(step.names), host)
             if stay:
                 say(f"Others use {', '.join(stay)} by now, so that stays loaded.")
             return ()
@@ -104,10 +104,10 @@ def _about(step: Step) -> str:
             return f"the modules {', '.join(step.names)}, which were not loaded"
 
 
-def _end_suite(mark: str, here: Here) -> list[str]:
+def _end_suite(mark: str, host: HostPaths) -> list[str]:
     """Kill what is left of a suite whose run was killed: its processes may hold the device."""
     deadline = time.monotonic() + _PATIENCE
-    while alive := _marked(mark, here):
+    while alive := _marked(mark, host):
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -118,43 +118,43 @@ def _end_suite(mark: str, here: Here) -> list[str]:
     return []
 
 
-def _marked(mark: str, here: Here) -> list[int]:
+def _marked(mark: str, host: HostPaths) -> list[int]:
     """Return the processes which have the mark in their environment."""
     wanted = f"{MARK}={mark}".encode()
     found = []
-    for folder in here.proc.glob("[0-9]*"):
+    for folder in host.proc.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
 
 
-def _put_back(was: FunctionBefore, here: Here, say: Say) -> list[str]:
-    if not (here.sysfs / "bus/pci/devices" / was.bdf).exists():
+def _put_back(was: FunctionBefore, host: HostPaths, say: Say) -> list[str]:
+    if not (host.sysfs / "bus/pci/devices" / was.bdf).exists():
         say(f"{was.bdf} is gone, so nothing of it is put back.")
         return []
-    now = sysfs.driver(was.bdf, sysfs=here.sysfs)
-    if now != was.driver and (holding := _wait_for_holders(was.bdf, here)):
+    now = sysfs.driver(was.bdf, sysfs=host.sysfs)
+    if now != was.driver and (holding := _wait_for_holders(was.bdf, host)):
         # The kernel would have us wait until they close it, and nothing could stop that.
         return [f"{was.bdf} is still in use by {holding}, so it stays bound to {now}"]
     if now != was.driver:
-        sysfs.unbind(was.bdf, sysfs=here.sysfs)
+        sysfs.unbind(was.bdf, sysfs=host.sysfs)
     if was.driver:
         # Reserved for that driver it is bound even where virtual functions are not probed.
-        sysfs.bind(was.bdf, was.driver, sysfs=here.sysfs)
-    if sysfs.driver_override(was.bdf, sysfs=here.sysfs) != was.override:
-        sysfs.override(was.bdf, was.override or None, sysfs=here.sysfs)
+        sysfs.bind(was.bdf, was.driver, sysfs=host.sysfs)
+    if sysfs.driver_override(was.bdf, sysfs=host.sysfs) != was.override:
+        sysfs.override(was.bdf, was.override or None, sysfs=host.sysfs)
     if was.driver and now != was.driver:
         say(f"{was.bdf} is bound to {was.driver} again.")
     return []
 
 
-def _wait_for_holders(bdf: str, here: Here) -> str:
+def _wait_for_holders(bdf: str, host: HostPaths) -> str:
     """Return who holds a device and does not let go, empty if nobody does."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            found = usage.holders(bdf, sysfs=here.sysfs, proc=here.proc)
+            found = usage.holders(bdf, sysfs=host.sysfs, proc=host.proc)
         except SysfsError:  # no group, nobody can hold it
             return ""
         if not found:

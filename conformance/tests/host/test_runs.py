@@ -19,9 +19,9 @@ from conformance.cli.arguments import parse
 from conformance.errors import GuestHung
 from conformance.host import bind, check, commands, fitness, judge, safety, suite
 from conformance.host.errors import DriverError, Refused, RestoreError
-from conformance.host.here import Here
 from conformance.host.journal import FunctionBefore, Journal, the_journal
 from conformance.host.judge import Request
+from conformance.host.paths import HostPaths
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
 from conformance.kernel.log import Taint
@@ -63,7 +63,7 @@ def tell(events: Sequence[dict[str, Any]]) -> str:
 def test_a_suite_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = reporter(tmp_path)
     todo = job(monkeypatch, tell(GOOD) + "print(os.environ['VFIO_KIT_RUN'])")
-    verdict = suite.run(todo, tmp_path, one, Here())
+    verdict = suite.run(todo, tmp_path, one, HostPaths())
     assert one.finish(verdict) == 0
     assert "mark" in (tmp_path / suite.PYTEST_LOG).read_text()
 
@@ -85,7 +85,7 @@ def test_how_a_suite_ends(
 ) -> None:
     out = io.StringIO()
     todo = job(monkeypatch, tell([SESSION]) + source)
-    verdict = suite.run(todo, tmp_path, reporter(tmp_path, out), Here())
+    verdict = suite.run(todo, tmp_path, reporter(tmp_path, out), HostPaths())
     assert verdict.conclusion is conclusion
     assert words in verdict.reason
     assert ("no such test" in out.getvalue()) == (conclusion is Conclusion.BAD_USAGE)
@@ -95,14 +95,14 @@ def test_a_kernel_that_oopses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     flags = iter([0, 1 << 7])
     monkeypatch.setattr(suite, "_taint", lambda: next(flags))
     todo = job(monkeypatch, "os.kill(os.getpid(), 9)")
-    verdict = suite.run(todo, tmp_path, reporter(tmp_path), Here())
+    verdict = suite.run(todo, tmp_path, reporter(tmp_path), HostPaths())
     assert verdict.conclusion is Conclusion.KERNEL_DIED
 
 
 def test_a_suite_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     todo = job(monkeypatch, tell([SESSION]) + "time.sleep(60)", quiet=0.5)
     with pytest.raises(GuestHung, match=r"for 0\.5 s"):
-        suite.run(todo, tmp_path, reporter(tmp_path), Here())
+        suite.run(todo, tmp_path, reporter(tmp_path), HostPaths())
 
 
 def test_the_command_of_the_suite() -> None:
@@ -145,19 +145,21 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 
 
 @pytest.fixture
-def here(host: FakeHost, tmp_path: Path) -> Here:
-    return Here(host.sysfs, host.proc, tmp_path / "state", tmp_path / "dev")
+def paths(host: FakeHost, tmp_path: Path) -> HostPaths:
+    return HostPaths(host.sysfs, host.proc, tmp_path / "state", tmp_path / "dev")
 
 
 def request(folder: Path) -> Request:
     return Request(DEVICE, "", (), (), (), 20, folder / "results", frozenset())
 
 
-def go(host: FakeHost, here: Here, folder: Path, work: Callable[[], Verdict]) -> tuple[int, str]:
+def go(
+    host: FakeHost, paths: HostPaths, folder: Path, work: Callable[[], Verdict]
+) -> tuple[int, str]:
     """Judge with a suite that does some work; return exit code and output."""
     out = io.StringIO()
 
-    def run(_job: Job, _results: Path, reporter: Reporter, _here: Here) -> Verdict:
+    def run(_job: Job, _results: Path, reporter: Reporter, _here: HostPaths) -> Verdict:
         assert host.bound(DEVICE) == "igb_vf_vfio_pci"
         for event in GOOD:
             reporter.feed(event)
@@ -167,7 +169,7 @@ def go(host: FakeHost, here: Here, folder: Path, work: Callable[[], Verdict]) ->
         patch.setattr(suite, "run", run)
         patch.setattr(safety, "to_bind", lambda *_, **__: Look())
         driver: Any = FakeDriver(host)
-        status = check.check(request(folder), driver, out, lambda _: False, here)
+        status = check.check(request(folder), driver, out, lambda _: False, paths)
     return status, out.getvalue()
 
 
@@ -200,7 +202,7 @@ def hang() -> Verdict:
     ],
 )
 def test_whatever_happens_all_is_put_back(
-    here: Here,
+    paths: HostPaths,
     tmp_path: Path,
     host: FakeHost,
     *,
@@ -210,81 +212,81 @@ def test_whatever_happens_all_is_put_back(
 ) -> None:
     if status is None:  # a mistake of ours
         with pytest.raises(KeyError, match=words):
-            go(host, here, tmp_path, work)
+            go(host, paths, tmp_path, work)
     else:
-        code, said = go(host, here, tmp_path, work)
+        code, said = go(host, paths, tmp_path, work)
         assert (code, words in said) == (status, True), said
         assert "This machine is as it was before." in said
     assert (host.bound(DEVICE), host.override(DEVICE)) == ("vfio-pci", "")
-    assert not (here.state / "journal").exists()
+    assert not (paths.state / "journal").exists()
 
 
 def test_what_cannot_be_put_back_is_not_overlooked(
-    host: FakeHost, here: Here, tmp_path: Path
+    host: FakeHost, paths: HostPaths, tmp_path: Path
 ) -> None:
     def lose() -> Verdict:
         host.refusing.add("vfio-pci")
         return Verdict.completed()
 
-    code, said = go(host, here, tmp_path, lose)
+    code, said = go(host, paths, tmp_path, lose)
     assert code == 4
     assert "This machine is not as it was before:" in said
-    assert (here.state / "journal").exists()
+    assert (paths.state / "journal").exists()
     host.refusing.clear()
-    code, said = go(host, here, tmp_path, Verdict.completed)
+    code, said = go(host, paths, tmp_path, Verdict.completed)
     assert code == 0
     assert "An earlier run" in said
     assert host.bound(DEVICE) == "vfio-pci"
 
 
 def test_a_fault_of_the_kernel_while_it_is_put_back(
-    host: FakeHost, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: FakeHost, paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = iter([0, 0, 0, 1 << 9])
     monkeypatch.setattr(Taint, "read", lambda _self: next(flags))
-    code, said = go(host, here, tmp_path, Verdict.completed)
+    code, said = go(host, paths, tmp_path, Verdict.completed)
     assert code == 1
     assert "while the driver was unbound and removed: W, a warning" in said
 
 
 def test_nothing_is_done_where_something_stands_against_it(
-    host: FakeHost, here: Here, tmp_path: Path
+    host: FakeHost, paths: HostPaths, tmp_path: Path
 ) -> None:
     driver: Any = FakeDriver(host)
     host.process(4711, "qemu", "/dev/vfio/12")
     with pytest.raises(Refused, match="process 4711"):
-        check.check(request(tmp_path), driver, io.StringIO(), lambda _: True, here)
+        check.check(request(tmp_path), driver, io.StringIO(), lambda _: True, paths)
     assert host.told == []
     assert not (tmp_path / "results").exists()
 
 
 def test_run_tells_of_an_earlier_one(
-    host: FakeHost, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: FakeHost, paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(safety, "as_bound", lambda *_: Look())
     monkeypatch.setattr(suite, "run", lambda *_: Verdict.lab_failed("not this time"))
-    with the_journal(here) as journal:
+    with the_journal(paths) as journal:
         journal.begin()
         journal.note(FunctionBefore(DEVICE, "vfio-pci", ""))
     out = io.StringIO()
-    judge.as_bound(request(tmp_path), out, lambda _: False, here)
+    judge.as_bound(request(tmp_path), out, lambda _: False, paths)
     assert "conformance restore" in out.getvalue()
     assert host.told == []
-    assert Journal(here).read()
-    with the_journal(here):  # it is going on
+    assert Journal(paths).read()
+    with the_journal(paths):  # it is going on
         out = io.StringIO()
-        judge.as_bound(request(tmp_path), out, lambda _: False, here)
+        judge.as_bound(request(tmp_path), out, lambda _: False, paths)
         assert "conformance restore" not in out.getvalue()
 
 
 def test_run_without_the_right_to_know_of_earlier_ones(
-    here: Here, monkeypatch: pytest.MonkeyPatch
+    paths: HostPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_path: Path) -> bool:
         raise PermissionError
 
     monkeypatch.setattr(Path, "exists", refuse)
-    assert not judge._left_behind(here)
+    assert not judge._left_behind(paths)
 
 
 def test_restore_error_says_what_to_do() -> None:

@@ -16,8 +16,8 @@ import pytest
 from conformance.errors import LabError
 from conformance.host import bind, modules, undo
 from conformance.host.errors import DriverError, Refused, RestoreError
-from conformance.host.here import Here
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore, SuiteMark, the_journal
+from conformance.host.paths import HostPaths
 from conformance.tests.host.fake_host import FakeHost
 from kpatch.errors import ProgramFailed
 from kpatch.tools import programs
@@ -37,7 +37,7 @@ class Machine(FakeHost):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.here = Here(self.sysfs, self.proc, root / "state", root / "dev")
+        self.paths = HostPaths(self.sysfs, self.proc, root / "state", root / "dev")
         self.fuse = -1
 
     def burn(self) -> None:
@@ -66,7 +66,7 @@ class Machine(FakeHost):
             case ["insmod", path]:
                 self.driver("igb_vf_vfio_pci", modules.name_of(path))
             case ["rmmod", name]:
-                if users := modules.users(name, self.here):
+                if users := modules.users(name, self.paths):
                     raise ProgramFailed(argv, 1, f"in use by {users}", "")
                 self.unload(name)
         self.burn()
@@ -82,7 +82,7 @@ class Machine(FakeHost):
         return {"modules": loaded, "functions": functions, "state": self.left()}
 
     def left(self) -> list[str]:
-        state = self.here.state
+        state = self.paths.state
         return sorted(one.name for one in state.iterdir()) if state.exists() else ["lock"]
 
 
@@ -122,17 +122,17 @@ SCENES = {"unbound": unbound, "other-drivers": other_drivers}
 
 def take(machine: Machine) -> None:
     """Do everything that a run does before the suite."""
-    here = machine.here
-    with the_journal(here) as journal:
+    paths = machine.paths
+    with the_journal(paths) as journal:
         journal.begin()
-        driver = bind.load(Path(f"/x/{MODULE}.ko"), MODULE, NEEDED, journal, here, again=False)
-        bind.bind([DEVICE, PEER], driver, journal, here)
+        driver = bind.load(Path(f"/x/{MODULE}.ko"), MODULE, NEEDED, journal, paths, again=False)
+        bind.bind([DEVICE, PEER], driver, journal, paths)
         journal.note(SuiteMark("mark"))
 
 
 def restore(machine: Machine) -> bool:
-    with the_journal(machine.here) as journal:
-        return undo.undo(journal, machine.here, lambda _line: None)
+    with the_journal(machine.paths) as journal:
+        return undo.undo(journal, machine.paths, lambda _line: None)
 
 
 def effects(machine: Machine, work: Callable[[Machine], object]) -> int:
@@ -192,10 +192,10 @@ def test_a_line_without_its_end_is_a_step_not_taken(machine: Machine) -> None:
     other_drivers(machine)
     before = machine.picture()
     take(machine)
-    whole = (machine.here.state / "journal").read_bytes()
+    whole = (machine.paths.state / "journal").read_bytes()
     restore(machine)
     for length in range(len(whole)):
-        (machine.here.state / "journal").write_bytes(whole[:length])
+        (machine.paths.state / "journal").write_bytes(whole[:length])
         restore(machine)
         assert machine.picture() == before
 
@@ -217,8 +217,8 @@ def test_after_a_restart_there_is_nothing_to_undo(machine: Machine) -> None:
     take(machine)
     (machine.proc / "sys/kernel/random/boot_id").write_bytes(b"the-second-boot\n")
     said: list[str] = []
-    with the_journal(machine.here) as journal:
-        assert not undo.undo(journal, machine.here, said.append)
+    with the_journal(machine.paths) as journal:
+        assert not undo.undo(journal, machine.paths, said.append)
     assert "restarted" in said[0]
     assert machine.left() == ["lock"]
 
@@ -249,8 +249,8 @@ def test_what_others_use_by_now_stays(machine: Machine) -> None:
     take(machine)
     machine.module("vfio_pci_core", users=1)
     said: list[str] = []
-    with the_journal(machine.here) as journal:
-        undo.undo(journal, machine.here, said.append)
+    with the_journal(machine.paths) as journal:
+        undo.undo(journal, machine.paths, said.append)
     assert any("vfio_pci_core" in line for line in said)
     assert "vfio_pci_core" in machine.picture()["modules"]
     assert MODULE not in machine.picture()["modules"]
@@ -311,12 +311,12 @@ def test_signals_wait_until_all_is_undone(machine: Machine) -> None:
 
 def test_one_run_at_a_time(machine: Machine) -> None:
     with (
-        the_journal(machine.here),
+        the_journal(machine.paths),
         pytest.raises(Refused, match=f"process {os.getpid()}, is going on"),
-        the_journal(machine.here),
+        the_journal(machine.paths),
     ):
         pass
-    with the_journal(machine.here):
+    with the_journal(machine.paths):
         pass
 
 
@@ -331,25 +331,25 @@ def test_one_run_at_a_time(machine: Machine) -> None:
     ],
 )
 def test_a_journal_that_is_not_ours(machine: Machine, text: str) -> None:
-    machine.here.state.mkdir()
-    (machine.here.state / "journal").write_bytes(text.encode())
+    machine.paths.state.mkdir()
+    (machine.paths.state / "journal").write_bytes(text.encode())
     with pytest.raises(LabError, match="damaged, or of another version"):
         restore(machine)
-    assert (machine.here.state / "journal").exists()
+    assert (machine.paths.state / "journal").exists()
 
 
 def test_the_journal_can_be_read_by_people(machine: Machine) -> None:
     other_drivers(machine)
     take(machine)
-    text = (machine.here.state / "journal").read_text()
+    text = (machine.paths.state / "journal").read_text()
     _, *lines = (json.loads(line) for line in text.splitlines())
     assert lines[0] == {
         "step": "modules",
         "names": ["vfio_iommu_type1", "vfio_pci_core", "igb_vf_vfio_pci"],
     }
     assert lines[1]["driver"] == "igbvf"
-    assert oct((machine.here.state / "journal").stat().st_mode & 0o777) == "0o600"
-    steps = Journal(machine.here).read()
+    assert oct((machine.paths.state / "journal").stat().st_mode & 0o777) == "0o600"
+    steps = Journal(machine.paths).read()
     assert steps
     assert [type(one) for one in steps.steps] == [
         ModulesBefore,

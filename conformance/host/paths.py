@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where this machine is looked at and changed; other places serve unit tests."""
+"""File systems of the host; unit tests pass others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from conformance.vfio.sysfs import SYSFS
 from conformance.vfio.usage import PROC
 
 STATE = Path("/run/vfio-migration-kit")
-"""Where changes are noted. /run is emptied by a reboot, which undoes the changes as well."""
+"""Folder of the journal. /run is emptied by a reboot, which undoes the changes as well."""
 
 
 @dataclass(frozen=True)
-class Here:
-    """The file systems in which the kernel shows itself, and where changes are noted."""
+class HostPaths:
+    """Mount points of sysfs, procfs and devtmpfs, and the folder of the journal."""
 
     sysfs: Path = SYSFS
     proc: Path = PROC
@@ -24,5 +24,5 @@ class Here:
 
     @property
     def boot_id(self) -> str:
-        """Tells this boot of the kernel from all others."""
+        """The kernel's identifier of this boot."""
         return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
