@@ -16,7 +16,7 @@ import pytest
 from conformance.events.writer import Events
 from conformance.kernel.log import KernelLog, Taint, reports, taint_words
 from conformance.plugin import checks, options, workers
-from conformance.plugin.devices import BENCH, OBSERVED, Bench, Settings
+from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
 from conformance.plugin.outcome import Failure, Tally, failure_of
 from conformance.vfio import sysfs, trace
 from conformance.vfio.errors import SysfsError, VfioError
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
     )
     settings = options.read(config)
-    config.stash[BENCH] = Bench(settings, outcomes=_outcomes)
+    config.stash[DEVICES] = Devices(settings, outcomes=_outcomes)
     config.pluginmanager.register(Session(config, settings), "conformance-session")
 
 
@@ -117,7 +117,7 @@ class Session:
             raise pytest.UsageError(str(error)) from error
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
-        pairs = [(self.settings.device, self.settings.peer), *self.settings.beside]
+        pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
         pairs = pairs[: workers.count(pairs, len(session.items))]
         self.events.emit(
             "session",
@@ -145,7 +145,7 @@ class Session:
             return ""
         bdf = self.settings.device
         try:
-            lacking = self.config.stash[BENCH].offer().lacking()
+            lacking = self.config.stash[DEVICES].offer().lacking()
         except OSError as error:
             raise SysfsError(f"{bdf} cannot be opened: {error}{_hint(error)}") from error
         return lacking and f"{bdf}, bound to {sysfs.driver(bdf) or 'no driver'}: {lacking}"
@@ -154,7 +154,7 @@ class Session:
         """Be the worker which has these functions, with eyes of its own on the kernel."""
         stash = self.config.stash
         settings = replace(self.settings, device=pair[0], peer=pair[1])
-        stash[BENCH] = replace(stash[BENCH], settings=settings)
+        stash[DEVICES] = replace(stash[DEVICES], settings=settings)
         self.log = KernelLog()
         self.flags = Taint()
 
@@ -201,7 +201,7 @@ class Session:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the devices and tell the end."""
-        self.config.stash[BENCH].close()
+        self.config.stash[DEVICES].close()
         duration = round(time.monotonic() - self.started, 3)
         self.events.emit("finish", status=int(exitstatus), duration=duration)
 

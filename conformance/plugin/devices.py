@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What stays open over a session: container, devices, seed; and how they become known again."""
+"""Devices of a test session: opened once, back in _RUNNING before each test."""
 
 import random
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Observe(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Some bits of a 4-byte register of a BAR, of which an operator has given his word."""
+    """Bits of a 32-bit BAR register, as declared by the operator."""
 
     bar: int
     offset: int
@@ -44,10 +44,10 @@ class Place:
 
 @dataclass(frozen=True)
 class DoorbellPlace:
-    """An operator's word where a doorbell is, and where the registers of its address are.
+    """A doorbell of a BAR, as declared by the operator.
 
-    An address goes into the two 4-byte registers at ``address``, low half first. Then a write of
-    a value other than 0 to ``offset`` makes a running device write there.
+    The two 32-bit registers at ``address`` take the IOVA, low half first. A write of a value
+    other than 0 to ``offset`` then makes a running device write to that IOVA.
     """
 
     bar: int
@@ -57,14 +57,14 @@ class DoorbellPlace:
 
 @dataclass(frozen=True)
 class Doorbell:
-    """Such a doorbell of an open device."""
+    """A declared doorbell of an open device."""
 
     region: Region
     offset: int
     address: int
 
     def ring(self, iova: int, value: int = 1) -> None:
-        """Make the device write at an address of its own."""
+        """Make the device write ``value`` at ``iova``."""
         self.region.write_int(self.address, iova & 0xFFFFFFFF)
         self.region.write_int(self.address + 4, iova >> 32)
         self.region.write_int(self.offset, value)
@@ -72,37 +72,43 @@ class Doorbell:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Such a register of an open device."""
+    """A declared register of an open device."""
 
     region: Region
     offset: int
     mask: int
 
     def read(self) -> int:
-        """Return the free bits of the register, the others as 0."""
+        """Return the declared bits of the register, the others as 0."""
         return self.region.read_int(self.offset) & self.mask
 
     def write(self, value: int) -> None:
-        """Write the free bits; the others keep their values."""
+        """Write the declared bits; the others keep their values."""
         kept = self.region.read_int(self.offset) & ~self.mask
         self.region.write_int(self.offset, kept | (value & self.mask))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator said on the command line.
+    """The plugin's options, parsed.
 
-    ``scratch`` may be written freely; ``volatile`` changes by itself, as clocks and counters do;
-    ``doorbells`` make the device write to memory; the driver must see writes of ``trapped``
-    while the device is saved;
-    ``as_is`` if nothing must be bound to another driver, not even for a test.
+    Attributes:
+        device: BDF of the function under test.
+        peer: BDF of a second function of the same kind.
+        scratch: Registers that tests may write.
+        seed: Seed of everything random.
+        pairs: Pairs of functions, each for one more pytest process in parallel.
+        volatile: Registers that change by themselves, such as clocks and counters.
+        doorbells: Registers that make the device write to memory.
+        as_is: No test may bind a function to another driver.
+        trapped: Registers whose writes the driver must see while it saves the device.
     """
 
     device: str
     peer: str | None = None
     scratch: tuple[Place, ...] = ()
     seed: int = 0
-    beside: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     volatile: tuple[Place, ...] = ()
     doorbells: tuple[DoorbellPlace, ...] = ()
     as_is: bool = False
@@ -111,7 +117,7 @@ class Settings:
 
 @dataclass
 class _Slot:
-    """One of the devices, and whether its state is still known."""
+    """An open device; ``dirty`` if its state is unknown."""
 
     device: Device
     dirty: bool = True
@@ -119,10 +125,10 @@ class _Slot:
 
 
 @dataclass
-class Bench:
+class Devices:
     """The devices of a session. Opened when first asked for, closed at the end.
 
-    ``outcomes`` tells for a FREE rule which outcomes the catalogue lists.
+    ``outcomes`` returns the outcomes that the catalogue lists for a FREE rule.
     """
 
     settings: Settings
@@ -195,21 +201,21 @@ class Bench:
         return slot.migration
 
     def scratch_of(self, device: Device) -> list[Scratch]:
-        """Return the registers of a device that may be written."""
+        """Return the scratch registers of a device."""
         return [
             Scratch(device.region(place.bar), place.offset, place.mask)
             for place in self.settings.scratch
         ]
 
     def doorbells_of(self, device: Device) -> list[Doorbell]:
-        """Return the doorbells of a device that are known."""
+        """Return the declared doorbells of a device."""
         return [
             Doorbell(device.region(place.bar), place.offset, place.address)
             for place in self.settings.doorbells
         ]
 
     def after_test(self, *, failed: bool) -> None:
-        """Take away what a test left behind; what it touched is opened anew if it failed."""
+        """Remove what a test left behind; after a failure the devices are opened again."""
         leaked = children.kill_leftovers()
         if self._mapped != mapping.count():
             leaked += unmap_leaked()
@@ -220,7 +226,7 @@ class Bench:
             slot.dirty = slot.dirty or failed or leaked > 0
 
     def observer(self, node: pytest.Item) -> "Observe":
-        """Return the function which records outcomes of FREE rules for a test."""
+        """Return the function that records outcomes of FREE rules for a test."""
 
         def observe(rule: str, outcome: str) -> None:
             allowed = self.outcomes(rule)
@@ -271,10 +277,10 @@ class Bench:
         return device
 
     def _give_up(self, slot: _Slot) -> int | None:
-        """Let a device which is stopped, saves, or was given a whole stream run on.
+        """Write _RUNNING to a device that is stopped, saves or has read a whole stream.
 
         Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
-        Returns the state that comes of it.
+        Returns the new state.
         """
         state = self._state(slot)
         if slot.migration is None or state not in (STOPPED, STOP_COPY, PRE_COPY, RESUMING):
@@ -284,7 +290,7 @@ class Bench:
         return self._state(slot)
 
     def _state(self, slot: _Slot) -> int | None:
-        """Return the state, or None where it cannot be read: the tests will say so better."""
+        """Return the state, or None if it cannot be read: a test reports that better."""
         try:
             slot.migration = slot.migration or MigrationRegion.find(slot.device)
             return slot.migration.state
@@ -293,17 +299,17 @@ class Bench:
             return None
 
 
-#: Outcomes of FREE rules which a test has seen, in the item's stash.
+#: Outcomes of FREE rules that a test has seen, in the item's stash.
 OBSERVED: Final = pytest.StashKey[dict[str, str]]()
-#: The bench of a session, in the configuration's stash.
-BENCH: Final = pytest.StashKey[Bench]()
+#: The devices of a session, in the configuration's stash.
+DEVICES: Final = pytest.StashKey[Devices]()
 
 
-def bench_of(config: pytest.Config) -> Bench:
-    """Return the bench of the session. The plugin made it."""
-    return config.stash[BENCH]
+def devices_of(config: pytest.Config) -> Devices:
+    """Return the devices of the session. The plugin made it."""
+    return config.stash[DEVICES]
 
 
 def new_seed() -> int:
-    """Return a seed for a session which was not given one."""
+    """Return a seed for a session that was given none."""
     return random.SystemRandom().randrange(1 << 32)

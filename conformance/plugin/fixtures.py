@@ -18,7 +18,7 @@ from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.states import PATHS
 from conformance.migration.v1.vmm import Vmm
-from conformance.plugin.devices import Bench, Doorbell, Observe, Place, Scratch, bench_of
+from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
 from conformance.vfio.children.children import Child, fork_child
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
@@ -42,44 +42,44 @@ class Side:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+def devices(request: pytest.FixtureRequest) -> Iterator[Devices]:
     """Provide everything that stays open over the session; tests rarely need it by itself."""
-    bench = bench_of(request.config)
-    yield bench
+    devices = devices_of(request.config)
+    yield devices
     failed = getattr(request.node, "vfio_failed", False)
-    bench.after_test(failed=failed)
+    devices.after_test(failed=failed)
 
 
 @pytest.fixture
-def container(bench: Bench) -> Container:
+def container(devices: Devices) -> Container:
     """Return the container in which the devices' groups are."""
-    return bench.container
+    return devices.container
 
 
 @pytest.fixture
-def device(bench: Bench) -> Device:
+def device(devices: Devices) -> Device:
     """Return the device under test, open and in _RUNNING, with nothing mapped."""
-    return bench.ready("device")
+    return devices.ready("device")
 
 
 @pytest.fixture
-def peer(bench: Bench) -> Device:
+def peer(devices: Devices) -> Device:
     """Return the second function, open and in _RUNNING; skips without --vfio-peer."""
-    if not bench.has_peer:
+    if not devices.has_peer:
         pytest.skip("this needs a second function of the same kind: give --vfio-peer BDF")
-    return bench.ready("peer")
+    return devices.ready("peer")
 
 
 @pytest.fixture
-def migration(device: Device, bench: Bench) -> MigrationRegion:
+def migration(device: Device, devices: Devices) -> MigrationRegion:
     """Return the migration region of the device."""
-    return bench.migration_of(device)
+    return devices.migration_of(device)
 
 
 @pytest.fixture
-def peer_migration(peer: Device, bench: Bench) -> MigrationRegion:
+def peer_migration(peer: Device, devices: Devices) -> MigrationRegion:
     """Return the migration region of the second function."""
-    return bench.migration_of(peer)
+    return devices.migration_of(peer)
 
 
 @pytest.fixture
@@ -137,9 +137,9 @@ def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
 
 
 @pytest.fixture
-def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
+def scratch(devices: Devices, device: Device) -> Iterator[list[Scratch]]:
     """Provide registers which may be written freely (--vfio-scratch); their values are put back."""
-    places = bench.scratch_of(device)
+    places = devices.scratch_of(device)
     if not places:
         pytest.skip("no register may be written: give --vfio-scratch BAR:OFFSET:MASK")
     before = [place.read() for place in places]
@@ -149,23 +149,23 @@ def scratch(bench: Bench, device: Device) -> Iterator[list[Scratch]]:
 
 
 @pytest.fixture
-def volatile(bench: Bench) -> tuple[Place, ...]:
+def volatile(devices: Devices) -> tuple[Place, ...]:
     """Return the registers which change by themselves, as the operator says (--vfio-volatile)."""
-    return bench.settings.volatile
+    return devices.settings.volatile
 
 
 @pytest.fixture
-def trapped(bench: Bench) -> tuple[Place, ...]:
+def trapped(devices: Devices) -> tuple[Place, ...]:
     """Return what the driver must see while it saves (--vfio-trapped); skips without any."""
-    if not bench.settings.trapped:
+    if not devices.settings.trapped:
         pytest.skip("no register is known to be trapped: give --vfio-trapped BAR:OFFSET")
-    return bench.settings.trapped
+    return devices.settings.trapped
 
 
 @pytest.fixture
-def doorbells(bench: Bench, device: Device) -> list[Doorbell]:
+def doorbells(devices: Devices, device: Device) -> list[Doorbell]:
     """Return registers that make the device write to memory (--vfio-doorbell); skips if none."""
-    found = bench.doorbells_of(device)
+    found = devices.doorbells_of(device)
     if not found:
         pytest.skip(
             "nothing is known that makes this device write to memory: give "
@@ -202,13 +202,13 @@ def child() -> Iterator[Callable[[], Child]]:
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Observe:
     """``observe(rule, outcome)``: tell which outcome of a FREE rule was seen."""
-    return bench_of(request.config).observer(request.node)
+    return devices_of(request.config).observer(request.node)
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """Return the session's seed (--vfio-seed), which is printed and makes a run repeatable."""
-    return bench_of(request.config).seed
+    return devices_of(request.config).seed
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of the suite: what there is, and what the operator said."""
+"""The options of the pytest plugin: declaration and parsing."""
 
 import re
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from conformance.plugin.devices import DoorbellPlace, Place, Settings, new_seed
 from conformance.vfio import sysfs
 
 WALKS: Final = 10
-"""Random walks that are taken unless told otherwise; a second or two."""
+"""Random walks by default; they take a second or two."""
 
 _T = TypeVar("_T")
 _SOFTWARE: Final = re.compile(r"[\w.-]+")
-"""The name that a software device has in sysfs."""
+"""The name of a software device in sysfs."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -24,81 +24,87 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--vfio-device", metavar="DEVICE", help="PCI address of the function under test"
     )
-    group.addoption("--vfio-peer", metavar="DEVICE", help="a second one, as destination")
     group.addoption(
-        "--vfio-beside",
+        "--vfio-peer",
+        metavar="DEVICE",
+        help="PCI address of a second function of the same kind, the destination",
+    )
+    group.addoption(
+        "--vfio-pair",
         metavar="BDF,BDF",
         action="append",
         default=[],
-        help="a further device and peer of the same kind: tests run on all of them beside each "
-        "other; may be repeated",
+        help="one more device and peer of the same kind; tests run on all pairs in parallel; may "
+        "be repeated",
     )
-    group.addoption("--vfio-events", metavar="PATH", help="write events here, one JSON a line")
+    group.addoption(
+        "--vfio-events", metavar="PATH", help="write events to this file, one JSON object per line"
+    )
     group.addoption(
         "--vfio-scratch",
         metavar="BAR:OFFSET:MASK",
         action="append",
         default=[],
-        help="bits of a 4-byte register which may be written freely; may be repeated",
+        help="bits of a 32-bit register that tests may write; may be repeated",
     )
     group.addoption(
         "--vfio-volatile",
         metavar="BAR:OFFSET[:MASK]",
         action="append",
         default=[],
-        help="bits of a 4-byte register which change by themselves, in a stopped device too, and "
-        "are not looked at: a clock, a counter; may be repeated",
+        help="bits of a 32-bit register that change by themselves, even in a stopped device, such "
+        "as a clock or a counter; comparisons ignore them; may be repeated",
     )
     group.addoption(
         "--vfio-trapped",
         metavar="BAR:OFFSET",
         action="append",
         default=[],
-        help="a register which the driver must see written while the device is saved, so that its "
-        "page may not stay mapped; may be repeated",
+        help="a register whose writes the driver must see while it saves the device, so that its "
+        "page must not stay mapped; may be repeated",
     )
     group.addoption(
         "--vfio-doorbell",
         metavar="BAR:OFFSET:ADDRESS",
         action="append",
         default=[],
-        help="a 4-byte register: a write of a value other than 0 makes the running device write "
-        "to memory, where the two registers at ADDRESS say, low half first; may be repeated",
+        help="a 32-bit register: a write of a value other than 0 makes the running device write to "
+        "the IOVA in the two registers at ADDRESS, low half first; may be repeated",
     )
     group.addoption(
         "--vfio-as-is",
         action="store_true",
-        help="judge what is bound: never bind another driver, not even for a test, and skip "
-        "everything if the device offers no migration",
+        help="judge the driver that is bound: no test binds another one; skip all tests if the "
+        "device offers no migration",
     )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(
-        "--vfio-walks", type=int, default=WALKS, metavar="N", help="random walks to take"
+        "--vfio-walks", type=int, default=WALKS, metavar="N", help="number of random walks"
     )
     group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
 
 
 def read(config: pytest.Config) -> Settings:
-    """Read the options; raises :class:`pytest.UsageError` with all that is wrong."""
+    """Read the options; raises :class:`pytest.UsageError` with every mistake."""
     wrong: list[str] = []
     for option in ("--vfio-device", "--vfio-peer"):
         bdf = config.getoption(option)
         if bdf and not _is_name(bdf):
             wrong.append(
-                f"{option}: {bdf!r} is not a PCI address like 0000:01:10.0, nor the name of a "
-                "software device"
+                f"{option}: {bdf!r} is neither a PCI address such as 0000:01:10.0 nor the name "
+                "of a software device"
             )
     peer = config.getoption("--vfio-peer")
     if peer and peer == config.getoption("--vfio-device"):
-        wrong.append("--vfio-peer: this is the same function as --vfio-device")
-    beside = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-beside"))
-    for pair in beside:
+        wrong.append("--vfio-peer: the same function as --vfio-device")
+    pairs = tuple(tuple(text.split(",")) for text in config.getoption("--vfio-pair"))
+    for pair in pairs:
         if len(pair) != 2 or not all(_is_name(bdf) for bdf in pair):
             given = ",".join(pair)
-            wrong.append(f"--vfio-beside: {given!r} is not two devices, parted by a comma")
-    functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in beside for bdf in pair)]
-    if beside and len(set(functions)) < len(functions):
-        wrong.append("--vfio-beside: a function is given twice")
+            wrong.append(f"--vfio-pair: {given!r} is not two devices separated by a comma")
+    functions = [config.getoption("--vfio-device"), peer, *(bdf for pair in pairs for bdf in pair)]
+    if pairs and len(set(functions)) < len(functions):
+        wrong.append("--vfio-pair: a function is given twice")
     scratch = _each(config, "--vfio-scratch", read_scratch, wrong)
     volatile = _each(config, "--vfio-volatile", read_volatile, wrong)
     trapped = _each(config, "--vfio-trapped", read_volatile, wrong)
@@ -111,7 +117,7 @@ def read(config: pytest.Config) -> Settings:
         peer,
         scratch,
         new_seed() if seed is None else seed,
-        beside,
+        pairs,
         volatile,
         doorbells,
         config.getoption("--vfio-as-is"),

@@ -11,7 +11,7 @@ from conformance.migration.v1.client import Buffer, Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1 import states
 from conformance.model.v1.states import State
-from conformance.plugin.devices import Bench, Scratch
+from conformance.plugin.devices import Devices, Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.mappings import Book
 from conformance.suite.support.shapes import Window, find
@@ -122,10 +122,10 @@ def sides(source: Side, destination: Side) -> tuple[Side, Side]:
 
 
 @pytest.fixture
-def scratch_there(bench: Bench, peer: Device, scratch: list[Scratch]) -> list[Scratch]:
+def scratch_there(devices: Devices, peer: Device, scratch: list[Scratch]) -> list[Scratch]:
     """Find the second function's copies of the registers that may be written."""
     assert scratch
-    return bench.scratch_of(peer)
+    return devices.scratch_of(peer)
 
 
 @pytest.fixture
@@ -161,9 +161,9 @@ def book(
 
 
 @pytest.fixture
-def walker(bench: Bench, device: Device, migration: MigrationRegion) -> Iterator[Walker]:
+def walker(devices: Devices, device: Device, migration: MigrationRegion) -> Iterator[Walker]:
     """Provide what takes the steps of a walk; what it has mapped is unmapped in the end."""
     regions = [region for region in device.regions if region.runtime_areas and not region.type]
-    made = Walker(migration, regions, bench.scratch_of(device))
+    made = Walker(migration, regions, devices.scratch_of(device))
     yield made
     made.end()

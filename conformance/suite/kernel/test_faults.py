@@ -15,7 +15,7 @@ from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field, 
 from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
-from conformance.plugin.devices import Bench
+from conformance.plugin.devices import Devices
 from conformance.suite.conftest import Find, Reach
 from conformance.suite.support.cases import arcs_by_name, must_arcs, named
 from conformance.suite.support.failing import Sweep, expect_clean
@@ -46,7 +46,7 @@ def _use_and_close(fd: int, at: int) -> None:
 
 @pytest.mark.rule("robust.allocation")
 @pytest.mark.parametrize("depth", named({"every": 0, "near": NEAR}))
-def test_open(device: Device, bench: Bench, depth: int) -> None:
+def test_open(device: Device, devices: Devices, depth: int) -> None:
     """Open the device: ENOMEM or success each time, and what could be opened can be used.
 
     EBUSY is what PCI's core says where it has no memory to note that a BAR is in use. How many
@@ -54,7 +54,7 @@ def test_open(device: Device, bench: Bench, depth: int) -> None:
     """
     module = sysfs.module(sysfs.driver(device.bdf) or "") if depth else None
     within = faults.module_text(module) if module else None
-    state = bench.migration_of(device).region.offset + DEVICE_STATE.offset
+    state = devices.migration_of(device).region.offset + DEVICE_STATE.offset
     device.close()
     expect_clean(
         lambda: device.group.device_fd(device.bdf),
@@ -63,7 +63,7 @@ def test_open(device: Device, bench: Bench, depth: int) -> None:
         sweep=Sweep(within=within, depth=depth or 32, errnos=(EBUSY,)),
     )
     device.reopen()
-    expect_equal(bench.migration_of(device).state, State.RUNNING, did="open it undisturbed")
+    expect_equal(devices.migration_of(device).state, State.RUNNING, did="open it undisturbed")
 
 
 @contextmanager
@@ -79,14 +79,14 @@ def _unbound(bdf: str, driver: str) -> Iterator[int]:
 
 
 @pytest.mark.rule("robust.allocation")
-def test_bind(device: Device, bench: Bench) -> None:
+def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
-    if bench.settings.as_is:
+    if devices.settings.as_is:
         pytest.skip("the function is judged as it is bound, so it is not bound anew")
     bdf, driver = device.bdf, sysfs.driver(device.bdf) or ""
     module = sysfs.module(driver) or pytest.skip("the driver is built in: no module to look below")
     near = Sweep(within=faults.module_text(module), depth=NEAR, errnos=tuple(errorcode))
-    bench.close()
+    devices.close()
     with _unbound(bdf, driver) as fd:
         expect_clean(
             lambda: os.pwrite(fd, bdf.encode(), 0),
@@ -94,7 +94,7 @@ def test_bind(device: Device, bench: Bench) -> None:
             undo=lambda _count: sysfs.unbind(bdf),
             sweep=near,
         )
-    migration = bench.migration_of(bench.ready("device"))
+    migration = devices.migration_of(devices.ready("device"))
     expect_equal(migration.state, State.RUNNING, did="bind and open undisturbed")
 
 

@@ -29,7 +29,7 @@ CATALOGUE = {
 }
 CONFTEST = """
 import pytest
-from conformance.plugin.devices import BENCH
+from conformance.plugin.devices import DEVICES
 from conformance.tests.vfio.fake_device import FakeDevice
 
 class FakeContainer:
@@ -38,9 +38,9 @@ class FakeContainer:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    bench = config.stash[BENCH]
-    bench.open_container = FakeContainer
-    bench.open_device = FakeDevice.open
+    devices = config.stash[DEVICES]
+    devices.open_container = FakeContainer
+    devices.open_device = FakeDevice.open
 """
 NO_REGION = CONFTEST.replace(
     "FakeDevice.open\n",
@@ -473,8 +473,8 @@ def test_unknown():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--vfio-device=01:10.0"], "'01:10.0' is not a PCI address"),
-        (["--vfio-peer=non,sense"], "--vfio-peer: 'non,sense' is not"),
+        (["--vfio-device=01:10.0"], "'01:10.0' is neither a PCI address"),
+        (["--vfio-peer=non,sense"], "--vfio-peer: 'non,sense' is neither"),
         (["--vfio-scratch=0:0x800"], "is not BAR:OFFSET:MASK"),
         (["--vfio-scratch=7:0:1"], "from 0 to 5"),
         (["--vfio-scratch=0:2:1"], "multiple of 4"),

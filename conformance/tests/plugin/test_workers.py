@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tests that run beside each other, each worker with a pair of functions of its own."""
+"""Tests that run in parallel, each worker on its own pair of functions."""
 
 import os
 
@@ -12,7 +12,7 @@ from conformance.tests.plugin.test_plugin import PEER, Inner, inner
 __all__ = ["inner"]  # a fixture
 pytest_plugins = ["pytester"]
 
-BESIDE = "--vfio-beside=0000:01:10.4,0000:01:10.6"
+PAIR = "--vfio-pair=0000:01:10.4,0000:01:10.6"
 SOURCE = """
 import os
 
@@ -23,13 +23,13 @@ def test_it(device, number):
     assert number != 8, f"by process {os.getpid()}"
 
 @rule("region.type")
-def test_device(bench):
-    assert bench.settings.device == "0000:01:10.0"
+def test_device(devices):
+    assert devices.settings.device == "0000:01:10.0"
 """
 
 
 def test_every_test_runs_once(inner: Inner) -> None:
-    result = inner.run(SOURCE, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    result = inner.run(SOURCE, f"--vfio-peer={PEER}", PAIR, "--capture=no")
     events = [parse(event) for event in inner.events]
     session = next(event for event in events if isinstance(event, Session))
     assert (result.ret, session.workers, session.collected) == (1, 2, 45)
@@ -38,7 +38,7 @@ def test_every_test_runs_once(inner: Inner) -> None:
 
 
 def test_failures_are_told_by_those_who_saw_them(inner: Inner) -> None:
-    inner.run(SOURCE, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    inner.run(SOURCE, f"--vfio-peer={PEER}", PAIR, "--capture=no")
     failed = [event["failure"]["message"] for event in inner.results if event["failure"]]
     pids = {message.partition("by process ")[2].split()[0] for message in failed}
     assert len(failed) == len(pids) == 2
@@ -51,7 +51,7 @@ def test_the_first_failure_ends_all_workers_if_that_is_asked_for(inner: Inner) -
         .replace("(device, number):", "(device, number):\n    time.sleep(0.005)")
         .replace("import os", "import os, time")
     )
-    result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no", "--exitfirst")
+    result = inner.run(source, f"--vfio-peer={PEER}", PAIR, "--capture=no", "--exitfirst")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert 1 <= len([event for event in inner.results if event["failure"]]) <= 2
     assert len(inner.results) < 100
@@ -59,15 +59,15 @@ def test_the_first_failure_ends_all_workers_if_that_is_asked_for(inner: Inner) -
 
 def test_a_worker_that_dies_is_an_error(inner: Inner) -> None:
     source = SOURCE + "\n@rule('region.type')\ndef test_dies(): os.kill(os.getpid(), 9)\n"
-    result = inner.run(source, f"--vfio-peer={PEER}", BESIDE, "--capture=no")
+    result = inner.run(source, f"--vfio-peer={PEER}", PAIR, "--capture=no")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--vfio-beside=0000:01:10.4", "not two devices"),
-        (f"--vfio-beside=0000:01:10.4,{PEER}", "given twice"),
+        ("--vfio-pair=0000:01:10.4", "not two devices"),
+        (f"--vfio-pair=0000:01:10.4,{PEER}", "given twice"),
     ],
 )
 def test_bad_pairs(inner: Inner, option: str, said: str) -> None:

@@ -32,7 +32,7 @@ def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
     words += ["--vfio-peer", functions[1]] if len(functions) > 1 else []
     if not _KMEMLEAK.exists():  # what a debug kernel reports must be of one test
         for pair in zip(functions[2::2], functions[3::2], strict=False):
-            words += ["--vfio-beside", ",".join(pair), "--capture=no"]
+            words += ["--vfio-pair", ",".join(pair), "--capture=no"]
     return words + list(job["hints"]) + list(job["pytest_args"])
 
 
