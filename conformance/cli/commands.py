@@ -56,10 +56,10 @@ def check(arguments: Namespace, say: Say) -> int:
     request = look_up(_options(arguments))
     if arguments.dry_run:
         return _dry(arguments, say)
-    name, picture = request.device.name, request.definition.name
+    name, image = request.device.name, request.definition.name
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
-    results: Path = arguments.into or paths.new_results(arguments.results, name, picture)
+    results: Path = arguments.into or paths.new_results(arguments.results, name, image)
     return run.check(request, results, sys.stdout)
 
 

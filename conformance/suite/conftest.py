@@ -13,10 +13,10 @@ from conformance.model.v1 import states
 from conformance.model.v1.states import State
 from conformance.plugin.devices import Devices, Scratch
 from conformance.plugin.fixtures import Side
-from conformance.suite.support.mappings import Book
-from conformance.suite.support.shapes import Window, find
+from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.steps import attempt, begin_iteration, save_and_run
 from conformance.suite.support.walker import WALKS, Walker
+from conformance.suite.support.windows import Window, find
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
@@ -138,7 +138,7 @@ def window(conflicting_regions: list[Region]) -> Find:
     def search(*patterns: str) -> Window:
         found = find(conflicting_regions, *patterns)
         if found is None:
-            pytest.skip(f"no mappable range of the shape {' or '.join(patterns)}")
+            pytest.skip(f"no mappable range of the pattern {' or '.join(patterns)}")
         return found
 
     return search
@@ -152,11 +152,11 @@ def conflict(window: Find) -> Iterator[Mapping]:
 
 
 @pytest.fixture
-def book(
+def mappings(
     migration: MigrationRegion, saving_regions: list[Region], child: Callable[[], Child]
-) -> Iterator[Book]:
-    """Keep mappings twice, for real and in the oracle; all are unmapped in the end."""
-    with Book(migration, saving_regions, child) as made:
+) -> Iterator[Mappings]:
+    """Provide mappings that the oracle follows; all are unmapped at the end."""
+    with Mappings(migration, saving_regions, child) as made:
         yield made
 
 

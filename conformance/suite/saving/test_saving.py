@@ -13,8 +13,7 @@ from conformance.plugin.checks import errno_words, expect_equal, expect_success,
 from conformance.plugin.devices import Place, Scratch
 from conformance.suite.conftest import Find, Reach
 from conformance.suite.support.cases import adding_saving_freely, arcs_by_name, name_of
-from conformance.suite.support.mappings import Book
-from conformance.suite.support.shapes import Window, find, layout_of, whole
+from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.steps import (
     attempt,
     expect_after_failure,
@@ -26,6 +25,7 @@ from conformance.suite.support.steps import (
     set_apart,
     to_running,
 )
+from conformance.suite.support.windows import Window, find, layout_of, whole
 from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
 from conformance.vfio.region import Region
@@ -107,14 +107,14 @@ def test_inside_the_runtime_layout(saving_regions: list[Region]) -> None:
 
 
 @pytest.mark.rule("saving.refuse")
-@pytest.mark.parametrize("shape", ["a-page", "all"])
+@pytest.mark.parametrize("pattern", ["a-page", "all"])
 @pytest.mark.parametrize("new", [2, 3])
 def test_refuse(
-    migration: MigrationRegion, conflicting_regions: list[Region], new: int, shape: str
+    migration: MigrationRegion, conflicting_regions: list[Region], new: int, pattern: str
 ) -> None:
     """Add _SAVING while a page, or all, of a region is mapped: EBUSY, the state stays."""
     region = conflicting_regions[0]
-    found = whole(region) if shape == "all" else find([region], "C")
+    found = whole(region) if pattern == "all" else find([region], "C")
     assert found
     with found.map() as mapping:
         expect_refused(migration, new, EBUSY, why=f"{mapping} mapped")
@@ -206,10 +206,10 @@ def test_accept_after_unmapping(migration: MigrationRegion, window: Find, new: i
 
 
 @pytest.mark.rule("saving.accept")
-def test_accept_when_the_last_goes(book: Book, window: Find) -> None:
+def test_accept_when_the_last_goes(mappings: Mappings, window: Find) -> None:
     """Map a page five times, unmap one after the other: it succeeds after the last."""
     found = window("C")
-    for held in [book.map(found) for _ in range(5)]:
-        book.judge("some of five mappings are left")
-        book.munmap(held)
-    book.judge("the last of five mappings was unmapped")
+    for held in [mappings.map(found) for _ in range(5)]:
+        mappings.judge("some of five mappings are left")
+        mappings.munmap(held)
+    mappings.judge("the last of five mappings was unmapped")

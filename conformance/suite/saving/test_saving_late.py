@@ -15,7 +15,7 @@ from conformance.plugin.devices import Scratch
 from conformance.suite.conftest import Find, Reach
 from conformance.suite.support.cases import by_state
 from conformance.suite.support.msix import table_of
-from conformance.suite.support.shapes import layout_of
+from conformance.suite.support.windows import layout_of
 from conformance.uapi import mman
 from conformance.vfio import libc
 from conformance.vfio.areas import Area
@@ -26,13 +26,13 @@ SAVING = by_state((State.STOP_AND_COPY, State.PRE_COPY))
 
 
 @pytest.mark.rule("saving.late-mmap")
-@pytest.mark.parametrize("shapes", [("C",), ("fC", "CC"), ("Cf", "CC")], ids=lambda each: each[0])
+@pytest.mark.parametrize("patterns", [("C",), ("fC", "CC"), ("Cf", "CC")], ids=lambda each: each[0])
 @pytest.mark.parametrize("state", SAVING)
-def test_outside(reach: Reach, window: Find, state: State, shapes: tuple[str, ...]) -> None:
+def test_outside(reach: Reach, window: Find, state: State, patterns: tuple[str, ...]) -> None:
     """Map a page outside the saving areas, or across their edge, while saving: EBUSY."""
     migration = reach(state)
-    found = window(*shapes)
-    with expect_errno(EBUSY, did=f"mmap {shapes[0]} in state {state:d}") as call:
+    found = window(*patterns)
+    with expect_errno(EBUSY, did=f"mmap {patterns[0]} in state {state:d}") as call:
         call.result = found.map()
     expect_equal(migration.state, state, did="read device_state after that")
 

@@ -12,7 +12,7 @@ from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.devices import Scratch
 from conformance.suite.conftest import Reach
 from conformance.suite.support.cases import by_state
-from conformance.suite.support.shapes import layout_of
+from conformance.suite.support.windows import layout_of
 from conformance.vfio.counters import AccessCounters
 from conformance.vfio.device import Device
 from conformance.vfio.region import Region

@@ -12,9 +12,9 @@ from conformance.plugin.checks import errno_words, expect_equal, expect_success,
 from conformance.plugin.devices import Scratch
 from conformance.suite.conftest import Reach
 from conformance.suite.support.cases import arcs_by_name, not_adding_saving
-from conformance.suite.support.mappings import Book
-from conformance.suite.support.shapes import layout_of, whole
+from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.steps import attempt, expect_refused, set_apart
+from conformance.suite.support.windows import layout_of, whole
 from conformance.vfio.device import Device
 from conformance.vfio.region import Region
 
@@ -61,23 +61,23 @@ def test_after_reset(migration: MigrationRegion, saving_regions: list[Region], s
 
 
 @pytest.mark.rule("saving.all-regions")
-def test_each_region_is_judged(book: Book, conflicting_regions: list[Region]) -> None:
+def test_each_region_is_judged(mappings: Mappings, conflicting_regions: list[Region]) -> None:
     """Map a conflict in one region at a time: refused for each, accepted in between."""
     for region in conflicting_regions:
-        held = book.map(whole(region))
-        book.judge(f"{region.name} is mapped")
-        book.munmap(held)
-        book.judge(f"{region.name} was unmapped")
+        held = mappings.map(whole(region))
+        mappings.judge(f"{region.name} is mapped")
+        mappings.munmap(held)
+        mappings.judge(f"{region.name} was unmapped")
 
 
 @pytest.mark.rule("saving.all-regions")
-def test_every_conflict_is_counted(book: Book, conflicting_regions: list[Region]) -> None:
+def test_every_conflict_is_counted(mappings: Mappings, conflicting_regions: list[Region]) -> None:
     """Map a conflict in all regions, unmap one after the other: refused until the last."""
-    held = [book.map(whole(region)) for region in conflicting_regions]
+    held = [mappings.map(whole(region)) for region in conflicting_regions]
     for mapping in held:
-        book.judge("some regions are mapped")
-        book.munmap(mapping)
-    book.judge("the last region was unmapped")
+        mappings.judge("some regions are mapped")
+        mappings.munmap(mapping)
+    mappings.judge("the last region was unmapped")
 
 
 @pytest.mark.rule("saving.unaware")

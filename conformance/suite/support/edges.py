@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Narrow accesses where they matter: at the ends of a large buffer, its middle goes in bulk."""
+"""Narrow accesses at the ends of a large buffer only; its middle is moved in bulk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from typing import Final
 from conformance.migration.v1.movers import Mover, mover
 from conformance.migration.v1.region import MigrationRegion
 
-#: Bytes at each end of a buffer that go in narrow accesses: 16 MiB of single bytes take minutes.
+#: Bytes at each end moved in narrow accesses: 16 MiB of single bytes would take minutes.
 EDGE: Final = 8192
 
 
-class SparingMover(Mover):
-    """Moves the ends of a large transfer in its own way and the middle in bulk."""
+class EdgeMover(Mover):
+    """Moves the ends of a large transfer by its own kind of access, the middle in bulk."""
 
     bulk: Mover
 
@@ -35,12 +35,12 @@ class SparingMover(Mover):
 
 
 @contextmanager
-def sparing_mover(migration: MigrationRegion, how: str) -> Iterator[Mover]:
-    """Provide a mover for a block which spares narrow accesses; ``mmap`` and ``bulk`` as ever."""
+def edge_mover(migration: MigrationRegion, how: str) -> Iterator[Mover]:
+    """Provide a mover; all kinds but ``mmap`` and ``bulk`` move only the edges their own way."""
     with mover(migration, how) as made, mover(migration, "bulk") as bulk:
         if how in {"mmap", "bulk"}:
             yield made
         else:
-            sparing = SparingMover(migration, how)
-            sparing.bulk = bulk
-            yield sparing
+            edges = EdgeMover(migration, how)
+            edges.bulk = bulk
+            yield edges

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mappings kept twice: for real, and in the oracle that says whether the device may save."""
+"""Mappings made in the device and recorded in the oracle that says whether it may save."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from conformance.model.layout import PAGE
 from conformance.model.ledger import Ledger
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
-from conformance.suite.support.shapes import Window, layout_of
+from conformance.suite.support.windows import Window, layout_of
 from conformance.uapi import mman
 from conformance.vfio import libc, trace
 from conformance.vfio.children.children import Child, RemoteMapping
@@ -38,8 +38,8 @@ class Held:
         return self.mapping
 
 
-class Book:
-    """Does each operation for real and in the oracle, and compares the two on demand.
+class Mappings:
+    """Performs each operation on the device and in the oracle; :meth:`judge` compares the two.
 
     Offsets and sizes are in bytes from the start of the mapping.
     """
@@ -67,7 +67,7 @@ class Book:
     def judge(self, step: str) -> None:
         """Demand that the device may enter pre-copy exactly if the oracle says so.
 
-        ``step`` tells what was done last. The device runs before and after.
+        ``step`` describes the last operation. The device runs before and after.
         """
         __tracebackhide__ = True
         conflicts = self.ledger.conflicts()

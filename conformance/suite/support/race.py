@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Races between mappings and the state write, judged soundly.
 
-What is certain at the time of a write comes from the board, what is certain afterwards from
+What is certain at the time of a write comes from the shared slots, what is certain afterwards from
 /proc: while a round runs, a write that was accepted is wrong if some mapping is certainly there,
 one that was refused is wrong if certainly none was. Then everybody stops, and the mappings which
 /proc shows of every party decide what the next write must say.
@@ -18,7 +18,6 @@ from typing import Final
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, fail
-from conformance.suite.support.board import Board, Phase, SharedMemory
 from conformance.suite.support.race_worker import (
     SAVING,
     SIGNAL,
@@ -29,8 +28,9 @@ from conformance.suite.support.race_worker import (
     own_slot,
     run,
 )
-from conformance.suite.support.shapes import Window, layout_of
+from conformance.suite.support.slots import Phase, SharedMemory, Slots
 from conformance.suite.support.steps import attempt
+from conformance.suite.support.windows import Window, layout_of
 from conformance.vfio import sysfs
 from conformance.vfio.children.children import Child
 from conformance.vfio.errors import ChildDied
@@ -79,7 +79,7 @@ class Race:
         self.tally = Tally()
         self._rng = rng
         self._memory = SharedMemory()
-        self._board = Board(self._memory.address)
+        self._slots = Slots(self._memory.address)
         self._fork = fork
         self._threads = threads
         self._heirs = heirs
@@ -104,11 +104,11 @@ class Race:
     def _round(self, pool: ThreadPoolExecutor, number: int) -> None:
         turns = [self._turn(number, party) for party in range(self._parties)]
         running = [pool.submit(self._call, turn, run, turn) for turn in turns]
-        self._board.write(SIGNAL, Phase.HELD)
+        self._slots.write(SIGNAL, Phase.HELD)
         try:
             self._write_states()
         finally:
-            self._board.write(SIGNAL, Phase.FREE)
+            self._slots.write(SIGNAL, Phase.FREE)
             accounts = [
                 self._settled(turn, done) for turn, done in zip(turns, running, strict=True)
             ]
@@ -129,8 +129,8 @@ class Race:
         offset = window.region.offset + window.offset
         seed = f"{self._rng.random()} {number} {party}"
         fd = self.migration.device.fd
-        signal = self._board.read(SIGNAL)
-        return Turn(self._board.address, signal, party, seed, fd, offset, window.size, self._heirs)
+        signal = self._slots.read(SIGNAL)
+        return Turn(self._slots.address, signal, party, seed, fd, offset, window.size, self._heirs)
 
     def _call(self, turn: Turn, function: Callable[..., Account | None], *args: object) -> object:
         """Call a function in the party: here for a thread, there for a process."""
@@ -145,7 +145,7 @@ class Race:
         except ChildDied:
             if not self._deaths:
                 raise
-            self._board.write(own_slot(turn.party), Phase.FREE)
+            self._slots.write(own_slot(turn.party), Phase.FREE)
             self._dead.append(turn.party - self._threads)
             return Account()
         assert isinstance(account, Account)
@@ -168,12 +168,12 @@ class Race:
 
     def _write_one(self) -> bool:
         """Try to add _SAVING; return whether that was accepted."""
-        self._board.write(SAVING, Phase.MAYBE)
+        self._slots.write(SAVING, Phase.MAYBE)
         before = self._words()
         refused = attempt(self.migration, self._rng.choice((State.PRE_COPY, State.STOP_AND_COPY)))
         same = before == self._words()
         free = all(Phase(word & 3) is Phase.FREE for word in before)
-        self._board.write(SAVING, Phase.FREE if refused else Phase.HELD)
+        self._slots.write(SAVING, Phase.FREE if refused else Phase.HELD)
         self.tally.refused += bool(refused)
         self.tally.accepted += not refused
         if refused not in (None, errno.EBUSY):
@@ -183,20 +183,20 @@ class Race:
         return refused is None
 
     def _leave_saving(self) -> None:
-        self._board.write(SAVING, Phase.MAYBE)
+        self._slots.write(SAVING, Phase.MAYBE)
         if self.migration.state != State.RUNNING:
             self.migration.set_state(State.RUNNING)
-        self._board.write(SAVING, Phase.FREE)
+        self._slots.write(SAVING, Phase.FREE)
 
     def _words(self) -> list[int]:
-        return [self._board.read(slot) for slot in self._slots()]
+        return [self._slots.read(slot) for slot in self._party_slots()]
 
-    def _slots(self) -> list[int]:
+    def _party_slots(self) -> list[int]:
         return [slot(party) for party in range(self._parties) for slot in (own_slot, heir_slot)]
 
     def _certain(self, phase: Phase) -> list[str]:
         """Name the slots which certainly are in a phase."""
-        return [f"slot {slot}" for slot in self._slots() if self._board.phase(slot) is phase]
+        return [f"slot {slot}" for slot in self._party_slots() if self._slots.phase(slot) is phase]
 
     def _judge_quiet(self, number: int) -> None:
         """Take inventory while nobody moves, and compare the device with it."""
@@ -206,7 +206,7 @@ class Race:
             self.tally.wrong.append(f"round {number}: state {now} with {held} mapped")
             return
         self._leave_saving()
-        self._board.write(SAVING, Phase.MAYBE)
+        self._slots.write(SAVING, Phase.MAYBE)
         refused = attempt(self.migration, State.PRE_COPY)
         if bool(refused) != bool(held):
             said = "refused" if refused else "accepted"

@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from conformance.suite.support.board import Board, Phase
+from conformance.suite.support.slots import Phase, Slots
 from conformance.uapi import mman
 from conformance.vfio import libc
 
-#: Slots of the board: the signal, the state of the device, then two for each party.
+#: Numbers of the shared slots: the signal, the state of the device, then two for each party.
 SIGNAL: Final = 0
 SAVING: Final = 1
 _FIRST: Final = 2
@@ -38,10 +38,10 @@ class Turn:
     """What a party is to do in one round.
 
     ``fd`` and ``file_offset`` name one conflicting page; ``heirs`` says whether to fork;
-    ``signal`` is what the board said before the round, so that who comes late can tell.
+    ``slots`` is their address; ``signal`` was in its slot before the round: a late party compares.
     """
 
-    board: int
+    slots: int
     signal: int
     party: int
     seed: str
@@ -63,17 +63,17 @@ class Account:
 
 def run(turn: Turn) -> Account:
     """Wait for the signal, act until it goes, stop and keep what is mapped then."""
-    board, rng, account = Board(turn.board), random.Random(turn.seed), Account()  # noqa: S311
+    slots, rng, account = Slots(turn.slots), random.Random(turn.seed), Account()  # noqa: S311
     limit = time.monotonic() + _PATIENCE
-    while board.phase(SIGNAL) is not Phase.HELD:
-        if board.read(SIGNAL) != turn.signal:
+    while slots.phase(SIGNAL) is not Phase.HELD:
+        if slots.read(SIGNAL) != turn.signal:
             return account  # the round is over: this machine is slow, or busy
         if time.monotonic() > limit:
             account.wrong.append("the race never began: a defect of the kit")
             return account
         time.sleep(0)
-    while board.phase(SIGNAL) is Phase.HELD and time.monotonic() < limit:
-        _step(board, turn, rng, account)
+    while slots.phase(SIGNAL) is Phase.HELD and time.monotonic() < limit:
+        _step(slots, turn, rng, account)
         _pause(rng)
     return account
 
@@ -81,7 +81,7 @@ def run(turn: Turn) -> Account:
 def drop(turn: Turn, address: int) -> None:
     """Unmap what a party kept."""
     libc.munmap(address, turn.size)
-    Board(turn.board).write(own_slot(turn.party), Phase.FREE)
+    Slots(turn.slots).write(own_slot(turn.party), Phase.FREE)
 
 
 def _pause(rng: random.Random) -> None:
@@ -89,50 +89,50 @@ def _pause(rng: random.Random) -> None:
         time.sleep(rng.random() * 0.0005)
 
 
-def _step(board: Board, turn: Turn, rng: random.Random, account: Account) -> None:
+def _step(slots: Slots, turn: Turn, rng: random.Random, account: Account) -> None:
     if not account.address:
-        _map(board, turn, account)
+        _map(slots, turn, account)
     elif turn.heirs and rng.random() < 0.4:
-        _fork(board, turn, rng)
+        _fork(slots, turn, rng)
     elif rng.random() < 0.3:
         ctypes.c_uint32.from_address(account.address).value  # noqa: B018 - faults the page in
     else:
-        board.write(own_slot(turn.party), Phase.MAYBE)
+        slots.write(own_slot(turn.party), Phase.MAYBE)
         libc.munmap(account.address, turn.size)
-        board.write(own_slot(turn.party), Phase.FREE)
+        slots.write(own_slot(turn.party), Phase.FREE)
         account.address = 0
 
 
-def _map(board: Board, turn: Turn, account: Account) -> None:
-    slot, before = own_slot(turn.party), board.read(SAVING)
-    board.write(slot, Phase.MAYBE)
+def _map(slots: Slots, turn: Turn, account: Account) -> None:
+    slot, before = own_slot(turn.party), slots.read(SAVING)
+    slots.write(slot, Phase.MAYBE)
     try:
         prot = mman.PROT_READ | mman.PROT_WRITE
         account.address = libc.mmap(0, turn.size, prot, mman.MAP_SHARED, turn.fd, turn.file_offset)
     except OSError as error:
-        board.write(slot, Phase.FREE)
+        slots.write(slot, Phase.FREE)
         account.refused += 1
-        known = Phase(before & 3) if board.read(SAVING) == before else Phase.MAYBE
+        known = Phase(before & 3) if slots.read(SAVING) == before else Phase.MAYBE
         if error.errno != errno.EBUSY or known is Phase.FREE:
             name = errno.errorcode.get(error.errno or 0)
             account.wrong.append(f"mmap() was {name} while the device did not save")
         return
-    board.write(slot, Phase.HELD)
+    slots.write(slot, Phase.HELD)
     account.mapped += 1
-    if board.read(SAVING) == before and Phase(before & 3) is Phase.HELD:
+    if slots.read(SAVING) == before and Phase(before & 3) is Phase.HELD:
         account.wrong.append("mmap() of a conflicting page succeeded while the device was saving")
 
 
-def _fork(board: Board, turn: Turn, rng: random.Random) -> None:
+def _fork(slots: Slots, turn: Turn, rng: random.Random) -> None:
     """Let a child hold the mapping for a moment and die with it."""
     slot, linger = heir_slot(turn.party), rng.random() * 0.001
-    board.write(slot, Phase.MAYBE)
+    slots.write(slot, Phase.MAYBE)
     pid = os.fork()
     if not pid:
-        board.write(slot, Phase.HELD)
+        slots.write(slot, Phase.HELD)
         time.sleep(linger)
-        board.write(slot, Phase.MAYBE)
+        slots.write(slot, Phase.MAYBE)
         os._exit(0)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    board.write(slot, Phase.FREE)
+    slots.write(slot, Phase.FREE)

@@ -155,5 +155,5 @@ DATA_FIELDS: Final = ("pending_bytes", "data_offset", "data_size")
 
 
 def quiet_probe(migration: MigrationRegion) -> tuple[int, tuple[str, ...]]:
-    """Return the state and what the data fields answer: a picture of a device not saving."""
+    """Return the state and what the data fields return, for a device that is not saving."""
     return migration.state, tuple(outcome_of_read(migration, name) for name in DATA_FIELDS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What moves by itself in the streams of a device which runs between two saves.
+"""Words of a stream that change by themselves between two saves of a running device.
 
-A clock or a counter has gone on when the device is saved again, and with it a checksum. Whoever
-compares such streams leaves out the words which differ while nothing was done to the device.
+Clocks and counters go on between two saves, and checksums follow. Tests that compare streams
+leave out the words that differ although nothing was done to the device.
 """
 
 import time
@@ -17,16 +17,16 @@ from conformance.vfio import trace
 
 WORD: Final = 4
 
-#: Seconds between two saves, in which what moves does so.
+#: Seconds between two saves.
 _WHILE: Final = 0.01
 _SAVES: Final = 3
 
 
-def moving_words(client: Client) -> set[int]:
-    """Save a running device some times and return the words of the stream which differ.
+def volatile_words(client: Client) -> set[int]:
+    """Save a running device some times and return the numbers of the words that differ.
 
-    Only a device whose registers can be seen to move is let off so: a driver that makes each
-    stream different, of a device in which nothing moves, is not.
+    Empty unless registers of the device change, too: a driver whose streams differ although
+    nothing in its device changes gets no exemption.
     """
     found: set[int] = set()
     with trace.quiet():
@@ -39,7 +39,7 @@ def moving_words(client: Client) -> set[int]:
             time.sleep(_WHILE)
             found |= differing_words(first, joined(save_and_run(client)))
     if found:
-        trace.note(f"these words of the stream move by themselves: {sorted(found)}")
+        trace.note(f"these words of the stream change by themselves: {sorted(found)}")
     return found
 
 

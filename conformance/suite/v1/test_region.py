@@ -12,7 +12,7 @@ from conformance.model.layout import PAGE, form_errors, pages
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
 from conformance.suite.support.cases import named
-from conformance.suite.support.edges import sparing_mover
+from conformance.suite.support.edges import edge_mover
 from conformance.uapi import constants as c
 from conformance.uapi import mman
 from conformance.vfio.areas import Area
@@ -136,7 +136,7 @@ def test_mapping_is_not_obligatory(client: Client, how: str) -> None:
     migration = client.migration
     migration.enter(State.STOP_AND_COPY)
     with expect_success(did=f"save and resume without a mapping, {how}"):
-        with sparing_mover(migration, how) as move:
+        with edge_mover(migration, how) as move:
             stream = list(iter(lambda: client.read_buffer(move), None))
             migration.enter(State.RUNNING, State.RESUMING)
             for buffer in stream:

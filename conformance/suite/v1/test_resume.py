@@ -14,14 +14,14 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Scratch
 from conformance.plugin.fixtures import Side
-from conformance.suite.support.edges import sparing_mover
+from conformance.suite.support.edges import edge_mover
 from conformance.suite.support.steps import (
     expect_after_failure,
     expect_whole,
     save_and_run,
     set_apart,
 )
-from conformance.suite.support.volatile import moving_words, without
+from conformance.suite.support.volatile import volatile_words, without
 
 Stream = list[bytes]
 
@@ -76,7 +76,7 @@ def test_same_chunks(client: Client, stream: Stream, how: str) -> None:
         pytest.skip("no part of the data section can be mapped")
     migration.enter(State.RESUMING)
     with expect_success(did=f"save, give the data {how}, run"):
-        with sparing_mover(migration, how) as move:
+        with edge_mover(migration, how) as move:
             for chunk in stream:
                 client.write_chunk(chunk, move)
         migration.set_state(State.RUNNING)
@@ -114,7 +114,7 @@ def test_round_trip(source: Side, destination: Side) -> None:
 
     The destination runs in between, so what moves by itself may differ.
     """
-    moving = moving_words(source.client())
+    moving = volatile_words(source.client())
     stream = source.client().save_stopped()
     destination.client().resume(stream)
     again = destination.client().save_stopped()

@@ -16,7 +16,7 @@ from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.devices import Observe
 from conformance.suite.conftest import Reach
 from conformance.suite.support.cases import by_state, named
-from conformance.suite.support.edges import sparing_mover
+from conformance.suite.support.edges import edge_mover
 from conformance.suite.support.registers import registers_of
 from conformance.suite.support.steps import Announced, expect_whole, outcome_of_read, windows
 from conformance.vfio.areas import Area
@@ -127,7 +127,7 @@ def test_window_is_stable(migration: MigrationRegion, iteration: Buffer) -> None
 @pytest.mark.parametrize("how", ["bulk", "u64", "u8"])
 def test_data_is_stable(migration: MigrationRegion, iteration: Buffer, how: str) -> None:
     """Read the data of an iteration three times, asking each time where it is: the same bytes."""
-    with sparing_mover(migration, how) as move:
+    with edge_mover(migration, how) as move:
         again = [move.read(migration.data_offset, migration.data_size) for _ in range(2)]
     expect_equal(again, [iteration.data] * 2, did=f"read the data again, {how}")
 
@@ -260,7 +260,7 @@ def test_width_free(reach: Reach, how: str, state: State) -> None:
     migration = reach(state)
     if how == "mmap" and not migration.data_areas:
         pytest.skip("no part of the data section can be mapped")
-    with mover(migration, "bulk") as bulk, sparing_mover(migration, how) as other:
+    with mover(migration, "bulk") as bulk, edge_mover(migration, how) as other:
         for window in windows(migration):
             data = bulk.read(window.offset, window.size)
             expect_equal(other.read(window.offset, window.size), data, did=f"read data, {how}")

@@ -13,7 +13,7 @@ from conformance.plugin.devices import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.cases import named
 from conformance.suite.support.steps import attempt, expect_whole, save_and_run, set_apart
-from conformance.suite.support.volatile import moving_words, without
+from conformance.suite.support.volatile import volatile_words, without
 
 Stream = list[bytes]
 
@@ -90,7 +90,7 @@ def test_repeatable(client: Client, stream: Stream) -> None:
     migration.enter(State.STOPPED)
     if attempt(migration, State.STOP_AND_COPY) is not None:
         migration.enter(State.RUNNING)
-        moving = moving_words(client)
+        moving = volatile_words(client)
         migration.enter(State.STOP_AND_COPY)
     second = client.read_all()
     differ = difference(without(first, moving), without(second, moving))

@@ -72,7 +72,7 @@ class Machine(FakeHost):
         self.burn()
         return subprocess.CompletedProcess(list(argv), 0, out, "")
 
-    def picture(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """All that a run may change."""
         loaded = {one.parent.name for one in (self.sysfs / "module").glob("*/initstate")}
         functions = {
@@ -144,12 +144,12 @@ def effects(machine: Machine, work: Callable[[Machine], object]) -> int:
 
 def test_a_whole_run(machine: Machine) -> None:
     other_drivers(machine)
-    before = machine.picture()
+    before = machine.snapshot()
     take(machine)
     assert machine.bound(DEVICE) == machine.bound(PEER) == "igb_vf_vfio_pci"
-    assert "vfio_pci_core" in machine.picture()["modules"]
+    assert "vfio_pci_core" in machine.snapshot()["modules"]
     assert restore(machine)
-    assert machine.picture() == before
+    assert machine.snapshot() == before
     assert not restore(machine)  # there is nothing any more
 
 
@@ -157,7 +157,7 @@ def test_a_whole_run(machine: Machine) -> None:
 def test_killed_anywhere(scene: Callable[[Machine], None], machine: Machine) -> None:
     """Kill the run before and after each of its effects, then restore."""
     scene(machine)
-    before = machine.picture()
+    before = machine.snapshot()
     count = effects(machine, take)
     assert count > 30
     machine.fuse = -1
@@ -168,12 +168,12 @@ def test_killed_anywhere(scene: Callable[[Machine], None], machine: Machine) -> 
             take(machine)
         machine.fuse = -1
         restore(machine)
-        assert machine.picture() == before, f"killed after {fuse} effects"
+        assert machine.snapshot() == before, f"killed after {fuse} effects"
 
 
 def test_killed_anywhere_while_it_is_undone(machine: Machine) -> None:
     other_drivers(machine)
-    before = machine.picture()
+    before = machine.snapshot()
     take(machine)
     count = effects(machine, restore)
     assert count > 10
@@ -185,19 +185,19 @@ def test_killed_anywhere_while_it_is_undone(machine: Machine) -> None:
             restore(machine)
         machine.fuse = -1
         restore(machine)
-        assert machine.picture() == before, f"killed after {fuse} effects"
+        assert machine.snapshot() == before, f"killed after {fuse} effects"
 
 
 def test_a_line_without_its_end_is_a_step_not_taken(machine: Machine) -> None:
     other_drivers(machine)
-    before = machine.picture()
+    before = machine.snapshot()
     take(machine)
     whole = (machine.paths.state / "journal").read_bytes()
     restore(machine)
     for length in range(len(whole)):
         (machine.paths.state / "journal").write_bytes(whole[:length])
         restore(machine)
-        assert machine.picture() == before
+        assert machine.snapshot() == before
 
 
 def test_virtual_functions_which_are_not_probed(machine: Machine) -> None:
@@ -252,8 +252,8 @@ def test_what_others_use_by_now_stays(machine: Machine) -> None:
     with the_journal(machine.paths) as journal:
         undo.undo(journal, machine.paths, said.append)
     assert any("vfio_pci_core" in line for line in said)
-    assert "vfio_pci_core" in machine.picture()["modules"]
-    assert MODULE not in machine.picture()["modules"]
+    assert "vfio_pci_core" in machine.snapshot()["modules"]
+    assert MODULE not in machine.snapshot()["modules"]
 
 
 def test_somebody_has_the_device_open(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,12 +292,12 @@ def test_processes_of_a_killed_suite_are_ended(machine: Machine) -> None:
 
 def test_a_driver_that_takes_no_function(machine: Machine) -> None:
     other_drivers(machine)
-    before = machine.picture()
+    before = machine.snapshot()
     machine.refusing = {"igb_vf_vfio_pci"}
     with pytest.raises(DriverError, match="was offered to igb_vf_vfio_pci"):
         take(machine)
     restore(machine)
-    assert machine.picture() == before
+    assert machine.snapshot() == before
 
 
 def test_signals_wait_until_all_is_undone(machine: Machine) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite's helpers for themselves: damaged streams, tables of cases, the board of a race."""
+"""The suite's helpers for themselves: damaged streams, tables of cases, the slots of a race."""
 
 import os
 import random
@@ -11,10 +11,10 @@ from conformance.model.v1.states import State
 from conformance.plugin.devices import Place
 from conformance.suite.support import cases
 from conformance.suite.support import corrupt as damage
-from conformance.suite.support.board import Board, Phase, SharedMemory
 from conformance.suite.support.msix import table as msix_table
 from conformance.suite.support.race import Tally
 from conformance.suite.support.registers import moved_between
+from conformance.suite.support.slots import Phase, SharedMemory, Slots
 from conformance.suite.support.volatile import differing_words, without
 from conformance.vfio.areas import Area
 
@@ -83,25 +83,25 @@ def test_names_of_arcs() -> None:
 
 def test_a_board_is_seen_by_a_child() -> None:
     memory = SharedMemory()
-    board = Board(memory.address)
-    before = board.read(3)
+    slots = Slots(memory.address)
+    before = slots.read(3)
     pid = os.fork()
     if not pid:
-        Board(memory.address).write(3, Phase.HELD)
+        Slots(memory.address).write(3, Phase.HELD)
         os._exit(0)
     os.waitpid(pid, 0)
-    assert board.phase(3) is Phase.HELD
-    assert board.read(3) != before
+    assert slots.phase(3) is Phase.HELD
+    assert slots.read(3) != before
 
 
 def test_a_slot_that_changes_back_reads_differently() -> None:
     memory = SharedMemory()
-    board = Board(memory.address)
-    before = board.read(0)
-    board.write(0, Phase.MAYBE)
-    board.write(0, Phase.FREE)
-    assert board.phase(0) is Phase.FREE
-    assert board.read(0) != before
+    slots = Slots(memory.address)
+    before = slots.read(0)
+    slots.write(0, Phase.MAYBE)
+    slots.write(0, Phase.FREE)
+    assert slots.phase(0) is Phase.FREE
+    assert slots.read(0) != before
 
 
 def test_a_race_in_which_nothing_met_is_not_fair() -> None:

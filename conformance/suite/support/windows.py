@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds ranges of regions by what their pages mean while saving."""
+"""Finds ranges of regions by which of their pages conflict with saving."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ def whole(region: Region) -> Window:
 
 
 def find(regions: Iterable[Region], *patterns: str) -> Window | None:
-    """Return the first range that looks like one of the patterns, tried in their order.
+    """Return the first range that matches one of the patterns, tried in order.
 
-    A pattern has one letter a page: ``C`` conflicts with saving, ``f`` does not.
+    A pattern has one letter per page: ``C`` conflicts with saving, ``f`` does not.
     """
     shown = [
         (region, area, _letters(layout_of(region), area))

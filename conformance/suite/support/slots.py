@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A board in shared memory on which racing parties tell what they hold, without locks.
+"""Slots in shared memory, in which racing parties publish what they hold, without locks.
 
 Each slot is one 8-byte word: a count of changes and a phase, written by one party alone. A party
 writes MAYBE before a call that changes what it holds and the outcome after it. So HELD means
@@ -24,8 +24,8 @@ class Phase(IntEnum):
     HELD = 2
 
 
-class Board:
-    """A view of the board at an address, which is the same in every process that forked later."""
+class Slots:
+    """The slots at an address, valid in every process forked later."""
 
     def __init__(self, address: int) -> None:
         self.address = address
@@ -42,13 +42,13 @@ class Board:
         return Phase(self.read(slot) & 3)
 
     def write(self, slot: int, phase: Phase) -> None:
-        """Tell a phase. One party alone writes a slot."""
+        """Publish a phase. Each slot has one writer."""
         word = self._word(slot)
         word.value = ((word.value >> 2) + 1) << 2 | phase
 
 
 class SharedMemory:
-    """The page under a board; keep it while any party may look."""
+    """The page that holds the slots; keep it while any party may read them."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, _SIZE)
