@@ -7,9 +7,8 @@ import pytest
 
 from conformance.events.reader import Session, parse
 from conformance.plugin import workers
-from conformance.tests.plugin.test_plugin import PEER, Inner, inner
+from conformance.tests.plugin.inner import PEER, Inner
 
-__all__ = ["inner"]  # a fixture
 pytest_plugins = ["pytester"]
 
 PAIR = "--vfio-pair=0000:01:10.4,0000:01:10.6"
