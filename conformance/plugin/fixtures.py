@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from conformance.migration.saver import Saver
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.v1.saver import RegionSaver
 from conformance.migration.v1.states import PATHS
 from conformance.migration.v1.vmm import Vmm
 from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
@@ -74,6 +76,12 @@ def peer(devices: Devices) -> Device:
 def migration(device: Device, devices: Devices) -> MigrationRegion:
     """Return the migration region of the device."""
     return devices.migration_of(device)
+
+
+@pytest.fixture
+def saver(migration: MigrationRegion) -> Saver:
+    """Return what saves and resumes the device, by the protocol that the session judges."""
+    return RegionSaver(migration)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""While _SAVING is set: what can still be mapped, and how the rest is reached."""
+"""While a device is saved: what can still be mapped, and how the rest is reached."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,13 +7,12 @@ from errno import EBUSY
 
 import pytest
 
-from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
-from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Scratch
-from conformance.suite.conftest import Find, Reach
-from conformance.suite.support.cases import by_state
+from conformance.suite.conftest import Find
+from conformance.suite.support.cases import ALL_STAGES, SAVING_STAGES, by_stage
 from conformance.suite.support.msix import table_of
 from conformance.suite.support.windows import layout_of
 from conformance.uapi import mman
@@ -22,100 +21,98 @@ from conformance.vfio.areas import Area
 from conformance.vfio.children.children import Child
 from conformance.vfio.region import Region
 
-SAVING = by_state((State.STOP_AND_COPY, State.PRE_COPY))
+NOT_SAVING = by_stage(stage for stage in Stage if not stage.saving)
 
 
 @pytest.mark.rule("saving.late-mmap")
 @pytest.mark.parametrize("patterns", [("C",), ("fC", "CC"), ("Cf", "CC")], ids=lambda each: each[0])
-@pytest.mark.parametrize("state", SAVING)
-def test_outside(reach: Reach, window: Find, state: State, patterns: tuple[str, ...]) -> None:
+@SAVING_STAGES
+def test_outside(saver: Saver, window: Find, stage: Stage, patterns: tuple[str, ...]) -> None:
     """Map a page outside the saving areas, or across their edge, while saving: EBUSY."""
-    migration = reach(state)
+    saver.reach(stage)
     found = window(*patterns)
-    with expect_errno(EBUSY, did=f"mmap {patterns[0]} in state {state:d}") as call:
+    with expect_errno(EBUSY, did=f"mmap {patterns[0]} in {stage.value}") as call:
         call.result = found.map()
-    expect_equal(migration.state, state, did="read device_state after that")
+    expect_equal(saver.stage, stage, did="read the state after that")
 
 
 @pytest.mark.rule("saving.late-mmap")
 @pytest.mark.parametrize("prot", [mman.PROT_READ, mman.PROT_WRITE, mman.PROT_NONE])
-def test_outside_with_any_protection(migration: MigrationRegion, window: Find, prot: int) -> None:
+def test_outside_with_any_protection(saver: Saver, window: Find, prot: int) -> None:
     """Map a page outside the saving areas with other protections while saving: EBUSY."""
     found = window("C")
-    migration.enter(State.PRE_COPY)
-    with expect_errno(EBUSY, did=f"mmap with protection {prot} in state 3") as call:
+    saver.enter(saver.first)
+    with expect_errno(EBUSY, did=f"mmap with protection {prot} while saving") as call:
         call.result = found.map(prot=prot)
-    expect_equal(migration.state, State.PRE_COPY, did="read device_state after that")
+    expect_equal(saver.stage, saver.first, did="read the state after that")
 
 
 @pytest.mark.rule("saving.late-mmap")
-@pytest.mark.parametrize("state", SAVING)
-def test_inside(reach: Reach, saving_regions: list[Region], state: State) -> None:
+@SAVING_STAGES
+def test_inside(saver: Saver, saving_regions: list[Region], stage: Stage) -> None:
     """Map each saving area while saving: it works, and stays out of the way."""
-    migration = reach(state)
+    saver.reach(stage)
     areas = [(region, area) for region in saving_regions for area in layout_of(region).free]
     for region, (offset, size) in areas:
-        with expect_success(did=f"mmap {region.name} {offset:#x}+{size:#x} in state {state:d}"):
+        with expect_success(did=f"mmap {region.name} {offset:#x}+{size:#x} in {stage.value}"):
             region.map(offset, size).close()
-    expect_equal(migration.state, state, did="read device_state after that")
+    expect_equal(saver.stage, stage, did="read the state after that")
 
 
 @pytest.mark.rule("saving.late-mmap")
-def test_outside_after_precopy(migration: MigrationRegion, window: Find) -> None:
+def test_outside_after_precopy(saver: Saver, window: Find) -> None:
     """Go from pre-copy to stop-and-copy, map a page outside: EBUSY in both, then not."""
     found = window("C")
-    for state in (State.PRE_COPY, State.STOP_AND_COPY):
-        migration.enter(state)
-        with expect_errno(EBUSY, did=f"mmap a page outside in state {state:d}") as call:
+    for stage in (saver.first, Stage.STOP_COPY):
+        saver.enter(stage)
+        with expect_errno(EBUSY, did=f"mmap a page outside in {stage.value}") as call:
             call.result = found.map()
-    migration.enter(State.RUNNING)
-    with expect_success(did="mmap the same page in state 1"):
+    saver.enter(Stage.RUNNING)
+    with expect_success(did="let it run, mmap the same page"):
         found.map().close()
 
 
 @pytest.mark.rule("saving.late-mmap")
-def test_outside_in_another_process(
-    migration: MigrationRegion, window: Find, child: Callable[[], Child]
-) -> None:
+def test_outside_in_another_process(saver: Saver, window: Find, child: Callable[[], Child]) -> None:
     """Map a page outside the saving areas in another process while saving: EBUSY."""
     found, other = window("C"), child()
-    migration.enter(State.PRE_COPY)
-    with expect_errno(EBUSY, did="mmap a page outside in another process in state 3") as call:
+    saver.enter(saver.first)
+    with expect_errno(EBUSY, did="mmap a page outside in another process while saving") as call:
         call.result = other.map(found.region, found.offset, found.size)
-    expect_equal(migration.state, State.PRE_COPY, did="read device_state after that")
+    expect_equal(saver.stage, saver.first, did="read the state after that")
 
 
 @pytest.mark.rule("saving.late-mmap")
-def test_outside_by_remap_file_pages(migration: MigrationRegion, window: Find) -> None:
+def test_outside_by_remap_file_pages(saver: Saver, window: Find) -> None:
     """Let a page inside the areas become one outside while saving: EBUSY, or not possible."""
     inside, outside = window("f"), window("C")
     page = (outside.region.offset + outside.offset) // PAGE
-    migration.enter(State.PRE_COPY)
+    saver.enter(saver.first)
     with inside.map() as mapping, expect_errno(did="remap_file_pages() to a page outside"):
         libc.remap_file_pages(mapping.address, PAGE, page)
-    expect_equal(migration.state, State.PRE_COPY, did="read device_state after that")
+    expect_equal(saver.stage, saver.first, did="read the state after that")
 
 
 @pytest.mark.rule("saving.late-mmap")
-def test_refused_mmap_leaves_no_trace(migration: MigrationRegion, window: Find) -> None:
+def test_refused_mmap_leaves_no_trace(saver: Saver, window: Find) -> None:
     """Be refused a mapping while saving, go back, save again: nothing is counted."""
     found = window("C")
-    migration.enter(State.PRE_COPY)
+    saver.enter(saver.first)
     for _ in range(10):
         with contextlib.suppress(OSError):
             found.map().close()
-    migration.enter(State.RUNNING)
-    with expect_success(did="write 3 after ten mappings were refused in state 3"):
-        migration.set_state(State.PRE_COPY)
+    saver.enter(Stage.RUNNING)
+    with expect_success(did="save again after ten mappings were refused"):
+        saver.enter(saver.first)
 
 
 @pytest.mark.rule("saving.trapped-access")
-@pytest.mark.parametrize("state", by_state())
-def test_trapped_read(reach: Reach, conflicting_regions: list[Region], state: State) -> None:
-    """Read all of the trapped ranges by read() in each state: every byte comes."""
-    reach(state)
+@ALL_STAGES
+def test_trapped_read(saver: Saver, conflicting_regions: list[Region], stage: Stage) -> None:
+    """Read all of the trapped ranges by read() in each stage: every byte comes."""
+    saver.reach(stage)
     for region, (offset, size) in _trapped(conflicting_regions):
-        with expect_success(did=f"read {region.name} {offset:#x}+{size:#x} in state {state:d}"):
+        with expect_success(did=f"read {region.name} {offset:#x}+{size:#x} in {stage.value}"):
             region.read_exact(offset, size)
 
 
@@ -124,12 +121,12 @@ def _trapped(regions: list[Region]) -> list[tuple[Region, tuple[int, int]]]:
 
 
 @pytest.mark.rule("saving.trapped-access")
-@pytest.mark.parametrize("state", by_state((State.STOPPED, State.RUNNING, State.RESUMING)))
+@pytest.mark.parametrize("stage", NOT_SAVING, indirect=True)
 def test_trapped_read_agrees_with_a_mapping(
-    reach: Reach, conflicting_regions: list[Region], state: State
+    saver: Saver, conflicting_regions: list[Region], stage: Stage
 ) -> None:
     """Read the trapped ranges by read() and through a mapping: the same registers."""
-    reach(state)
+    saver.reach(stage)
     for region, (offset, size) in _trapped(conflicting_regions):
         hidden = _hidden(region)
         with region.map(offset, size) as mapping:
@@ -142,7 +139,7 @@ def test_trapped_read_agrees_with_a_mapping(
             if before[at : at + 4] == after[at : at + 4] != seen[at // 4].to_bytes(4, "little")
             and offset + at not in hidden
         ]
-        expect_equal(moved, [], did=f"read {region.name} both ways in state {state:d}")
+        expect_equal(moved, [], did=f"read {region.name} both ways in {stage.value}")
 
 
 def _hidden(region: Region) -> range:
@@ -152,12 +149,12 @@ def _hidden(region: Region) -> range:
 
 
 @pytest.mark.rule("saving.trapped-access")
-@pytest.mark.parametrize("state", by_state())
+@ALL_STAGES
 def test_trapped_write(
-    reach: Reach, scratch: list[Scratch], conflicting_regions: list[Region], state: State
+    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region], stage: Stage
 ) -> None:
-    """Write registers of trapped ranges by write() in each state: each takes and keeps it."""
-    reach(state)
+    """Write registers of trapped ranges by write() in each stage: each takes and keeps it."""
+    saver.reach(stage)
     places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
     if not places:
         pytest.skip("none of the registers that may be written lies in a trapped range")
@@ -177,16 +174,16 @@ def _is_trapped(place: Scratch, regions: list[Region]) -> bool:
 
 @pytest.mark.rule("saving.trapped-access")
 def test_trapped_write_is_seen_by_a_mapping(
-    migration: MigrationRegion, scratch: list[Scratch], conflicting_regions: list[Region]
+    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region]
 ) -> None:
     """Write trapped registers while saving, give up, map: the mapping shows the values."""
     places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
     if not places:
         pytest.skip("none of the registers that may be written lies in a trapped range")
-    migration.enter(State.PRE_COPY)
+    saver.enter(saver.first)
     for place in places:
         place.write(0x4D5E6F70 & place.mask)
-    migration.enter(State.RUNNING)
+    saver.enter(Stage.RUNNING)
     for place in places:
         with place.region.map(place.offset - place.offset % PAGE, PAGE) as mapping:
             value = mapping.load(place.offset % PAGE) & place.mask

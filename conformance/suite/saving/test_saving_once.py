@@ -5,13 +5,11 @@ from errno import EBUSY
 
 import pytest
 
-from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
-from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.devices import Scratch
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import by_state
+from conformance.suite.support.cases import ALL_STAGES
 from conformance.suite.support.windows import layout_of
 from conformance.vfio.counters import AccessCounters
 from conformance.vfio.device import Device
@@ -39,49 +37,47 @@ def trapped(scratch: list[Scratch], conflicting_regions: list[Region]) -> Scratc
 
 
 @pytest.mark.rule("saving.trapped-access")
-@pytest.mark.parametrize("state", by_state())
+@ALL_STAGES
 def test_write_arrives_once(
-    reach: Reach, counters: AccessCounters, trapped: Scratch, state: State
+    saver: Saver, counters: AccessCounters, trapped: Scratch, stage: Stage
 ) -> None:
-    """Write a trapped register three times in each state: three writes arrive, and no read."""
-    reach(state)
+    """Write a trapped register three times in each stage: three writes arrive, and no read."""
+    saver.reach(stage)
     value = 0x35C6A9B8 & trapped.mask
     before = counters.read(trapped.region, trapped.offset)
     for flip in (0, trapped.mask, 0):
         trapped.region.write_int(trapped.offset, value ^ flip)
     after = counters.read(trapped.region, trapped.offset)
-    did = f"write {trapped.offset:#x} 3 times in state {state:d}"
+    did = f"write {trapped.offset:#x} 3 times in {stage.value}"
     expect_equal(after.writes - before.writes, 3, did=f"{did}, count writes")
     expect_equal(after.reads - before.reads, 0, did=f"{did}, count reads")
     expect_equal(after.value & trapped.mask, value, did=f"{did}, look at the device")
 
 
 @pytest.mark.rule("saving.trapped-access")
-@pytest.mark.parametrize("state", by_state())
+@ALL_STAGES
 def test_read_arrives_once(
-    reach: Reach, counters: AccessCounters, trapped: Scratch, state: State
+    saver: Saver, counters: AccessCounters, trapped: Scratch, stage: Stage
 ) -> None:
-    """Read a trapped register in each state: the device is read once and not written."""
-    reach(state)
+    """Read a trapped register in each stage: the device is read once and not written."""
+    saver.reach(stage)
     before = counters.read(trapped.region, trapped.offset)
     value = trapped.region.read_int(trapped.offset)
     after = counters.read(trapped.region, trapped.offset)
-    did = f"read {trapped.offset:#x} in state {state:d}"
+    did = f"read {trapped.offset:#x} in {stage.value}"
     expect_equal(after.reads - before.reads, 1, did=f"{did}, count reads")
     expect_equal(after.writes - before.writes, 0, did=f"{did}, count writes")
     expect_equal(value, after.value, did=f"{did}, look at the device")
 
 
 @pytest.mark.rule("saving.trapped-access")
-def test_refusal_touches_nothing(
-    migration: MigrationRegion, counters: AccessCounters, trapped: Scratch
-) -> None:
+def test_refusal_touches_nothing(saver: Saver, counters: AccessCounters, trapped: Scratch) -> None:
     """Be refused to save while the register is mapped: the device is not written."""
     page = trapped.offset - trapped.offset % PAGE
     with trapped.region.map(page, PAGE) as mapping:
         before = counters.read(trapped.region, trapped.offset)
-        with expect_errno(EBUSY, did="write _RUNNING|_SAVING while it is mapped"):
-            migration.set_state(State.PRE_COPY)
+        with expect_errno(EBUSY, did=f"{saver.words(saver.first)} while it is mapped"):
+            saver.enter(saver.first)
         mapping.store(trapped.offset - page, 0x12 & trapped.mask)
     after = counters.read(trapped.region, trapped.offset)
     expect_equal(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Races of mmap(), munmap(), fork and death against the state write.
+"""Races of mmap(), munmap(), fork and death against the begin of saving.
 
 Repeatable as far as a race can be: every pause and every choice comes from --vfio-seed, which
 the failure names.
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.saver import Saver
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import named
 from conformance.suite.support.race import Race, expect_fair
@@ -29,12 +29,12 @@ PARTIES: dict[str, dict[str, Any]] = {
 @pytest.mark.rule("saving.atomic")
 @pytest.mark.parametrize("parties", named(PARTIES))
 def test_race(
-    migration: MigrationRegion,
+    saver: Saver,
     window: Find,
     child: Callable[[], Child],
     rng: random.Random,
     parties: dict[str, Any],
 ) -> None:
     """Let parties map, unmap, fork and die while states are written: never both at once."""
-    race = Race(migration, window("C"), rng, fork=child, **parties)
+    race = Race(saver, window("C"), rng, fork=child, **parties)
     expect_fair(race.rounds(ROUNDS), did=f"race {ROUNDS} rounds against {parties}")

@@ -5,58 +5,45 @@ from errno import EBUSY
 
 import pytest
 
-from conformance.migration.v1.client import Client
-from conformance.migration.v1.region import MigrationRegion
-from conformance.model.v1.states import State, Verdict, verdict
-from conformance.plugin.checks import errno_words, expect_equal, expect_success, expect_true
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_equal, expect_success
 from conformance.plugin.devices import Scratch
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import arcs_by_name, not_adding_saving
+from conformance.suite.conftest import need
+from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings
-from conformance.suite.support.steps import attempt, expect_refused, set_apart
-from conformance.suite.support.windows import layout_of, whole
-from conformance.vfio.device import Device
+from conformance.suite.support.steps import expect_refused, set_apart
+from conformance.suite.support.windows import whole
 from conformance.vfio.region import Region
 
-EXITS = {"2->1": (2, 1), "3->1": (3, 1), "2->0": (2, 0), "3->2->0": (3, 2, 0)}
-
-
-@pytest.mark.rule("saving.only-adding")
-@pytest.mark.parametrize(("old", "new"), arcs_by_name(not_adding_saving()))
-def test_only_adding(reach: Reach, saving_regions: list[Region], old: State, new: int) -> None:
-    """Write what does not add _SAVING with as much mapped as can be: not refused for that."""
-    migration = reach(old)
-    layouts = [(region, layout_of(region)) for region in saving_regions]
-    areas = [
-        (r, a) for r, layout in layouts for a in (layout.free if old.saving else layout.runtime)
-    ]
-    mappings = [region.map(*area) for region, area in areas]
-    refused = attempt(migration, new)
-    did = f"{old:d}->{new} with {len(areas)} areas mapped"
-    for_mappings = refused == EBUSY or (refused and verdict(old, new) is Verdict.MUST)
-    expect_true(not for_mappings, did=did, expected="no refusal", actual=errno_words(refused))
-    for mapping in mappings:
-        mapping.close()
+#: Ways into saving and out of it.
+EXITS = {
+    "stop-copy-running": (Stage.STOP_COPY, Stage.RUNNING),
+    "pre-copy-running": (Stage.PRE_COPY, Stage.RUNNING),
+    "stop-copy-stopped": (Stage.STOP_COPY, Stage.STOPPED),
+    "pre-copy-stop-copy-stopped": (Stage.PRE_COPY, Stage.STOP_COPY, Stage.STOPPED),
+}
 
 
 @pytest.mark.rule("saving.after")
 @pytest.mark.parametrize("way", EXITS)
-def test_after(migration: MigrationRegion, saving_regions: list[Region], way: str) -> None:
+def test_after(saver: Saver, saving_regions: list[Region], way: str) -> None:
     """Leave the saving states: the whole run-time layout can be mapped again."""
-    migration.enter(*EXITS[way])
+    need(saver, EXITS[way][0])
+    for stage in EXITS[way]:
+        saver.enter(stage)
     for region, area in [(r, area) for r in saving_regions for area in r.runtime_areas]:
         with expect_success(did=f"{way}, mmap {region.name} {area}"):
             region.map_area(area).close()
 
 
 @pytest.mark.rule("saving.after")
-@pytest.mark.parametrize("state", [2, 3])
-def test_after_reset(migration: MigrationRegion, saving_regions: list[Region], state: int) -> None:
+@SAVING_STAGES
+def test_after_reset(saver: Saver, saving_regions: list[Region], stage: Stage) -> None:
     """Reset while saving: the whole run-time layout can be mapped again."""
-    migration.enter(state)
-    migration.device.reset()
+    saver.enter(stage)
+    saver.device.reset()
     for region, area in [(r, area) for r in saving_regions for area in r.runtime_areas]:
-        with expect_success(did=f"reset in state {state}, mmap {region.name} {area}"):
+        with expect_success(did=f"reset in {stage.value}, mmap {region.name} {area}"):
             region.map_area(area).close()
 
 
@@ -82,28 +69,31 @@ def test_every_conflict_is_counted(mappings: Mappings, conflicting_regions: list
 
 @pytest.mark.rule("saving.unaware")
 @pytest.mark.usefixtures("saving_regions")
-def test_unaware_user(device: Device, client: Client, stream: list[bytes]) -> None:
+def test_unaware_user(saver: Saver, mappable_regions: list[Region]) -> None:
     """Keep all regions mapped: saving is refused, stopping, resuming and reset work."""
-    areas = [(region, area) for region in device.regions for area in region.runtime_areas]
-    mappings = [r.map_area(area) for r, area in areas if r is not client.migration.region]
-    expect_refused(client.migration, State.PRE_COPY, EBUSY, why="with everything mapped")
-    with expect_success(did="1->0, 0->1, resume and reset with everything mapped"):
-        client.migration.enter(State.STOPPED, State.RUNNING)
-        client.resume(stream)
-        device.reset()
-    expect_equal(client.migration.state, State.RUNNING, did="read device_state after that")
+    stream = saver.save()
+    mappings = [
+        region.map_area(area) for region in mappable_regions for area in region.runtime_areas
+    ]
+    expect_refused(saver, saver.first, EBUSY, why="with everything mapped")
+    with expect_success(did="stop, run on, resume and reset with everything mapped"):
+        saver.enter(Stage.STOPPED)
+        saver.enter(Stage.RUNNING)
+        saver.resume(stream)
+        saver.device.reset()
+    expect_equal(saver.stage, Stage.RUNNING, did="read the state after that")
     for mapping in mappings:
         mapping.close()
 
 
 @pytest.mark.rule("saving.unaware")
 def test_unaware_user_keeps_registers(
-    migration: MigrationRegion, scratch: list[Scratch], conflicting_regions: list[Region]
+    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region]
 ) -> None:
     """Keep a region mapped, be refused: registers work through the mapping and by read()."""
     found = whole(conflicting_regions[0])
     with found.map() as mapping:
-        expect_refused(migration, State.PRE_COPY, EBUSY, why=f"{mapping} mapped")
+        expect_refused(saver, saver.first, EBUSY, why=f"{mapping} mapped")
         written = set_apart(scratch, 0x2B4D6F81)
         seen = [
             mapping.load(place.offset - found.offset) & place.mask

@@ -1,70 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables from which tests are parametrized, derived from the model."""
+"""Tables from which tests of either protocol are parametrized."""
 
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.model.v1 import states
-from conformance.model.v1.states import State, Verdict
+from conformance.migration.saver import Stage
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
-
-Arc = tuple[State, int]
-
-
-def name_of(old: int, new: int) -> str:
-    """Return the readable id of a transition: ``1->2``."""
-    return f"{int(old)}->{new if new < 8 else hex(new)}"
-
-
-def arcs_by_rule(arcs: Iterable[Arc]) -> "list[ParameterSet]":
-    """Return parameters for transitions, each marked with the rule that decides about it."""
-    return [
-        pytest.param(old, new, id=name_of(old, new), marks=pytest.mark.rule(states.rule(old, new)))
-        for old, new in arcs
-    ]
-
-
-def arcs_by_name(arcs: Iterable[Arc]) -> "list[ParameterSet]":
-    """Return parameters for transitions which all check the test's own rule."""
-    return [pytest.param(old, new, id=name_of(old, new)) for old, new in arcs]
-
-
-def must_arcs(family: str) -> Iterator[Arc]:
-    """Yield the transitions of ``state.arc`` or ``state.arc-vmm`` that change the state."""
-    for old, new in states.arcs(Verdict.MUST):
-        if states.rule(old, new).startswith(f"{family}."):
-            yield old, new
-
-
-def all_pairs() -> Iterator[Arc]:
-    """Yield every pair of working states, the equal ones included."""
-    yield from product(states.WORKING, states.WORKING)
-
-
-def refusable() -> Iterator[Arc]:
-    """Yield writes that no rule obliges a device to take, of each kind in every state."""
-    yield from states.arcs(Verdict.FREE)
-    yield from product(states.WORKING, (5, 8))
-
-
-def adding_saving_freely() -> Iterator[Arc]:
-    """Yield the FREE transitions which add _SAVING: mappings are judged where they are offered."""
-    return (arc for arc in states.arcs(Verdict.FREE) if states.adds_saving(*arc))
-
-
-def not_adding_saving() -> Iterator[Arc]:
-    """Yield all other transitions, writes of the current value included."""
-    return (pair for pair in all_pairs() if not states.adds_saving(*pair))
-
-
-def by_state(wanted: Iterable[State] = states.WORKING) -> "list[ParameterSet]":
-    """Return parameters for single states."""
-    return [pytest.param(state, id=str(int(state))) for state in wanted]
 
 
 def named(cases: dict[str, Any]) -> "list[ParameterSet]":
@@ -73,3 +18,16 @@ def named(cases: dict[str, Any]) -> "list[ParameterSet]":
         pytest.param(*(value if isinstance(value, tuple) else (value,)), id=name)
         for name, value in cases.items()
     ]
+
+
+def by_stage(wanted: Iterable[Stage] = Stage) -> "list[ParameterSet]":
+    """Return parameters for single stages; the fixture ``stage`` asks whether the device has it."""
+    return [pytest.param(stage, id=stage.value) for stage in wanted]
+
+
+#: For tests of the stages in which mappings count.
+SAVING_STAGES = pytest.mark.parametrize(
+    "stage", by_stage(stage for stage in Stage if stage.saving), indirect=True
+)
+#: For tests of all stages.
+ALL_STAGES = pytest.mark.parametrize("stage", by_stage(), indirect=True)

@@ -7,10 +7,9 @@ from errno import EBUSY
 from types import TracebackType
 from typing import Any, Self
 
-from conformance.migration.v1.region import MigrationRegion
+from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
 from conformance.model.ledger import Ledger
-from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.suite.support.windows import Window, layout_of
 from conformance.uapi import mman
@@ -44,10 +43,8 @@ class Mappings:
     Offsets and sizes are in bytes from the start of the mapping.
     """
 
-    def __init__(
-        self, migration: MigrationRegion, regions: list[Region], child: Callable[[], Child]
-    ) -> None:
-        self.migration = migration
+    def __init__(self, saver: Saver, regions: list[Region], child: Callable[[], Child]) -> None:
+        self.saver = saver
         self.ledger = Ledger({region.index: layout_of(region) for region in regions})
         self._child = child
         self._local: list[Mapping] = []
@@ -65,22 +62,24 @@ class Mappings:
             mapping.close()
 
     def judge(self, step: str) -> None:
-        """Demand that the device may enter pre-copy exactly if the oracle says so.
+        """Demand that the device may begin to save exactly if the oracle says so.
 
         ``step`` describes the last operation. The device runs before and after.
         """
         __tracebackhide__ = True
         conflicts = self.ledger.conflicts()
+        first = self.saver.first
+        asked = self.saver.words(first)
         if conflicts:
             who, page = conflicts[0]
             held = f"{step} ({who} holds page {page.offset:#x} of region {page.region})"
-            with expect_errno(EBUSY, did=f"{held}, then write 3"):
-                self.migration.set_state(State.PRE_COPY)
-            expect_equal(self.migration.state, State.RUNNING, did=f"{held}, write 3, read it back")
+            with expect_errno(EBUSY, did=f"{held}, then {asked}"):
+                self.saver.enter(first)
+            expect_equal(self.saver.stage, Stage.RUNNING, did=f"{held}, {asked}, read the state")
         else:
-            with expect_success(did=f"{step} (no conflict is left), then write 3"):
-                self.migration.set_state(State.PRE_COPY)
-            self.migration.set_state(State.RUNNING)
+            with expect_success(did=f"{step} (no conflict is left), then {asked}"):
+                self.saver.enter(first)
+            self.saver.enter(Stage.RUNNING)
 
     def map(self, window: Window, child: Child | None = None, **how: Any) -> Held:
         """Map a range here or in a child, through its ``fd`` if one is given."""

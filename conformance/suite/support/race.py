@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Races between mappings and the state write, judged soundly.
+"""Races between mappings and the begin of saving, judged soundly.
 
 What is certain at the time of a write comes from the shared slots, what is certain afterwards from
 /proc: while a round runs, a write that was accepted is wrong if some mapping is certainly there,
@@ -15,8 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from conformance.migration.v1.region import MigrationRegion
-from conformance.model.v1.states import State
+from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, fail
 from conformance.suite.support.race_worker import (
     SAVING,
@@ -29,7 +28,6 @@ from conformance.suite.support.race_worker import (
     run,
 )
 from conformance.suite.support.slots import Phase, SharedMemory, Slots
-from conformance.suite.support.steps import attempt
 from conformance.suite.support.windows import Window, layout_of
 from conformance.vfio import sysfs
 from conformance.vfio.children.children import Child
@@ -64,7 +62,7 @@ class Race:
 
     def __init__(
         self,
-        migration: MigrationRegion,
+        saver: Saver,
         window: Window,
         rng: random.Random,
         *,
@@ -74,7 +72,7 @@ class Race:
         heirs: bool = False,
         deaths: bool = False,
     ) -> None:
-        self.migration = migration
+        self.saver = saver
         self.window = window
         self.tally = Tally()
         self._rng = rng
@@ -86,8 +84,9 @@ class Race:
         self._deaths = deaths
         self._children = [fork() for _ in range(processes)]
         self._parties = threads + processes
-        self._bus_address = sysfs.bar_address(migration.device.bdf, window.region.index)
+        self._bus_address = sysfs.bar_address(saver.device.bdf, window.region.index)
         self._dead: list[int] = []
+        self._ways = [stage for stage in Stage if stage.saving and saver.offers(stage)]
 
     def rounds(self, count: int) -> Tally:
         """Race so many rounds, more if nothing has met yet, and return how they went.
@@ -128,7 +127,7 @@ class Race:
         window = self.window
         offset = window.region.offset + window.offset
         seed = f"{self._rng.random()} {number} {party}"
-        fd = self.migration.device.fd
+        fd = self.saver.device.fd
         signal = self._slots.read(SIGNAL)
         return Turn(self._slots.address, signal, party, seed, fd, offset, window.size, self._heirs)
 
@@ -162,15 +161,15 @@ class Race:
                 continue
             time.sleep(self._rng.random() * 0.001)
             if (held := self._certain(Phase.HELD)) and not self._deaths:
-                self.tally.wrong.append(f"_SAVING, and {held[0]} certainly has a conflict mapped")
+                self.tally.wrong.append(f"it saves, and {held[0]} certainly has a conflict mapped")
             if turn < _WRITES - 1:
                 self._leave_saving()
 
     def _write_one(self) -> bool:
-        """Try to add _SAVING; return whether that was accepted."""
+        """Try to begin to save; return whether that was accepted."""
         self._slots.write(SAVING, Phase.MAYBE)
         before = self._words()
-        refused = attempt(self.migration, self._rng.choice((State.PRE_COPY, State.STOP_AND_COPY)))
+        refused = self.saver.attempt(self._rng.choice(self._ways))
         same = before == self._words()
         free = all(Phase(word & 3) is Phase.FREE for word in before)
         self._slots.write(SAVING, Phase.FREE if refused else Phase.HELD)
@@ -184,8 +183,8 @@ class Race:
 
     def _leave_saving(self) -> None:
         self._slots.write(SAVING, Phase.MAYBE)
-        if self.migration.state != State.RUNNING:
-            self.migration.set_state(State.RUNNING)
+        if self.saver.stage is not Stage.RUNNING:
+            self.saver.enter(Stage.RUNNING)
         self._slots.write(SAVING, Phase.FREE)
 
     def _words(self) -> list[int]:
@@ -201,16 +200,16 @@ class Race:
     def _judge_quiet(self, number: int) -> None:
         """Take inventory while nobody moves, and compare the device with it."""
         held = self._inventory()
-        now = self.migration.state
-        if held and now != State.RUNNING:
-            self.tally.wrong.append(f"round {number}: state {now} with {held} mapped")
+        now = self.saver.stage
+        if held and now is not Stage.RUNNING:
+            self.tally.wrong.append(f"round {number}: {now and now.value} with {held} mapped")
             return
         self._leave_saving()
         self._slots.write(SAVING, Phase.MAYBE)
-        refused = attempt(self.migration, State.PRE_COPY)
+        refused = self.saver.attempt(self.saver.first)
         if bool(refused) != bool(held):
             said = "refused" if refused else "accepted"
-            self.tally.wrong.append(f"round {number}: _SAVING {said} at rest, mapped: {held}")
+            self.tally.wrong.append(f"round {number}: saving {said} at rest, mapped: {held}")
 
     def _inventory(self) -> list[str]:
         """Return the conflicting mappings of all parties as /proc shows them."""

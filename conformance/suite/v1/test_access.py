@@ -18,8 +18,9 @@ from conformance.migration.v1.region import (
 )
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success, expect_true, fail, unchanged
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import by_state, named
+from conformance.suite.support.cases import named
+from conformance.suite.v1.cases import by_state
+from conformance.suite.v1.conftest import Reach
 
 PLAIN = {"device_state": DEVICE_STATE, "reserved": RESERVED}
 ITERATION = {"data_offset": DATA_OFFSET, "data_size": DATA_SIZE}

@@ -12,9 +12,9 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Doorbell
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import by_state
 from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, GuestMemory
+from conformance.suite.v1.cases import by_state
+from conformance.suite.v1.conftest import Reach
 from conformance.vfio import sysfs
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device

@@ -12,7 +12,7 @@ from conformance.model.layout import PAGE, form_errors, pages
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
 from conformance.suite.support.cases import named
-from conformance.suite.support.edges import edge_mover
+from conformance.suite.v1.edges import edge_mover
 from conformance.uapi import constants as c
 from conformance.uapi import mman
 from conformance.vfio.areas import Area

@@ -14,14 +14,10 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Scratch
 from conformance.plugin.fixtures import Side
-from conformance.suite.support.edges import edge_mover
-from conformance.suite.support.steps import (
-    expect_after_failure,
-    expect_whole,
-    save_and_run,
-    set_apart,
-)
-from conformance.suite.support.volatile import volatile_words, without
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v1.edges import edge_mover
+from conformance.suite.v1.steps import expect_after_failure, expect_whole, save_and_run
+from conformance.suite.v1.volatile import volatile_words, without
 
 Stream = list[bytes]
 

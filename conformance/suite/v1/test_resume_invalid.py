@@ -14,7 +14,8 @@ from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED
 from conformance.suite.support.forged import FORGED, Forge, forged, frames
-from conformance.suite.support.steps import expect_not_resumed, save_and_run, set_apart
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v1.steps import expect_not_resumed, save_and_run
 
 Stream = list[bytes]
 Damage = Callable[[Stream, random.Random], Stream]

@@ -14,11 +14,12 @@ from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.devices import Observe
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import by_state, named
-from conformance.suite.support.edges import edge_mover
+from conformance.suite.support.cases import named
 from conformance.suite.support.registers import registers_of
-from conformance.suite.support.steps import Announced, expect_whole, outcome_of_read, windows
+from conformance.suite.v1.cases import by_state
+from conformance.suite.v1.conftest import Reach
+from conformance.suite.v1.edges import edge_mover
+from conformance.suite.v1.steps import Announced, expect_whole, outcome_of_read, windows
 from conformance.vfio.areas import Area
 
 SAVING_STATES = (State.STOP_AND_COPY, State.PRE_COPY)

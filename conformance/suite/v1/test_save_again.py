@@ -12,8 +12,9 @@ from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.cases import named
-from conformance.suite.support.steps import attempt, expect_whole, save_and_run, set_apart
-from conformance.suite.support.volatile import volatile_words, without
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v1.steps import attempt, expect_whole, save_and_run
+from conformance.suite.v1.volatile import volatile_words, without
 
 Stream = list[bytes]
 

@@ -10,8 +10,7 @@ from conformance.model.v1 import states
 from conformance.model.v1.states import State, Verdict
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
 from conformance.plugin.devices import Observe
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import (
+from conformance.suite.v1.cases import (
     all_pairs,
     arcs_by_name,
     arcs_by_rule,
@@ -20,7 +19,8 @@ from conformance.suite.support.cases import (
     name_of,
     refusable,
 )
-from conformance.suite.support.steps import (
+from conformance.suite.v1.conftest import Reach
+from conformance.suite.v1.steps import (
     attempt,
     expect_after_failure,
     expect_refused,

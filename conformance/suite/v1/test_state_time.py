@@ -14,10 +14,12 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Place, Scratch
 from conformance.plugin.fixtures import Side
-from conformance.suite.conftest import Reach
-from conformance.suite.support.cases import by_state, named
+from conformance.suite.support.cases import named
 from conformance.suite.support.registers import moved_between, registers_of
-from conformance.suite.support.steps import attempt, expect_whole, save_and_run, set_apart
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v1.cases import by_state
+from conformance.suite.v1.conftest import Reach
+from conformance.suite.v1.steps import attempt, expect_whole, save_and_run
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 

@@ -16,10 +16,12 @@ from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
-from conformance.suite.conftest import Find, Reach
-from conformance.suite.support.cases import arcs_by_name, must_arcs, named
+from conformance.suite.conftest import Find
+from conformance.suite.support.cases import named
 from conformance.suite.support.failing import Sweep, expect_clean
-from conformance.suite.support.steps import attempt, expect_taken
+from conformance.suite.v1.cases import arcs_by_name, must_arcs
+from conformance.suite.v1.conftest import Reach
+from conformance.suite.v1.steps import attempt, expect_taken
 from conformance.uapi import mman
 from conformance.vfio import sysfs
 from conformance.vfio.device import Device

@@ -16,7 +16,7 @@ from hypothesis.internal.conjecture import engine
 
 from conformance.model.v1.states import State
 from conformance.plugin.checks import RequirementFailed
-from conformance.suite.support.walker import Walker
+from conformance.suite.v1.walker import Walker
 from conformance.vfio import trace
 
 _STEPS = 40
@@ -238,7 +238,7 @@ def as_test(script: list[Step], rule: str) -> list[str]:
     return [
         "the same as a test, which can be a file conformance/suite/test_NAME.py:",
         "import pytest",
-        "from conformance.suite.support.walker import Walker",
+        "from conformance.suite.v1.walker import Walker",
         f'@pytest.mark.rule("{rule}")',
         "def test_walk_that_went_wrong(walker: Walker) -> None:",
         f'    """Take {len(script)} steps: each has the outcome that the rules say."""',

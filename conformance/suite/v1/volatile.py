@@ -12,7 +12,7 @@ from typing import Final
 from conformance.migration.stream import Stream, joined
 from conformance.migration.v1.client import Client
 from conformance.suite.support.registers import moved_between, registers_of
-from conformance.suite.support.steps import save_and_run
+from conformance.suite.v1.steps import save_and_run
 from conformance.vfio import trace
 
 WORD: Final = 4
