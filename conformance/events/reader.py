@@ -14,7 +14,7 @@ from typing import Any
 
 from conformance.events.errors import EventError, TruncatedEventsError
 
-OUTCOMES = ("passed", "failed", "error", "skipped")
+OUTCOMES = ("passed", "failed", "error", "skipped", "not-applicable")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Session:
     seed: int | None
     tests: tuple[Planned, ...]  # empty where the guest tells only their number
     workers: int = 1  # how many tests may run beside each other
+    protocol: int = 0  # the version that is judged; 0 where the guest does not tell
     lacking: str = ""  # why nothing of the device can be judged
     volatile: tuple[str, ...] = ()  # registers which were not looked at, BAR:OFFSET:MASK
 
@@ -181,6 +182,7 @@ def _session(f: _Fields) -> Session:
         seed=f.whole("seed") if f.has("seed") else None,
         tests=tuple(Planned(test.text("id"), test.texts("rules")) for test in tests),
         workers=f.whole("workers") if f.has("workers") else 1,
+        protocol=f.whole("protocol") if f.has("protocol") else 0,
         lacking=f.text_or("lacking"),
         volatile=f.texts("volatile", optional=True),
     )

@@ -2,6 +2,6 @@
 """The oracle: what the rules say must happen.
 
 Pure: it never sees a device, a driver or its generator, and knows nothing but the rules of
-``requirements.toml``. What the driver's generator states too is stated here a second time on
+the catalogue. What the driver's generator states too is stated here a second time on
 purpose, so that one mistake cannot pass both.
 """

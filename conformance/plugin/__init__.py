@@ -18,6 +18,7 @@ from conformance.kernel.log import KernelLog, Taint, reports, taint_words
 from conformance.plugin import checks, options, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
 from conformance.plugin.outcome import Failure, Tally, failure_of
+from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
 from conformance.vfio import sysfs, trace
 from conformance.vfio.errors import SysfsError, VfioError
 
@@ -112,9 +113,10 @@ class Session:
         try:
             device = _identity(self.settings.device)
             peer = _identity(self.settings.peer)
-            lacking = self._lacking()
+            lacking = self._choose_protocol()
         except (OSError, VfioError) as error:
             raise pytest.UsageError(str(error)) from error
+        self._keep_protocol(session)
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
         pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
@@ -131,6 +133,7 @@ class Session:
             seed=self.settings.seed,
             workers=len(pairs),
             lacking=lacking,
+            protocol=self.config.stash[DEVICES].protocol,
             volatile=[str(place) for place in self.settings.volatile],
         )
         if len(pairs) == 1:
@@ -139,16 +142,35 @@ class Session:
         workers.run(session, pairs, self._take)
         return True
 
-    def _lacking(self) -> str:
-        """Why nothing of a device which is judged as it is can be; empty if it can."""
-        if not self.settings.as_is:
-            return ""
-        bdf = self.settings.device
+    def _choose_protocol(self) -> str:
+        """Choose the version to judge; return why nothing of it can be, empty if it can.
+
+        A device that offers nothing has broken a rule, unless it is judged as it is or the
+        operator has named a version.
+        """
+        devices, bdf = self.config.stash[DEVICES], self.settings.device
+        wanted = self.settings.protocol
+        devices.protocol = wanted or 1
         try:
-            lacking = self.config.stash[DEVICES].offer().lacking()
-        except OSError as error:
+            offer = devices.offer()
+        except (OSError, VfioError) as error:
+            if not self.settings.as_is:
+                return ""  # the first test will say it
+            if isinstance(error, VfioError):
+                raise
             raise SysfsError(f"{bdf} cannot be opened: {error}{_hint(error)}") from error
+        devices.protocol = wanted or chosen(offer)
+        lacking = offer.lacking(wanted) if self.settings.as_is or wanted else ""
         return lacking and f"{bdf}, bound to {sysfs.driver(bdf) or 'no driver'}: {lacking}"
+
+    def _keep_protocol(self, session: pytest.Session) -> None:
+        """Leave out the tests of another version: its rules are not applicable."""
+        kept = (0, self.config.stash[DEVICES].protocol)
+        others = [item for item in session.items if protocol_of(item) not in kept]
+        if others:
+            session.items[:] = [item for item in session.items if protocol_of(item) in kept]
+            session.testscollected = len(session.items)
+            session.config.hook.pytest_deselected(items=others)
 
     def _take(self, pair: workers.Pair) -> None:
         """Be the worker which has these functions, with eyes of its own on the kernel."""
@@ -184,7 +206,8 @@ class Session:
         outcome = yield
         report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
         failure = failure_of(item, call, report)
-        if report.skipped and self.config.getoption("--vfio-no-skips"):
+        inapplicable = call.excinfo is not None and isinstance(call.excinfo.value, NotApplicable)
+        if report.skipped and not inapplicable and self.config.getoption("--vfio-no-skips"):
             reason = self.tally.skip_reason(report)
             failure = Failure.of("run the test", "no skip (--vfio-no-skips)", f"skipped: {reason}")
             report.outcome = "failed"
@@ -197,7 +220,7 @@ class Session:
         if report.failed:
             item.vfio_failed = True  # type: ignore[attr-defined]
             report.sections.append(("VFIO calls", "\n".join(trace.lines())))
-        self.tally.add(report, failure, trace.lines())
+        self.tally.add(report, failure, trace.lines(), applicable=not inapplicable)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the devices and tell the end."""

@@ -3,7 +3,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -11,13 +10,13 @@ import pytest
 
 from conformance.migration.errors import NoMigrationRegion
 from conformance.migration.v1.region import MigrationRegion
-from conformance.migration.v1.states import PRE_COPY, RESUMING, RUNNING, STOP_COPY, STOPPED, words
 from conformance.plugin.checks import RequirementFailed, fail
+from conformance.plugin.protocols import Home, home_of
 from conformance.vfio import mapping, offers, trace
 from conformance.vfio.children import children
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.errors import ShortTransfer, VfioError
+from conformance.vfio.errors import VfioError
 from conformance.vfio.maps import close_leaked, unmap_leaked
 from conformance.vfio.offers import Offer
 from conformance.vfio.region import Region
@@ -102,6 +101,7 @@ class Settings:
         doorbells: Registers that make the device write to memory.
         as_is: No test may bind a function to another driver.
         trapped: Registers whose writes the driver must see while it saves the device.
+        protocol: Version of the protocol to judge; 0 for what the device offers.
     """
 
     device: str
@@ -113,6 +113,7 @@ class Settings:
     doorbells: tuple[DoorbellPlace, ...] = ()
     as_is: bool = False
     trapped: tuple[Place, ...] = ()
+    protocol: int = 0
 
 
 @dataclass
@@ -120,6 +121,7 @@ class _Slot:
     """An open device; ``dirty`` if its state is unknown."""
 
     device: Device
+    home: Home
     dirty: bool = True
     migration: MigrationRegion | None = None
 
@@ -128,7 +130,8 @@ class _Slot:
 class Devices:
     """The devices of a session. Opened when first asked for, closed at the end.
 
-    ``outcomes`` returns the outcomes that the catalogue lists for a FREE rule.
+    ``outcomes`` returns the outcomes that the catalogue lists for a FREE rule; ``protocol`` is the
+    version that the session judges.
     """
 
     settings: Settings
@@ -136,6 +139,7 @@ class Devices:
     open_container: Callable[[], Container] = Container
     open_device: Callable[..., Device] = Device.open
     unusable: str = ""
+    protocol: int = 1
     _container: Container | None = None
     _slots: dict[str, _Slot] = field(default_factory=dict)
     _mapped: int = 0
@@ -161,7 +165,7 @@ class Devices:
         """Return the ``device`` or the ``peer``, open and in _RUNNING.
 
         A migration is given up, then a reset is tried, then a new open. If nothing gives
-        _RUNNING the test fails for ``state.default``, and later ones are skipped with that reason.
+        _RUNNING the test fails for the rule of that, and later ones are skipped with that reason.
         """
         if self.unusable:
             pytest.skip(self.unusable)
@@ -254,17 +258,18 @@ class Devices:
             slot = self._slots[role]
         elif slot.dirty or slot.device.fd < 0:
             slot.device.reopen()
-        if self._give_up(slot) not in (RUNNING, None):
+        home = slot.home
+        if self._give_up(slot) not in (home.running, None):
             slot.device.reset()
-            if self._state(slot) != RUNNING:
+            if self._state(slot) != home.running:
                 slot.device.reopen()
                 state = self._state(slot)
-                if state not in (RUNNING, None):
+                if state not in (home.running, None):
                     fail(
-                        "state.default",
+                        home.rule,
                         did="open the device",
-                        expected=words(RUNNING),
-                        actual=words(state),
+                        expected=home.words(home.running),
+                        actual=home.words(state),
                     )
         slot.dirty = False
         return slot.device
@@ -273,30 +278,22 @@ class Devices:
         bdf = self.settings.device if role == "device" else self.settings.peer
         prefix = "" if role == "device" else f"{role}: "
         device = self.open_device(bdf, self.container, prefix=prefix)
-        self._slots[role] = _Slot(device)
+        self._slots[role] = _Slot(device, home_of(device, self.protocol))
         return device
 
     def _give_up(self, slot: _Slot) -> int | None:
-        """Write _RUNNING to a device that is stopped, saves or has read a whole stream.
-
-        Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
-        Returns the new state.
-        """
+        """Let a device run on that was left elsewhere; return the state that comes of it."""
         state = self._state(slot)
-        if slot.migration is None or state not in (STOPPED, STOP_COPY, PRE_COPY, RESUMING):
+        if state in (None, slot.home.running):
             return state
-        with suppress(OSError, ShortTransfer):
-            slot.migration.set_state(RUNNING)
+        slot.home.give_up(state)
         return self._state(slot)
 
     def _state(self, slot: _Slot) -> int | None:
         """Return the state, or None if it cannot be read: a test reports that better."""
-        try:
-            slot.migration = slot.migration or MigrationRegion.find(slot.device)
-            return slot.migration.state
-        except (NoMigrationRegion, OSError, ShortTransfer):
-            slot.dirty = True
-            return None
+        state = slot.home.state()
+        slot.dirty = slot.dirty or state is None
+        return state
 
 
 #: Outcomes of FREE rules that a test has seen, in the item's stash.

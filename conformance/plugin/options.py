@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import pytest
 
 from conformance.plugin.devices import DoorbellPlace, Place, Settings, new_seed
+from conformance.plugin.protocols import VERSIONS
 from conformance.vfio import sysfs
 
 WALKS: Final = 10
@@ -77,6 +78,12 @@ def add(parser: pytest.Parser) -> None:
         help="judge the driver that is bound: no test binds another one; skip all tests if the "
         "device offers no migration",
     )
+    group.addoption(
+        "--vfio-protocol",
+        type=int,
+        choices=VERSIONS,
+        help="version of the protocol to judge; without it the later one that the device offers",
+    )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(
         "--vfio-walks", type=int, default=WALKS, metavar="N", help="number of random walks"
@@ -122,6 +129,7 @@ def read(config: pytest.Config) -> Settings:
         doorbells,
         config.getoption("--vfio-as-is"),
         trapped,
+        config.getoption("--vfio-protocol") or 0,
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The verdict on one test, out of the reports of its three phases."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any, Self
@@ -9,6 +10,8 @@ import pytest
 
 from conformance.plugin.checks import RequirementFailed
 
+#: What pytest puts before the reason: the name of the exception.
+_NAME = re.compile(r"^(?:[\w.]+\.)?(?:Skipped|NotApplicable): ")
 _KERNEL_LINES = 200  # more than a report with its call trace needs
 
 
@@ -61,7 +64,14 @@ class Tally:
     calls: list[str] = field(default_factory=list)
     klog: list[str] = field(default_factory=list)
 
-    def add(self, report: pytest.TestReport, failure: Failure | None, calls: list[str]) -> None:
+    def add(
+        self,
+        report: pytest.TestReport,
+        failure: Failure | None,
+        calls: list[str],
+        *,
+        applicable: bool = True,
+    ) -> None:
         """Take in a phase.
 
         A broken requirement or a kernel report is a failure in any phase; another error in
@@ -77,14 +87,14 @@ class Tally:
                 self.failure = failure
             self.calls = calls
         elif report.skipped and self.outcome == "passed":
-            self.outcome = "skipped"
+            self.outcome = "skipped" if applicable else "not-applicable"
             self.skip = self.skip_reason(report)
 
     @staticmethod
     def skip_reason(report: pytest.TestReport) -> str:
         """Return why a phase was skipped, without file and line."""
         if isinstance(report.longrepr, tuple):
-            return str(report.longrepr[2]).removeprefix("Skipped: ")
+            return _NAME.sub("", str(report.longrepr[2]))
         return str(report.longrepr)
 
     def as_event(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def render(
         "versions": dict(versions),
         "device": dict(session.device) if session else None,
         "peer": dict(session.peer) if session and session.peer else None,
+        "protocol": session.protocol if session else 0,
         "seed": session.seed if session else None,
         "volatile": list(session.volatile) if session else [],
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
@@ -62,6 +63,8 @@ def _rule(rule: RuleResult) -> dict[str, Any]:
         row["observed"] = list(rule.observed)
     if rule.verdict is RuleVerdict.SKIPPED:
         row["skipped_because"] = list(rule.skip_reasons)
+    if rule.verdict is RuleVerdict.NOT_APPLICABLE:
+        row["not_applicable_because"] = list(rule.skip_reasons)
     return row
 
 

@@ -74,11 +74,8 @@ def _result(test: TestRecord, verdict: Verdict) -> Failure | Error | Skipped | N
     match test.outcome:
         case TestOutcome.PASSED:
             return None
-        case TestOutcome.SKIPPED:
-            reason = (test.result and test.result.skip) or "no reason given"
-            return Skipped(printable(reason))
-        case TestOutcome.NOT_RUN:
-            return Skipped(f"not run: {verdict.conclusion.word}", "not-run")
+        case TestOutcome.SKIPPED | TestOutcome.NOT_APPLICABLE | TestOutcome.NOT_RUN:
+            return _unjudged(test, verdict)
         case TestOutcome.RUNNING:
             reason = f"was running when the run ended: {verdict.reason}"
             return Error(printable(reason), verdict.conclusion.word)
@@ -86,6 +83,16 @@ def _result(test: TestRecord, verdict: Verdict) -> Failure | Error | Skipped | N
             return _explained(Failure("", "requirement"), test)
         case TestOutcome.ERROR:
             return _explained(Error("", "error"), test)
+
+
+def _unjudged(test: TestRecord, verdict: Verdict) -> Skipped:
+    reason = printable((test.result and test.result.skip) or "no reason given")
+    match test.outcome:
+        case TestOutcome.NOT_RUN:
+            return Skipped(f"not run: {verdict.conclusion.word}", "not-run")
+        case TestOutcome.NOT_APPLICABLE:
+            return Skipped(f"not applicable: {reason}", "not-applicable")
+    return Skipped(reason)
 
 
 def _explained(kind: Failure | Error, test: TestRecord) -> Failure | Error:

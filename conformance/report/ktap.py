@@ -15,7 +15,7 @@ from conformance.report.verdict import Verdict
 _INDENT = "    "
 # kunit_parser.py stops reading wherever one of these appears in a line.
 _ENDINGS = ("List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted")
-_UNJUDGED = frozenset({TestOutcome.SKIPPED, TestOutcome.NOT_RUN})
+_UNJUDGED = frozenset({TestOutcome.SKIPPED, TestOutcome.NOT_APPLICABLE, TestOutcome.NOT_RUN})
 
 
 def render(results: Results, verdict: Verdict) -> str:
@@ -51,6 +51,9 @@ def _test(number: int, test: TestRecord, verdict: Verdict) -> Iterator[str]:
         case TestOutcome.SKIPPED:
             reason = (test.result and test.result.skip) or "no reason given"
             yield _case(number, test.id, good=True, skip=reason)
+        case TestOutcome.NOT_APPLICABLE:
+            reason = (test.result and test.result.skip) or "no reason given"
+            yield _case(number, test.id, good=True, skip=f"not applicable: {reason}")
         case TestOutcome.NOT_RUN:
             yield _case(number, test.id, good=True, skip=f"not run: {verdict.conclusion.word}")
         case TestOutcome.RUNNING:

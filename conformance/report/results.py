@@ -20,6 +20,7 @@ class TestOutcome(StrEnum):
     FAILED = "failed"
     ERROR = "error"
     SKIPPED = "skipped"
+    NOT_APPLICABLE = "not-applicable"  # the device does not have what the test is about
     RUNNING = "running"  # was running when the run ended
     NOT_RUN = "not-run"  # was planned, its turn never came
 
@@ -31,6 +32,7 @@ class RuleVerdict(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     NOT_TESTED = "not-tested"
+    NOT_APPLICABLE = "not-applicable"
 
 
 BAD = frozenset({TestOutcome.FAILED, TestOutcome.ERROR})
@@ -61,6 +63,7 @@ class RuleResult:
     requirement: Requirement
     verdict: RuleVerdict
     tests: tuple[TestRecord, ...]
+    other_protocol: str = ""  # why it is not applicable, if its whole protocol is not
 
     @cached_property
     def observed(self) -> tuple[str, ...]:
@@ -74,7 +77,9 @@ class RuleResult:
 
     @property
     def skip_reasons(self) -> tuple[str, ...]:
-        """Why its tests were skipped, each reason once."""
+        """Why its tests were skipped or not applicable, each reason once."""
+        if self.other_protocol:
+            return (self.other_protocol,)
         reasons = [r.result.skip or "no reason given" for r in self.tests if r.result]
         return tuple(dict.fromkeys(reasons))
 
@@ -144,7 +149,7 @@ class Results:
     def rule(self, rule_id: str) -> RuleResult:
         """Judge one rule by the tests seen so far."""
         tests = tuple(record for record in self.tests.values() if rule_id in record.rules)
-        return RuleResult(self.requirements[rule_id], _judge(tests), tests)
+        return self._rule(self.requirements[rule_id], tests)
 
     def rules(self) -> Iterator[RuleResult]:
         """All rules of the catalogue, in its order."""
@@ -153,7 +158,14 @@ class Results:
             for rule_id in record.rules:
                 by_rule[rule_id].append(record)
         for rule_id, tests in by_rule.items():
-            yield RuleResult(self.requirements[rule_id], _judge(tests), tuple(tests))
+            yield self._rule(self.requirements[rule_id], tuple(tests))
+
+    def _rule(self, requirement: Requirement, tests: tuple[TestRecord, ...]) -> RuleResult:
+        judged = self.session.protocol if self.session else 0
+        if judged and requirement.protocol not in (0, judged) and not tests:
+            reason = f"this session judges version {judged} of the protocol"
+            return RuleResult(requirement, RuleVerdict.NOT_APPLICABLE, (), reason)
+        return RuleResult(requirement, _judge(tests), tests)
 
     def groups(self) -> tuple[GroupResult, ...]:
         """Return the rules by group, groups in the order of the catalogue."""
@@ -214,13 +226,15 @@ def group_of(rule_id: str) -> str:
     return rule_id.partition(".")[0]
 
 
-def _judge(tests: list[TestRecord] | tuple[TestRecord, ...]) -> RuleVerdict:
+def _judge(tests: tuple[TestRecord, ...]) -> RuleVerdict:
     """One failed test fails its rule; one that never ended leaves it open."""
     outcomes = {record.outcome for record in tests}
     if outcomes & BAD:
         return RuleVerdict.FAILED
     if not outcomes or outcomes & CUT_SHORT:
         return RuleVerdict.NOT_TESTED
-    if outcomes == {TestOutcome.SKIPPED}:
+    if outcomes == {TestOutcome.NOT_APPLICABLE}:
+        return RuleVerdict.NOT_APPLICABLE
+    if TestOutcome.PASSED not in outcomes:
         return RuleVerdict.SKIPPED
     return RuleVerdict.PASSED

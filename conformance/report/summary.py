@@ -44,14 +44,16 @@ def _table(results: Results, style: Style) -> Iterator[str]:
     groups = results.groups()
     name_width = max(len("rules of"), *(len(group.name) for group in groups))
     yield style.bold(
-        f"{'rules of':<{name_width}}  passed  failed  skipped  not tested  free outcomes"
+        f"{'rules of':<{name_width}}  passed  failed  skipped  not tested  n/a  free outcomes"
     )
     for group in groups:
-        passed, failed, skipped, untested = (group.count(verdict) for verdict in RuleVerdict)
+        passed, failed, skipped, untested, other = (group.count(verdict) for verdict in RuleVerdict)
+        if all(rule.other_protocol for rule in group.rules):
+            continue  # the end says it of all of them in one line
         failed_cell = style.red(f"{failed:>6}") if failed else f"{failed:>6}"
         row = (
             f"{group.name:<{name_width}}  {passed:>6}  {failed_cell}  {skipped:>7}"
-            f"  {untested:>10}  {_free(group)}"
+            f"  {untested:>10}  {other:>3}  {_free(group)}"
         )
         yield row.rstrip()
 
@@ -99,6 +101,12 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
         lines += ["", style.yellow(f"SKIPPED  {plural(len(skipped), 'MUST rule')} not judged:")]
         for reason, ids in _by_reason(skipped).items():
             lines += _indented(f"{reason}:", width, 2) + _indented(" ".join(ids), width, 6)
+    apart = [rule for rule in results.rules() if rule.verdict is RuleVerdict.NOT_APPLICABLE]
+    if apart:
+        lines += ["", style.yellow(f"NOT APPLICABLE  {plural(len(apart), 'rule')}:")]
+        for reason, ids in _by_reason(apart).items():
+            named = " ".join(ids) if len(ids) <= _NAMES else plural(len(ids), "rule")
+            lines += _indented(f"{reason}:", width, 2) + _indented(named, width, 6)
     untested = [rule for rule in musts if rule.verdict is RuleVerdict.NOT_TESTED]
     if untested and results.tests:
         title = (
@@ -153,6 +161,7 @@ def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> lis
 def _reach(results: Results) -> str:
     """Tell how much a run without a failed rule proves."""
     verdicts = [rule.verdict for rule in results.rules() if rule.requirement.level == "MUST"]
+    verdicts = [verdict for verdict in verdicts if verdict is not RuleVerdict.NOT_APPLICABLE]
     passed = verdicts.count(RuleVerdict.PASSED)
     if passed == len(verdicts):
         return f"all {passed} MUST rules passed"
@@ -167,7 +176,7 @@ def _tests(results: Results) -> str:
     numbers += [(count(TestOutcome.SKIPPED), "skipped")] if count(TestOutcome.SKIPPED) else []
     numbers += [
         (count(outcome), outcome.replace("-", " "))
-        for outcome in sorted(CUT_SHORT)
+        for outcome in sorted({TestOutcome.NOT_APPLICABLE, *CUT_SHORT})
         if count(outcome)
     ]
     seconds = f" in {results.finish.duration:.1f} s" if results.finish else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue of requirements: ``requirements.toml``, read, checked, families expanded.
+"""The catalogue of requirements: the files beside this one, read, checked, families expanded.
 
 ::
 
@@ -8,12 +8,14 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-CATALOGUE: Final = Path(__file__).with_name("requirements.toml")
+#: The folder of the catalogue; its files, in the order in which results are told.
+CATALOGUE: Final = Path(__file__).parent
+FILES: Final = ("sources.toml", "v1.toml", "saving.toml", "kernel.toml")
 SCHEMA: Final = 1
 LEVELS: Final = ("MUST", "SHOULD", "FREE")
 
@@ -50,6 +52,7 @@ class Requirement:
         text: the rule in our words.
         outcomes: of a FREE rule: the outcomes that conform; empty for the others.
         family: id of the family of which this is a case; empty for a rule of its own.
+        protocol: version of the protocol to which it belongs; 0 if it is about any.
     """
 
     id: str
@@ -58,6 +61,7 @@ class Requirement:
     text: str
     outcomes: tuple[str, ...] = ()
     family: str = ""
+    protocol: int = 0
 
     @property
     def group(self) -> str:
@@ -75,24 +79,32 @@ class Catalogue:
 
 
 def load(path: Path = CATALOGUE) -> dict[str, Requirement]:
-    """Return all requirements by id. Raises :class:`CatalogueError` with every mistake."""
+    """Return all requirements by id, of a file or of all in a folder.
+
+    Raises :class:`CatalogueError` with every mistake.
+    """
     return dict(load_catalogue(path).requirements)
 
 
 @cache
 def load_catalogue(path: Path = CATALOGUE) -> Catalogue:
     """Read and check the catalogue. Raises :class:`CatalogueError` with every mistake."""
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    files = [path / name for name in FILES] if path.is_dir() else [path]
     mistakes: list[str] = []
-    if data.get("schema") != SCHEMA:
-        mistakes.append(f"schema is {data.get('schema')!r}, this program reads {SCHEMA}")
-    groups: dict[str, str] = data.get("groups", {})
-    sources = {
-        key: Source(key, entry["name"], entry["where"])
-        for key, entry in data.get("sources", {}).items()
-    }
+    groups: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    found: list[Requirement] = []
+    for file in files:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        if data.get("schema") != SCHEMA:
+            said = f"schema is {data.get('schema')!r}, this program reads {SCHEMA}"
+            mistakes.append(f"{file.name}: {said}")
+        for key, entry in data.get("sources", {}).items():
+            sources[key] = Source(key, entry["name"], entry["where"])
+        groups |= data.get("groups", {})
+        found += _expand(data, mistakes)
     requirements: dict[str, Requirement] = {}
-    for requirement in _expand(data, mistakes):
+    for requirement in found:
         if requirement.id in requirements:
             mistakes.append(f"{requirement.id} is there twice")
         mistakes += _mistakes_of(requirement, groups, sources)
@@ -115,6 +127,7 @@ def _expand(data: Mapping[str, Any], mistakes: list[str]) -> Iterator[Requiremen
             mistakes.append(f"family {family} has no cases")
         for case, text in entry.get("cases", {}).items():
             found.append(_requirement(entry, f"{family}.{case}", text, family))
+    found = [replace(requirement, protocol=data.get("protocol", 0)) for requirement in found]
     order = {group: at for at, group in enumerate(data.get("groups", {}))}
     yield from sorted(found, key=lambda requirement: order.get(requirement.group, len(order)))
 

@@ -7,6 +7,7 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.devices import Devices, Scratch
+from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.windows import Window, find
 from conformance.vfio.children.children import Child
@@ -64,7 +65,7 @@ def mappings(
 def need(saver: Saver, stage: Stage) -> None:
     """Leave the test if the device does not have a stage."""
     if not saver.offers(stage):
-        pytest.skip(f"this device has no {stage.value}")
+        not_applicable(f"this device has no {stage.value}")
 
 
 @pytest.fixture

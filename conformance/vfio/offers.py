@@ -35,16 +35,19 @@ class Offer:
         rest = self.later & ~sum(_FLAGS)
         return " | ".join([*known, *([f"{rest:#x}"] if rest else [])]) or "no flags"
 
-    def lacking(self) -> str:
-        """Say why version 1 of the protocol cannot be judged; empty if it can."""
-        if self.migration_regions:
+    def lacking(self, protocol: int = 0) -> str:
+        """Say why a version of the protocol, 0 for any, cannot be judged; empty if it can."""
+        offered = {1: bool(self.migration_regions), 2: self.later is not None}
+        if offered.get(protocol, any(offered.values())):
             return ""
-        if self.later is None:
-            return "it offers no migration at all: no migration region"
-        return (
-            "it offers no migration region but the later protocol, VFIO_DEVICE_FEATURE_MIGRATION "
-            f"({self.later_words}), of which the rules here say nothing"
-        )
+        if not any(offered.values()):
+            return "it offers no migration: no migration region, no VFIO_DEVICE_FEATURE_MIGRATION"
+        if protocol == 1:
+            return (
+                "it offers no migration region, which version 1 is, but version 2, "
+                f"VFIO_DEVICE_FEATURE_MIGRATION ({self.later_words})"
+            )
+        return "it offers a migration region, which is version 1, but no version 2"
 
 
 def look(device: Device) -> Offer:

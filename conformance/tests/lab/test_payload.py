@@ -71,7 +71,7 @@ def test_guest_gets_the_suite_and_not_the_lab() -> None:
     found = {str(path) for path in payload.kit_files(paths.KIT)}
     assert {
         "conformance/plugin/__init__.py",
-        "conformance/requirements/requirements.toml",
+        "conformance/requirements/v1.toml",
         "pyproject.toml",
     } <= found
     assert any(path.startswith("conformance/suite/v1/test_") for path in found)

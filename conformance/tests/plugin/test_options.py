@@ -54,7 +54,10 @@ def test_a_device_as_it_is_that_offers_nothing(
     result = inner.run(source, "--vfio-as-is")
     assert result.ret == 0
     assert result.parseoutcomes() == {"skipped": 1}
-    reason = f"{BDF}, bound to vfio-pci: it offers no migration at all: no migration region"
+    reason = (
+        f"{BDF}, bound to vfio-pci: it offers no migration: no migration region, no "
+        "VFIO_DEVICE_FEATURE_MIGRATION"
+    )
     assert inner.events[0]["lacking"] == reason
     (outcome,) = inner.results
     assert outcome["skip"] == f"not applicable: {reason}"
@@ -64,7 +67,8 @@ def test_the_later_protocol_is_named(inner: Inner, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sysfs, "driver", lambda _bdf: "mlx5-vfio-pci")
     monkeypatch.setattr(Device, "migration_feature", lambda _device: 0b1101)
     inner.pytester.makeconftest(NO_REGION)
-    inner.run("@rule('state.default')\ndef test_it(migration): pass\n", "--vfio-as-is")
+    source = "@rule('state.default')\ndef test_it(migration): pass\n"
+    inner.run(source, "--vfio-as-is", "--vfio-protocol=1")
     assert (
         "VFIO_DEVICE_FEATURE_MIGRATION (STOP_COPY | PRE_COPY | 0x8)" in inner.events[0]["lacking"]
     )

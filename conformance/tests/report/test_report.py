@@ -265,7 +265,7 @@ def test_printable_keeps_text_and_spells_out_the_rest() -> None:
 def test_nothing_to_judge_does_not_look_like_conforming(tmp_path: Path) -> None:
     out = io.StringIO()
     one = reporter(tmp_path, out)
-    why = "0000:01:10.0, bound to vfio-pci: it offers no migration at all: no migration region"
+    why = "0000:01:10.0, bound to vfio-pci: it offers no migration region"
     one.feed({**session(1), "lacking": why})
     one.feed(start("a"))
     one.feed({**result("a", "skipped"), "skip": f"not applicable: {why}"})
@@ -275,6 +275,31 @@ def test_nothing_to_judge_does_not_look_like_conforming(tmp_path: Path) -> None:
     assert "NOT APPLICABLE" in out.getvalue()
     verdict = json.loads((tmp_path / "results.json").read_text())["verdict"]
     assert verdict["conclusion"] == "not-applicable"
+
+
+def test_what_the_device_does_not_have_is_neither_passed_nor_skipped(tmp_path: Path) -> None:
+    out = io.StringIO()
+    one = reporter(tmp_path, out)
+    one.feed({**session(2), "protocol": 2})
+    for name in ("a", "b"):
+        one.feed(start(name, "saving.refuse" if name == "a" else "saving.accept"))
+        told = {"skip": "this device has no pre-copy"} if name == "b" else {}
+        outcome = "not-applicable" if name == "b" else "passed"
+        rule = "saving.accept" if name == "b" else "saving.refuse"
+        one.feed({**result(name, outcome), "rules": [rule], **told})
+    one.feed(finish(0))
+    assert one.finish(Verdict.completed()) == 0
+    assert "this session judges version 2 of the protocol" in out.getvalue()
+    assert "this device has no pre-copy" in out.getvalue()
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["rules"]["saving.accept"]["verdict"] == "not-applicable"
+    assert document["rules"]["state.default"]["verdict"] == "not-applicable"
+    assert document["counts"]["tests"]["not-applicable"] == 1
+    assert (
+        "# SKIP not applicable: this device has no pre-copy"
+        in (tmp_path / "report.ktap").read_text()
+    )
+    assert "not applicable: this device" in (tmp_path / "junit.xml").read_text()
 
 
 def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_interrupt_leaves_whole_files(tmp_path: Path) -> None:
         "failed": 0,
         "error": 0,
         "skipped": 0,
+        "not-applicable": 0,
         "running": 1,
         "not-run": 1,
     }
