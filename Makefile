@@ -7,6 +7,7 @@ DEVICE ?= igb-vf
 IMAGE ?= trixie
 KERNEL_TREE ?=
 MODULE ?=
+STRANGER ?=
 SEED := $(or $(SEED),$(shell date +%s))
 BDF ?=
 PEER ?=
@@ -38,6 +39,7 @@ help:
 	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
 	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
 	@echo 'MODULE=          judge this .ko instead of a rendered driver'
+	@echo 'STRANGER=        judge a driver of the kernel itself, which the lab builds: mtty, qat, xe, virtio'
 	@echo 'BDF=             check on this machine, no VM: bind the driver to this PCI function, such as'
 	@echo '                 0000:3b:02.0, judge it, and put everything back; needs root'
 	@echo 'PEER=            with BDF: a second function, as destination'
@@ -63,7 +65,7 @@ check:
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 else
 check: setup
-	@$(lab) check $(DEVICE) --image $(IMAGE) \
+	@$(lab) check $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 endif
@@ -90,7 +92,7 @@ prove: setup
 		$(lab) variants --sample 1 --seed $(SEED) -o results/prove && exit $$mutants
 
 shell: setup
-	@$(lab) shell $(DEVICE) --image $(IMAGE) \
+	@$(lab) shell $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 

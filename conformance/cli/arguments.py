@@ -35,6 +35,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if hasattr(arguments, "named"):
         arguments.described = arguments.named or arguments.device
         arguments.device = arguments.described or _DEVICE
+        if arguments.stranger and arguments.described:
+            parser.error("--stranger is judged instead of a device: name one of them")
+        if arguments.stranger and getattr(arguments, "bdf", ""):
+            parser.error("--stranger is judged in the lab's machine, not here: leave --bdf out")
     if arguments.command == "check":
         host_arguments.check_whole(parser, arguments)
     return arguments
@@ -195,6 +199,13 @@ def _lab(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--module", type=Path, metavar="FILE.ko", help="judge this module instead of a rendered one"
+    )
+    parser.add_argument(
+        "--stranger",
+        default="",
+        metavar="NAME",
+        help="judge a driver of the kernel's source that the lab builds, instead of a device's: "
+        "a file of vm-images/strangers, such as mtty or qat",
     )
     parser.add_argument(
         "--modules-dir",

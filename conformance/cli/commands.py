@@ -37,6 +37,7 @@ def _options(arguments: Namespace) -> Options:
         image=arguments.image,
         kernel_tree=arguments.kernel_tree,
         module=arguments.module,
+        stranger=arguments.stranger,
         modules_dir=arguments.modules_dir,
         bare=getattr(arguments, "bare", False),
         cold=arguments.cold,
@@ -56,7 +57,7 @@ def check(arguments: Namespace, say: Say) -> int:
     request = look_up(_options(arguments))
     if arguments.dry_run:
         return _dry(arguments, say)
-    name, image = request.device.name, request.definition.name
+    name, image = request.name, request.definition.name
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
     results: Path = arguments.into or paths.new_results(arguments.results, name, image)
@@ -68,12 +69,12 @@ def bench(arguments: Namespace, say: Say) -> int:
     request = look_up(_options(arguments))
     if request.machine.software:
         raise UsageError(
-            f"{request.device.name} cannot be compared with plain vfio-pci: it is a software "
+            f"{request.name} cannot be compared with plain vfio-pci: it is a software "
             "device. Name one that is a PCI function."
         )
     if arguments.dry_run:
         return _dry(arguments, say)
-    name = f"bench-{request.device.name}"
+    name = f"bench-{request.name}"
     results = paths.new_results(arguments.results, name, request.definition.name)
     bench_command.bench(request, results.absolute(), sys.stdout)
     return 0

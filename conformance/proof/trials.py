@@ -198,7 +198,7 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
     folder = paths.cache() / "stage" / lab.image.folder.name
     folder.mkdir(parents=True, exist_ok=True)
     kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, bench.logs / "stage.log")
-    tree = payload.stage_modules(bench.module, lab.kernel, lab.image.sandbox, files.folder)
+    tree = payload.stage_modules([bench.module], lab.kernel, lab.image.sandbox, files.folder)
     job = Job(
         module=bench.module.name,
         parameters=lab.machine.parameters,

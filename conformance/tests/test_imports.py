@@ -30,8 +30,9 @@ ALLOWED: dict[str, str] = {
     "conformance.host": "running report events requirements vfio kernel errors kpatch",
     "conformance.doctor": "lab.machine vfio kernel errors kpatch",
     "conformance.lab": "",
-    "conformance.lab.check": "lab.guest lab.machine lab.boot lab.image running report events "
-    "requirements errors kpatch",
+    "conformance.lab.check": "lab.strangers lab.guest lab.machine lab.boot lab.image running "
+    "report events requirements errors kpatch",
+    "conformance.lab.strangers": "lab.boot lab.image running errors kpatch",
     "conformance.lab.guest": "lab.machine lab.boot lab.image running report events kernel errors "
     "kpatch",
     "conformance.lab.machine": "lab.boot lab.image running uapi errors kpatch",

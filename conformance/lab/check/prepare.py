@@ -19,6 +19,9 @@ from conformance.lab.image import definitions, image
 from conformance.lab.image.definitions import ImageDefinition, MachineDefinition
 from conformance.lab.machine import accel
 from conformance.lab.machine.lab import Lab, assemble
+from conformance.lab.strangers import build as strangers_build
+from conformance.lab.strangers import definition as strangers
+from conformance.lab.strangers.definition import Stranger
 from conformance.running import paths, selection
 from conformance.running.limits import QUIET
 from conformance.running.steps import Steps
@@ -38,6 +41,7 @@ class Options:
         image: Name of an image.
         kernel_tree: A built kernel tree to use instead of the image's kernel.
         module: A module to judge instead of the rendered driver.
+        stranger: Name of a driver of the kernel to judge instead of a device's.
         modules_dir: A folder with modules which replace the kernel's own.
         bare: Whether no driver is loaded at all.
         cold: Whether to boot although there is a snapshot.
@@ -51,6 +55,7 @@ class Options:
     image: str = "trixie"
     kernel_tree: Path | None = None
     module: Path | None = None
+    stranger: str = ""
     modules_dir: Path | None = None
     bare: bool = False
     cold: bool = False
@@ -66,21 +71,32 @@ class Request:
 
     Attributes:
         options: As given.
-        device: The device's description.
+        device: The device's description; None for a stranger.
+        stranger: The driver of the kernel that is judged instead.
         definition: The image's definition.
         emulator: The definition of the image whose QEMU runs; mostly the same.
         machine: The machine that has the device.
     """
 
     options: Options
-    device: Device
+    device: Device | None
     definition: ImageDefinition
     emulator: ImageDefinition
     machine: MachineDefinition
+    stranger: Stranger | None = None
+
+    @property
+    def name(self) -> str:
+        """What is judged, as names of folders have it."""
+        if self.stranger:
+            return self.stranger.name
+        return self.device.name if self.device else self.machine.name
 
     @property
     def hints(self) -> list[str]:
         """Options which tell the suite what it may do with the registers, and what they are."""
+        if self.device is None:
+            return []  # of a stranger's registers nothing is known
         trapped = [
             word
             for bar in self.device.bars
@@ -98,11 +114,13 @@ class Prepared:
         lab: The lab.
         module: The module under test; None for a bare lab, or in a dry run.
         versions: What the run is made of, for its report.
+        beside: Modules that it needs and the kernel does not have.
     """
 
     lab: Lab
     module: ModuleInfo | None
     versions: dict[str, str]
+    beside: tuple[ModuleInfo, ...] = ()
 
 
 def look_up(options: Options) -> Request:
@@ -112,8 +130,10 @@ def look_up(options: Options) -> Request:
         UsageError: It does not exist, or does not go together.
         KpatchError: The description has mistakes, or the module is none.
     """
-    device = devices.load(options.device)
     definition = definitions.image(options.image)
+    if options.stranger:
+        return _look_up_stranger(options, definition)
+    device = devices.load(options.device)
     if options.module:
         modules.read(options.module)  # a wrong file is told before a long build
     if options.modules_dir and not (options.module and options.modules_dir.is_dir()):
@@ -124,10 +144,25 @@ def look_up(options: Options) -> Request:
     if options.kernel_tree and not options.kernel_tree.is_dir():
         raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
     machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
+    return Request(options, device, definition, _emulator(machine, definition), machine)
+
+
+def _emulator(machine: MachineDefinition, definition: ImageDefinition) -> ImageDefinition:
     # The machine knows better than the image: not every QEMU has its devices.
     other = machine.qemu or definition.qemu
-    emulator = definitions.image(other) if other else definition
-    return Request(options, device, definition, emulator, machine)
+    return definitions.image(other) if other else definition
+
+
+def _look_up_stranger(options: Options, definition: ImageDefinition) -> Request:
+    for option, given in (("--module", options.module), ("--modules-dir", options.modules_dir)):
+        if given:
+            raise UsageError(f"{option} does not go with --stranger, which builds the module.")
+    stranger = strangers.load(options.stranger)
+    machine = next(one for one in definitions.machines() if one.name == stranger.machine)
+    # How many devices there are is told to what makes them, not to the module.
+    machine = machine.model_copy(update={"parameters": ()})
+    emulator = _emulator(machine, definition)
+    return Request(options, None, definition, emulator, machine, stranger)
 
 
 def too_old(request: Request, version: str) -> str:
@@ -195,7 +230,7 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
             kernel = bootkernel.with_modules(kernel, options.modules_dir, made.sandbox)
     if not kernel.modules.is_dir():
         return None
-    module = _module(request, kernel, logs, steps)
+    module, beside = _modules(request, kernel, made, logs, steps)
     with steps.step("lab"):
         lab = assemble(made, emulator, kernel, request.machine)
     if options.accelerator:
@@ -205,7 +240,7 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
             name, why = accel.accelerator(emulator.sandbox, lab.boot)
             lab = replace(lab, accelerator=name)
         steps.say(f"QEMU runs with {name.upper()}: {why}.")
-    return Prepared(lab, module, versions(lab, module))
+    return Prepared(lab, module, versions(lab, module), beside)
 
 
 def write_payload(
@@ -234,11 +269,13 @@ def write_payload(
         tests=list(request.options.tests) or [selection.SUITE],
         pytest_args=list(request.options.pytest_args),
         quiet=request.options.quiet / 2,
+        mediated=(request.stranger.parent, request.stranger.type) if request.stranger else ("", ""),
     )
     kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
     tree = None
     if module:
-        tree = payload.stage_modules(module, lab.kernel, lab.image.sandbox, target.parent, also)
+        under_test = (module, *prepared.beside)
+        tree = payload.stage_modules(under_test, lab.kernel, lab.image.sandbox, target.parent, also)
     payload.write(target, job, kit, tree)
 
 
@@ -263,8 +300,23 @@ def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
+def _modules(
+    request: Request, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
+) -> tuple[ModuleInfo | None, tuple[ModuleInfo, ...]]:
+    """Return the module under test, and those which it needs beside the kernel's."""
+    if request.stranger is None:
+        return _module(request, kernel, logs, steps), ()
     if request.options.bare:
+        return None, ()
+    built = strangers_build.build(request.stranger, kernel, made, logs, steps)
+    if built is None or (programs.dry() and not built.module.exists()):
+        return None, ()
+    # Its symbols are those of the modules it comes with, of which the kernel knows nothing.
+    return modules.read(built.module), tuple(modules.read(path) for path in built.beside)
+
+
+def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
+    if request.options.bare or request.device is None:
         return None
     path = request.options.module or driver.build(request.device, kernel, logs, steps)
     if path is None or (programs.dry() and not path.exists()):

@@ -74,6 +74,8 @@ class Job:
         pytest_args: Arguments for pytest beside those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.
         trials: Builds of the module which are judged instead, one after another.
+        mediated: Where the module makes mediated devices, a folder of sysfs, and of which type;
+            empty for a module that does not.
     """
 
     module: str
@@ -83,6 +85,7 @@ class Job:
     pytest_args: Sequence[str]
     quiet: float
     trials: Sequence[Trial] = ()
+    mediated: tuple[str, str] = ("", "")
 
 
 def write(
@@ -177,7 +180,7 @@ def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
 
 
 def stage_modules(
-    module: ModuleInfo,
+    under_test: Sequence[ModuleInfo],
     kernel: BootKernel,
     sandbox: Sandbox,
     folder: Path,
@@ -186,7 +189,7 @@ def stage_modules(
     """Make a tree of modules that holds the module under test and what it depends on.
 
     Args:
-        module: The module under test.
+        under_test: The module under test, and those of its own that it depends on.
         kernel: The kernel it is for.
         sandbox: The image's root, which has depmod.
         folder: Where to; replaced.
@@ -204,9 +207,12 @@ def stage_modules(
         shutil.rmtree(target)
     place = target / "lib/modules" / kernel.release
     (place / "updates").mkdir(parents=True)
-    shutil.copy2(module.path, place / "updates" / module.path.name)
+    for module in under_test:
+        shutil.copy2(module.path, place / "updates" / module.path.name)
+    own = {module.name for module in under_test}
+    needed = [name for module in under_test for name in module.depends if name not in own]
     tree = ModuleTree(kernel.modules)
-    for step in tree.load_order([*module.depends, *also]):
+    for step in tree.load_order([*needed, *also]):
         copy = place / step.path.removesuffix(".xz")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(tree.read(step.path))

@@ -113,7 +113,7 @@ def guest_shell(
     job = Job(module="", parameters=(), hints=(), tests=(), pytest_args=(), quiet=60)
     with run_folder(logs) as run, without_snapshot():
         info = module.read(path)
-        tree = payload.stage_modules(info, kernel, image.sandbox, run.folder, also)
+        tree = payload.stage_modules([info], kernel, image.sandbox, run.folder, also)
         payload.write(run.payload, job, kit, tree, files)
         with (
             ready_guest(one, run, steps, cold=True) as guest,

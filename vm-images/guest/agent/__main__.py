@@ -128,12 +128,15 @@ class Agent:
     def _put_in_place(self, todo: dict[str, Any]) -> None:
         name = todo["module"]
         self._begin("module")
-        bus = "platform" if self._software else "pci"
+        parent, kind = todo["mediated"]
+        bus = "mdev" if parent else "platform" if self._software else "pci"
         driver = module.load(name, todo["parameters"], bus)
         self._log.check(f"while the module {name} was loaded")
         self._port.phase("module", driver)
         self._begin("bind")
-        if self._software:
+        if parent:
+            self._functions = functions.make_mediated(parent, kind, int(self._settings["COUNT"]))
+        elif self._software:
             self._functions = functions.of_module(name)
         else:
             functions.bind(self._functions, driver)

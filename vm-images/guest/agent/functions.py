@@ -77,6 +77,24 @@ def of_module(name: str) -> list[str]:
     return [link.name for link in found]
 
 
+def make_mediated(parent: str, kind: str, count: int) -> list[str]:
+    """Make mediated devices of a type, and return their names.
+
+    Raises:
+        Failure: One is not made, or not handed out by VFIO.
+    """
+    make = Path(parent, "mdev_supported_types", kind, "create")
+    names = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, count + 1)]
+    for name in names:
+        try:
+            make.write_text(name)
+        except OSError as error:
+            raise Failure(f"{make} does not make a device: {error.strerror}") from error
+        if not (Path("/sys/bus/mdev/devices") / name / "iommu_group").exists():
+            raise Failure(f"the mediated device {name} was not registered with VFIO")
+    return names
+
+
 def bind(addresses: list[str], driver: str) -> None:
     """Bind each function to a driver.
 
