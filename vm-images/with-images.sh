@@ -7,6 +7,7 @@
 #   VFIO_KIT_ROOT   root of the lab's image: compiler, kernel headers, perl
 #   VFIO_KIT_LINUX  the scripts of that kernel's source: checkpatch.pl, kunit_parser.py;
 #                   with VFIO_KIT_SOURCE=whole all of it
+#   VFIO_KIT_VFIO   the VFIO drivers and samples of that kernel's source
 #   PATH            ends with a gcc which is the image's, for hosts without one
 set -euo pipefail
 
@@ -25,6 +26,7 @@ print(place(image('$image')) / 'root')"
 
 VFIO_KIT_ROOT=${VFIO_KIT_ROOT:-$(image_root)}
 VFIO_KIT_LINUX=${VFIO_KIT_LINUX:-$("$kit/vm-images/kernel-source.sh" "$image" "${VFIO_KIT_SOURCE:-scripts}")}
+VFIO_KIT_VFIO=${VFIO_KIT_VFIO:-$("$kit/vm-images/kernel-source.sh" "$image" vfio linux-source-6.12)}
 PATH=$PATH:$kit/vm-images/bin
-export PATH VFIO_KIT_ROOT VFIO_KIT_LINUX
+export PATH VFIO_KIT_ROOT VFIO_KIT_LINUX VFIO_KIT_VFIO
 exec "$@"

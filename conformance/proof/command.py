@@ -66,8 +66,10 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         for device, some in mutants.by_device(chosen).items():
             folder = results if device == mutants.DEVICE else results / device
             folder.mkdir(exist_ok=True)
-            say(f"{len(some)} mutants of the driver of {device}")
-            good &= mutants_run.run(replace(wanted, mutants=some, device=device), folder, say)
+            stranger = next(iter(some.values())).stranger
+            say(f"{len(some)} mutants of {device if stranger else f'the driver of {device}'}")
+            own = replace(wanted, mutants=some, device=device, stranger=stranger)
+            good &= mutants_run.run(own, folder, say)
         return 0 if good else 1
     except KeyboardInterrupt:
         say(f"What was tried so far is in {results}; --resume goes on with it.")

@@ -72,6 +72,7 @@ class Mutant:
         crash: Whether the defect is that the kernel dies or hangs.
         edits: What makes it.
         device: The device whose driver they are of.
+        stranger: The driver of the kernel which they are of instead, see vm-images/strangers.
         image: The image in which it shows, if its file names one; empty for any.
     """
 
@@ -83,6 +84,12 @@ class Mutant:
     edits: tuple[Edit, ...]
     device: str = DEVICE
     image: str = ""
+    stranger: str = ""
+
+    @property
+    def of(self) -> str:
+        """Whose driver it is of."""
+        return self.stranger or self.device
 
     def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Return the sources of the faulty driver.
@@ -126,7 +133,7 @@ def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, M
         if path.name in {EXEMPT, "equivalent.toml"}:
             continue
         table = _read(path, mistakes)
-        place = (table.get("device", DEVICE), table.get("image", ""))
+        place = tuple(table.get(key, "") for key in ("device", "image", "stranger"))
         for number, raw in enumerate(table.get("mutant", ()), 1):
             where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"
             wrong = list(_wrong(raw, known, found))
@@ -250,7 +257,7 @@ def _wrong(
             yield "an edit changes nothing"
 
 
-def _mutant(raw: dict[str, Any], device: str, image: str) -> Mutant:
+def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str) -> Mutant:
     edits = tuple(Edit(one.get("file", ""), one["find"], one["replace"]) for one in raw["edit"])
     return Mutant(
         id=raw["id"],
@@ -259,14 +266,15 @@ def _mutant(raw: dict[str, Any], device: str, image: str) -> Mutant:
         seen=raw.get("seen", ""),
         crash=raw.get("crash", False),
         edits=edits,
-        device=device,
+        device=device or DEVICE,
         image=image,
+        stranger=stranger,
     )
 
 
 def by_device(mutants: Mapping[str, Mutant]) -> dict[str, dict[str, Mutant]]:
-    """Return the mutants of each device's driver."""
+    """Return the mutants of the driver of each device, or of each stranger."""
     found: dict[str, dict[str, Mutant]] = {}
     for name, mutant in mutants.items():
-        found.setdefault(mutant.device, {})[name] = mutant
+        found.setdefault(mutant.of, {})[name] = mutant
     return found

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from conformance.errors import LabError
 from conformance.lab.check.prepare import Options, Prepared, look_up, prepare
+from conformance.lab.strangers import build as strangers_build
+from conformance.lab.strangers import definition as strangers
 from conformance.proof import guests, trials
 from conformance.proof import junit as mutants_junit
 from conformance.proof import report as mutants_report
@@ -48,6 +50,7 @@ class Wanted:
         guests: How many guests run beside each other.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         device: The device whose driver they are of.
+        stranger: The driver of the kernel which they are of instead.
     """
 
     mutants: Mapping[str, Mutant]
@@ -57,6 +60,7 @@ class Wanted:
     guests: int = 1
     accelerator: str = ""
     device: str = DEVICE
+    stranger: str = ""
 
 
 def sample(every: Mapping[str, One], number: int, seed: int) -> dict[str, One]:
@@ -148,6 +152,7 @@ def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]
     """Return where mutants are judged, and the lab that was prepared for it."""
     options = Options(
         device=wanted.device,
+        stranger=wanted.stranger,
         image=wanted.image,
         quiet=wanted.quiet,
         accelerator=wanted.accelerator,
@@ -156,7 +161,15 @@ def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]
     prepared = prepare(request, results, Steps(say))
     if prepared is None or prepared.module is None:
         raise LabError("Nothing was prepared.")
-    bench = Bench(prepared.lab, prepared.module, results, wanted.quiet, request.hints)
+    bench = Bench(
+        prepared.lab,
+        prepared.module,
+        results,
+        wanted.quiet,
+        request.hints,
+        prepared.beside,
+        request.mediated,
+    )
     return bench, prepared
 
 
@@ -165,8 +178,7 @@ def _build(
 ) -> tuple[dict[str, Judged], dict[str, Built]]:
     """Return the verdict on mutants that cannot be built, and the modules of all others."""
     kernel = prepared.lab.kernel
-    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
-    sources = render.texts(devices.load(wanted.device), features)
+    sources = _sources(wanted, prepared)
     broken: dict[str, Judged] = {}
     edited: dict[str, dict[str, str]] = {BASELINE: sources}
     for name, mutant in wanted.mutants.items():
@@ -184,6 +196,17 @@ def _build(
     for judged in broken.values():
         say(mutants_report.line(judged))
     return broken, {name: one for name, one in built.items() if one.module}
+
+
+def _sources(wanted: Wanted, prepared: Prepared) -> dict[str, str]:
+    """Return name and text of each source of the driver that is edited."""
+    kernel = prepared.lab.kernel
+    if wanted.stranger:
+        quiet = Steps(lambda _line: None)
+        source = strangers_build.fetch(prepared.lab.image, kernel.release, quiet)
+        return strangers_build.texts(strangers.load(wanted.stranger), source)
+    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
+    return render.texts(devices.load(wanted.device), features)
 
 
 def _plan(wanted: Wanted, built: Mapping[str, Built]) -> list[Trial]:

@@ -121,6 +121,8 @@ class Bench:
         logs: Folder for the logs of the guests.
         quiet: Seconds without an event after which a guest counts as hung.
         hints: Options which tell the suite what it may do with the registers.
+        beside: Modules which it needs and the kernel does not have.
+        mediated: As in a job of the payload.
     """
 
     lab: Lab
@@ -128,6 +130,8 @@ class Bench:
     logs: Path
     quiet: float
     hints: Sequence[str] = ()
+    beside: Sequence[ModuleInfo] = ()
+    mediated: tuple[str, str] = ("", "")
 
 
 def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None]) -> None:
@@ -198,7 +202,9 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
     folder = paths.cache() / "stage" / lab.image.folder.name
     folder.mkdir(parents=True, exist_ok=True)
     kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, bench.logs / "stage.log")
-    tree = payload.stage_modules([bench.module], lab.kernel, lab.image.sandbox, files.folder)
+    tree = payload.stage_modules(
+        [bench.module, *bench.beside], lab.kernel, lab.image.sandbox, files.folder
+    )
     job = Job(
         module=bench.module.name,
         parameters=lab.machine.parameters,
@@ -206,6 +212,7 @@ def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> Non
         tests=(),
         pytest_args=(),
         quiet=bench.quiet / 2,
+        mediated=bench.mediated,
         trials=[PayloadTrial(one.name, one.tests) for one in batch],
     )
     payload.write(files.payload, job, kit, tree, {one.name: one.module for one in batch})

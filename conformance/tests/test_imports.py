@@ -23,8 +23,8 @@ ALLOWED: dict[str, str] = {
     "conformance.cli": "gate proof matrix bench doctor host lab.check running requirements errors "
     "lab.image kpatch",
     "conformance.gate": "lab.check running kpatch",
-    "conformance.proof": "lab.check lab.guest lab.machine lab.boot running report events "
-    "requirements errors kpatch",
+    "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
+    "report events requirements errors kpatch",
     "conformance.matrix": "lab.check lab.image running report errors kpatch",
     "conformance.bench": "bench.measure lab.check lab.guest running errors",
     "conformance.host": "running report events requirements vfio kernel errors kpatch",

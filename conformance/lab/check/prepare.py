@@ -93,6 +93,11 @@ class Request:
         return self.device.name if self.device else self.machine.name
 
     @property
+    def mediated(self) -> tuple[str, str]:
+        """Where the module makes mediated devices and of which type; empty if it makes none."""
+        return (self.stranger.parent, self.stranger.type) if self.stranger else ("", "")
+
+    @property
     def hints(self) -> list[str]:
         """Options which tell the suite what it may do with the registers, and what they are."""
         if self.device is None:
@@ -269,7 +274,7 @@ def write_payload(
         tests=list(request.options.tests) or [selection.SUITE],
         pytest_args=list(request.options.pytest_args),
         quiet=request.options.quiet / 2,
-        mediated=(request.stranger.parent, request.stranger.type) if request.stranger else ("", ""),
+        mediated=request.mediated,
     )
     kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
     tree = None

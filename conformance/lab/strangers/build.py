@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +111,24 @@ def stage(stranger: Stranger, source: Path, target: Path) -> None:
         LabError: The source lacks a file of the driver.
     """
     target.mkdir(parents=True, exist_ok=True)
+    for name, text in texts(stranger, source).items():
+        path = target / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def texts(stranger: Stranger, source: Path) -> dict[str, str]:
+    """Return name and text of each file that is built.
+
+    Raises:
+        LabError: The source lacks a file of the driver.
+    """
+    found = {"Kbuild": kbuild_file(stranger)}
     for path in (*(source / name for name in stranger.sources), *stranger.own_sources):
         if not path.is_file():
             raise LabError(f"The kernel's source lacks {path}, which {stranger.name} is made of.")
-        _put(target / path.name, path.read_text(encoding="utf-8"))
-    _put(target / "Kbuild", kbuild_file(stranger))
+        found[path.name] = path.read_text(encoding="utf-8")
+    return found
 
 
 def kbuild_file(stranger: Stranger) -> str:
@@ -131,13 +143,3 @@ def kbuild_file(stranger: Stranger) -> str:
     # The kernel may export the real ones, and no name is exported twice.
     lines += [f"ccflags-y += -D{name}=lab_{name}" for name in stranger.functions]
     return "\n".join([*lines, ""])
-
-
-def module_name(stranger: Stranger) -> str:
-    """Return the name by which the kernel knows the driver's module."""
-    return re.sub("-", "_", stranger.module)
-
-
-def _put(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 """Mutants: the data apply, each MUST rule is shown, and mistakes in the data are told."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from conformance import requirements
 from conformance.errors import UsageError
+from conformance.lab.strangers import build as strangers_build
+from conformance.lab.strangers import definition as strangers
 from conformance.proof import mutant as mutants
 from conformance.proof import tracing
 from conformance.proof.mutant import Edit, EditError, Mutant, MutantError
@@ -35,13 +38,31 @@ replace = "b"
 """
 
 
-SOURCES = {name: render.texts(device.load(name), LINUX_6_12) for name in mutants.by_device(MUTANTS)}
+OURS = {name: one for name, one in MUTANTS.items() if not one.stranger}
+SOURCES = {name: render.texts(device.load(name), LINUX_6_12) for name in mutants.by_device(OURS)}
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", OURS)
 def test_each_edit_applies_exactly_once(name: str) -> None:
     sources = SOURCES[MUTANTS[name].device]
     assert MUTANTS[name].apply(sources) != sources
+
+
+@pytest.mark.slow  # takes the source of a kernel
+@pytest.mark.parametrize("name", sorted(set(MUTANTS) - set(OURS)))
+def test_each_edit_of_a_stranger_applies_exactly_once(name: str) -> None:
+    source = os.environ.get("VFIO_KIT_VFIO")
+    if not source:
+        pytest.skip("VFIO_KIT_VFIO does not name the VFIO drivers of a kernel's source")
+    sources = strangers_build.texts(strangers.load(MUTANTS[name].stranger), Path(source))
+    assert MUTANTS[name].apply(sources) != sources
+
+
+def test_a_file_may_be_of_a_stranger(tmp_path: Path) -> None:
+    (tmp_path / "some.toml").write_text('stranger = "mtty"' + ENTRY)
+    found = mutants.load(RULES, tmp_path)
+    assert found["m"].stranger == "mtty"
+    assert mutants.by_device(found) == {"mtty": found}
 
 
 def test_each_must_rule_has_a_test_and_a_mutant() -> None:
