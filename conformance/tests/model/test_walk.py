@@ -5,6 +5,7 @@ import errno
 from typing import Any
 
 import pytest
+from hypothesis.internal.conjecture import engine
 
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.layout import PAGE, Layout
@@ -185,7 +186,11 @@ def test_a_good_device_walks() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "rule", "longest"),
-    [(Forgetful, "resume.round-trip", 9), (Restless, "state.no-spontaneous", 5)],
+    [
+        # Half a minute: few walks get to compare a register after a resume.
+        pytest.param(Forgetful, "resume.round-trip", 9, marks=pytest.mark.slow),
+        (Restless, "state.no-spontaneous", 5),
+    ],
 )
 def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longest: int) -> None:
     said: list[str] = []
@@ -212,8 +217,10 @@ def run_as_test(said: list[str], on: Walker) -> RequirementFailed:
 
 @pytest.mark.parametrize(("kind", "notes"), [(Hurt, 0), (Spoilt, 1)])
 def test_what_outlives_a_walk_is_told_by_the_walk_that_did_it(
-    kind: type[FakeDevice], notes: int
+    kind: type[FakeDevice], notes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # How short the walk becomes is not the point here.
+    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", 1)
     said: list[str] = []
     with pytest.raises(RequirementFailed):
         walk_machine.walk(walker(kind()), 300, SEED, said.append)
