@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Brings a host to the point where the lab can be built: the programs which make and
+# Brings a host to the point where the lab can be built: the programs that make and
 # enter images, and a virtual environment with the kit in .venv. Says what it installs
 # and why, asks for root only if a package is missing, and does nothing, in a tenth
 # of a second, where nothing is missing. With --no-lab it makes the virtual environment
-# only, for a machine which has the device itself.
+# only, for a machine that has the device itself.
 #
 # Exit status: 0 the host is ready, 4 it is not, and the last lines say what to do.
 set -euo pipefail
@@ -21,7 +21,7 @@ fail() {
 	exit 4
 }
 
-# Run a command which says nothing unless it fails.
+# Run a command that says nothing unless it fails.
 silent() {
 	local output
 	output=$("$@" </dev/null 2>&1) || {
@@ -60,10 +60,10 @@ check_packages() {
 	fi
 }
 
-# The command prefix which makes a command run as root, or failure.
+# The command prefix that makes a command run as root, or failure.
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then
-		echo env # which changes nothing
+		echo env # that changes nothing
 	elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
 		echo sudo
 	else
@@ -79,7 +79,7 @@ install_packages() {
 		fail "cannot become root here; run this, then try again:" "  ${install[*]}"
 	say "installing ${missing[*]}"
 	install=("$root" env DEBIAN_FRONTEND=noninteractive "${install[@]}")
-	# A fresh machine has no package lists, and old lists name files which are gone.
+	# A fresh machine has no package lists, and old lists name files that are gone.
 	if ! silent "${install[@]}" 2>/dev/null; then
 		say "updating the package lists first"
 		silent "$root" apt-get update || fail "apt-get update failed; is there a network?"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# test-machine.sh ARGUMENT...: runs `python -m conformance` on a machine which has the device
+# test-machine.sh ARGUMENT...: runs `python -m conformance` on a machine that has the device
 # itself, with a Python that has what building and judging a driver needs: that of .venv, or
 # the system's with packages of the distribution, so that no network is needed; else .venv is
 # made.

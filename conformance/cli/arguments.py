@@ -153,7 +153,7 @@ def _results(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder which gets a folder for this run (default: ./results)",
+        help="folder that gets a folder for this run (default: ./results)",
     )
 
 
@@ -178,7 +178,7 @@ def _image(parser: argparse.ArgumentParser) -> None:
 
 
 def _lab(parser: argparse.ArgumentParser) -> None:
-    """Add the options which say what lab it shall be."""
+    """Add the options that say what lab it shall be."""
     parser.add_argument(
         "device",
         nargs="?",
@@ -212,7 +212,7 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="load the modules of this folder instead of the kernel's own, such as a patched "
-        "vfio-pci-core.ko which FILE.ko was built with",
+        "vfio-pci-core.ko that FILE.ko was built with",
     )
     parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
     parser.add_argument(

@@ -72,5 +72,5 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder which gets a folder for this run (default: ./results)",
+        help="folder that gets a folder for this run (default: ./results)",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of the commands which judge the suite itself."""
+"""The options of the commands that judge the suite itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="mutants which break this rule, or one below it; may be repeated",
+        help="mutants that break this rule, or one below it; may be repeated",
     )
     _sample(parser)
     parser.add_argument(
@@ -33,7 +33,7 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         "--again",
         default="",
         metavar="IMAGE",
-        help="try the unplanned mutants which survive once more in this image, such as debug",
+        help="try the unplanned mutants that survive once more in this image, such as debug",
     )
     parser.add_argument("--list", action="store_true", help="list mutants, and do nothing")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
@@ -82,7 +82,7 @@ def variants(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder which gets a folder for each run (default: ./results)",
+        help="folder that gets a folder for each run (default: ./results)",
     )
     parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 

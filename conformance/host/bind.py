@@ -26,7 +26,7 @@ def load(
     Args:
         path: Its file.
         name: Its name.
-        needs: Modules of the kernel which must be there.
+        needs: Modules of the kernel that must be there.
         journal: Where it is noted.
         host: Where the files of this machine are.
         again: Whether it is loaded already, and stays.

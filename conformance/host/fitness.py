@@ -20,7 +20,7 @@ from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo, diagnose
 
 _VFIO = "vfio_pci:"
-"""What the kernel puts before the alias of a driver which binds by driver_override only."""
+"""What the kernel puts before the alias of a driver that binds by driver_override only."""
 
 
 def of_description(device: Device, names: Sequence[str], host: HostPaths) -> list[Reason]:
@@ -101,7 +101,7 @@ def _signature(info: ModuleInfo, host: HostPaths) -> Iterator[Reason]:
     if why:
         yield Reason(
             f"{why}, and {info.path.name} is not signed.",
-            "Turn Secure Boot off on this test machine, or sign the module with a key which the "
+            "Turn Secure Boot off on this test machine, or sign the module with a key that the "
             "kernel knows (mokutil --import; scripts/sign-file) and name it with MODULE.",
         )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What was changed on this machine and how it was before, one JSON object a line.
 
-Each line is written before the change which it is about, so that after a SIGKILL at any point
+Each line is written before the change that it is about, so that after a SIGKILL at any point
 all changes are known. A last line without its end was not followed by its change.
 """
 
@@ -34,7 +34,7 @@ class FunctionBefore:
 
 @dataclass(frozen=True)
 class ModulesBefore:
-    """Modules which were not loaded, in the order in which they were going to be."""
+    """Modules that were not loaded, in the order in which they were going to be."""
 
     names: Sequence[str]
 
@@ -81,7 +81,7 @@ class Journal:
         self._append(head, os.O_CREAT | os.O_EXCL)
 
     def note(self, step: Step) -> None:
-        """Note a step which will be taken next. Raises :class:`OSError`."""
+        """Note a step that will be taken next. Raises :class:`OSError`."""
         kind = next(kind for kind, form in _KINDS.items() if isinstance(step, form))
         self._append({"step": kind, **asdict(step)}, 0)
 

@@ -160,7 +160,7 @@ def outcome(work: Callable[[], Verdict]) -> Verdict:
 
 
 def reported(request: Request, name: str, out: TextIO) -> tuple[Reporter, Path]:
-    """Return a reporter, and the folder of results which was made for it.
+    """Return a reporter, and the folder of results that was made for it.
 
     Raises:
         ReportError: It cannot be written.

@@ -33,13 +33,13 @@ def users(name: str, host: HostPaths) -> int:
 
 
 def drivers(name: str, host: HostPaths) -> list[str]:
-    """Return the PCI drivers which a loaded module has registered."""
+    """Return the PCI drivers that a loaded module has registered."""
     links = (host.sysfs / "module" / name / "drivers").glob("pci:*")
     return sorted(link.name.removeprefix("pci:") for link in links)
 
 
 def coming(names: Iterable[str], host: HostPaths) -> list[str]:
-    """Return the modules which are loaded with some of the kernel's own, in that order.
+    """Return the modules that are loaded with some of the kernel's own, in that order.
 
     What is loaded already, or built in, is left out.
 
@@ -80,10 +80,10 @@ def insert(path: Path) -> None:
 
 
 def remove(names: Iterable[str], host: HostPaths) -> list[str]:
-    """Remove those of some modules which are loaded and not in use by others.
+    """Remove those of some modules that are loaded and not in use by others.
 
     Returns:
-        The names of those which stay, since they are in use.
+        The names of those that stay, since they are in use.
 
     Raises:
         ProgramFailed: The kernel does not let one go.

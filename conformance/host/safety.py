@@ -26,7 +26,7 @@ class Question:
 
     Attributes:
         what: What would happen, one sentence.
-        option: The option which consents beforehand.
+        option: The option that consents beforehand.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Look:
 
 
 def to_bind(names: Sequence[str], host: HostPaths, *, uid: int) -> Look:
-    """Look at functions which shall be bound to a driver under test.
+    """Look at functions that shall be bound to a driver under test.
 
     Args:
         names: The device and its peer.
@@ -77,7 +77,7 @@ def to_bind(names: Sequence[str], host: HostPaths, *, uid: int) -> Look:
 
 
 def as_bound(names: Sequence[str], host: HostPaths) -> Look:
-    """Look at devices which shall be judged as they are."""
+    """Look at devices that shall be judged as they are."""
     look = Look()
     for name in _known(names, host, look):
         driver = sysfs.driver(name, sysfs=host.sysfs)
@@ -176,7 +176,7 @@ def _held(name: str, host: HostPaths, look: Look) -> None:
     for one in usage.holders(name, sysfs=host.sysfs, proc=host.proc):
         look.refuse(
             f"{name} is in use: {one.command} (process {one.pid}) has {one.path} open.",
-            "End that program, such as the virtual machine which has the function.",
+            "End that program, such as the virtual machine that has the function.",
         )
 
 

@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 def undo(journal: Journal, host: HostPaths, say: Say) -> bool:
     """Put back what the journal tells of, the last step first.
 
-    Signals which would end this process wait until it is done.
+    Signals that would end this process wait until it is done.
 
     Returns:
         Whether there was anything to put back.
@@ -119,7 +119,7 @@ def _end_suite(mark: str, host: HostPaths) -> list[str]:
 
 
 def _marked(mark: str, host: HostPaths) -> list[int]:
-    """Return the processes which have the mark in their environment."""
+    """Return the processes that have the mark in their environment."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for folder in host.proc.glob("[0-9]*"):

@@ -26,7 +26,7 @@ _EVERY: Final = tuple(name for names in _POINTS.values() for name in names)
 
 #: No address lies in it: points with this filter never count.
 _NOWHERE: Final = (1, 1)
-#: Without messages, and at allocations which may sleep or are for user space too.
+#: Without messages, and at allocations that may sleep or are for user space too.
 _EVERYTHING: Final = {
     "verbose": "0",
     "ignore-gfp-wait": "N",

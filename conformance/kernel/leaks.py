@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory which the kernel has lost: asks kmemleak, as debug kernels have it."""
+"""Memory that the kernel has lost: asks kmemleak, as debug kernels have it."""
 
 import time
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def missing(path: Path = KMEMLEAK) -> str:
 
 
 def scan(path: Path = KMEMLEAK) -> list[Leak]:
-    """Look for leaks and return all which were not seen before. Takes some seconds."""
+    """Look for leaks and return all that were not seen before. Takes some seconds."""
     time.sleep(_AGE)
     # An object is reported when its contents did not change from one scan to the next.
     for _ in range(2):

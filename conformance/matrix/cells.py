@@ -68,7 +68,7 @@ class Cell:
         request: What is run; None if it cannot be.
         state: What is known; `NOT_RUN` before.
         reason: Why it is so; empty for one that conforms.
-        exit_code: That of its run; 0 for a cell which is empty for a reason that lies in it.
+        exit_code: That of its run; 0 for a cell that is empty for a reason that lies in it.
         seconds: How long it took.
         folder: Its results.
         results: What `results.json` says there; empty if there is none.
@@ -139,7 +139,7 @@ def plan(names: Iterable[str], among: Sequence[Column], options: Options) -> lis
     Args:
         names: Devices; without any, all that the kit describes.
         among: The kernels.
-        options: Those which all cells share.
+        options: Those that all cells share.
 
     Raises:
         UsageError: Something does not exist.

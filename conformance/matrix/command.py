@@ -65,7 +65,7 @@ def _plan(arguments: Namespace) -> list[Cell]:
 
 
 def _extra(arguments: Namespace) -> list[str]:
-    """Return the options which are those of each cell."""
+    """Return the options that are those of each cell."""
     words = [word for rule in arguments.rule for word in ("--rule", rule)]
     words += ["-k", arguments.keyword] if arguments.keyword else []
     words += ["--accel", arguments.accel] if arguments.accel else []
@@ -110,7 +110,7 @@ class Progress:
         self.say(f"[{self._done}/{self._cells}] {matrix_report.line(cell)}")
 
     def goes_on(self, running: Sequence[tuple[Cell, str]]) -> None:
-        """Show the last words of the cells which run."""
+        """Show the last words of the cells that run."""
         parts = [f"{cell.name}: {printable(last)}" for cell, last in running]
         if self.out.terminal:
             width = max(shutil.get_terminal_size().columns - 1, 20)

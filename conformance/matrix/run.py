@@ -39,7 +39,7 @@ class Watcher(Protocol):
         """Say that a cell was started."""
 
     def goes_on(self, running: Sequence[tuple[Cell, str]]) -> None:
-        """Show those which run, each with the last line that it printed."""
+        """Show those that run, each with the last line that it printed."""
 
     def ended(self, cell: Cell) -> None:
         """Say what became of a cell."""
@@ -54,7 +54,7 @@ class _Run:
 
 
 def argv(cell: Cell, folder: Path, extra: Sequence[str]) -> list[str]:
-    """Return the command which runs a cell, from the folder of the kit.
+    """Return the command that runs a cell, from the folder of the kit.
 
     Args:
         cell: The cell.
@@ -98,7 +98,7 @@ def with_images(cells: Sequence[Cell], steps: Steps) -> list[Cell]:
 def run(
     cells: Sequence[Cell], parent: Path, jobs: int, watcher: Watcher, extra: Sequence[str] = ()
 ) -> list[Cell]:
-    """Run all cells which can be run.
+    """Run all cells that can be run.
 
     Args:
         cells: All of them.
@@ -158,7 +158,7 @@ def _end(one: _Run) -> Cell:
 
 
 def judged(cell: Cell, code: int) -> Cell:
-    """Return a cell which has run, with its state.
+    """Return a cell that has run, with its state.
 
     Args:
         cell: The cell; what its run left is in its folder.
@@ -173,7 +173,7 @@ def judged(cell: Cell, code: int) -> Cell:
     try:
         results = json.loads((cell.folder / "results.json").read_text("utf-8"))
     except (OSError, ValueError):
-        # A status says nothing without the results which go with it.
+        # A status says nothing without the results that go with it.
         reason = f"it left no results, and said last: {_last(cell) or 'nothing'}"
         return replace(cell, state=State.LAB_FAILED, reason=reason, exit_code=4)
     reason = results["verdict"]["reason"]
@@ -185,7 +185,7 @@ def _last(cell: Cell) -> str:
 
 
 def _lines(cell: Cell) -> Iterator[str]:
-    """Yield the last lines which a cell's run printed, without its command."""
+    """Yield the last lines that a cell's run printed, without its command."""
     assert cell.folder
     with contextlib.suppress(OSError), (cell.folder / LOG).open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - 4096))

@@ -60,7 +60,7 @@ class Saver(ABC):
 
     @abstractmethod
     def give(self, stream: Stream) -> None:
-        """Give data to a device which is resuming."""
+        """Give data to a device that is resuming."""
 
     @property
     def first(self) -> Stage:

@@ -26,7 +26,7 @@ def boundaries(layout: Layout) -> Iterator[Boundary]:
     """Yield the page before, the page after and the pair across each boundary of each area.
 
     Only what one run-time area holds is yielded, since nothing else can be mapped; that leaves
-    out a neighbour which does not exist. Source: saving.exact.boundary.
+    out a neighbour that does not exist. Source: saving.exact.boundary.
     """
     edges = sorted({edge for start, size in layout.saving or () for edge in (start, start + size)})
     for edge in edges:

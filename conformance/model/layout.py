@@ -97,7 +97,7 @@ def form_errors(areas: Sequence[Range], size: int) -> Iterator[str]:
 
 
 def outside(inner: Sequence[Range], outer: Sequence[Range]) -> tuple[Range, ...]:
-    """Return the parts of the inner areas which no outer area holds. Source: saving.form."""
+    """Return the parts of the inner areas that no outer area holds. Source: saving.form."""
     return tuple(piece for area in inner for piece in difference(area, outer))
 
 

@@ -37,7 +37,7 @@ class _Current:
 
 
 def set_current_rule(rule: str) -> None:
-    """Name the rule which counts where a check names none."""
+    """Name the rule that counts where a check names none."""
     _Current.rule = rule
 
 

@@ -55,7 +55,7 @@ class Home(Protocol):
         """Return the state, None where it cannot be read: the tests will say so better."""
 
     def give_up(self, state: int) -> None:
-        """Let a device which is stopped, saves, or was given a whole stream run on, if it will.
+        """Let a device that is stopped, saves, or was given a whole stream run on, if it will.
 
         Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
         """

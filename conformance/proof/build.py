@@ -133,7 +133,7 @@ class Builder:
 
 
 def _write(folder: Path, sources: Mapping[str, str]) -> None:
-    """Write sources, but leave alone those which are there already."""
+    """Write sources, but leave alone those that are there already."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in _changed(folder, sources):
         (folder / name).write_text(text, "utf-8")

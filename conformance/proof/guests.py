@@ -91,7 +91,7 @@ class _Guest:
     """A process that judges some modules in a guest.
 
     Attributes:
-        number: Tells those apart which run beside each other.
+        number: Tells those apart that run beside each other.
         left: What it has not judged yet.
         pipe: Readable when there is something to `receive`.
         process: The process.
@@ -140,7 +140,7 @@ class _Guest:
 
 def _judge(bench: Bench, batch: Sequence[Trial], pipe: Connection, parent: int) -> None:
     """Be the process of a guest: send outcomes, then how it ended."""
-    # Ctrl-C reaches all processes of a terminal. The one which has the pipe decides.
+    # Ctrl-C reaches all processes of a terminal. The one that has the pipe decides.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     die_with(parent)()

@@ -28,7 +28,7 @@ class Judged:
     Attributes:
         mutant: The mutant.
         verdict: The verdict.
-        killers: For each rule that it breaks the tests of the rule which failed.
+        killers: For each rule that it breaks the tests of the rule that failed.
         others: All other rules of which a test failed.
         ran: All rules of which a test was run.
         detail: Why it is not killed.
@@ -45,19 +45,19 @@ class Judged:
 
     @property
     def survived(self) -> tuple[str, ...]:
-        """The rules which it breaks unnoticed."""
+        """The rules that it breaks unnoticed."""
         return tuple(rule for rule, tests in self.killers.items() if not tests)
 
 
 def failing(baseline: Outcome) -> dict[str, str]:
-    """Return the tests which the driver itself fails, and why: they prove nothing of a mutant."""
+    """Return the tests that the driver itself fails, and why: they prove nothing of a mutant."""
     return {name: one.message for name, one in baseline.tests.items() if one.bad}
 
 
 def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
     """Return the verdict on a mutant.
 
-    A test kills only for its own rules, and only if the driver itself passes it. A kernel which
+    A test kills only for its own rules, and only if the driver itself passes it. A kernel that
     died or hung counts only where the mutant says that this is the defect.
     """
     good = {name for name, one in baseline.tests.items() if one.outcome == "passed"}

@@ -23,7 +23,7 @@ def write(folder: Path, judged: Sequence[Judged], unfit: Mapping[str, str]) -> N
     Args:
         folder: Where to.
         judged: The mutants.
-        unfit: Tests which the driver itself fails, and why: each is a failed case.
+        unfit: Tests that the driver itself fails, and why: each is a failed case.
     """
     suite = TestSuite("mutants")
     suite.add_testcases([_case(one) for one in judged])

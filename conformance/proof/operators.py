@@ -2,7 +2,7 @@
 """Mutants that nobody planned: the generic operators of universalmutator over the driver's C.
 
 Most of what they yield does not compile, and some of what compiles is the same code. What is left
-is judged by the whole suite. A mutant which no test can tell from the driver is equivalent;
+is judged by the whole suite. A mutant that no test can tell from the driver is equivalent;
 ``equivalent.toml`` lists those that are known, each with the reason.
 """
 
@@ -185,7 +185,7 @@ def _relocation(one: Relocation, symbols: SymbolTableSection) -> tuple[int, int,
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a mutant which the suite cannot tell from the driver.
+    """What is known of a mutant that the suite cannot tell from the driver.
 
     Attributes:
         beyond: Whether they differ, and only nothing in the lab can show it.
@@ -197,7 +197,7 @@ class Known:
 
 
 def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, str], Known]:
-    """Return the mutants which the suite cannot tell from the driver, by `Generic.key`.
+    """Return the mutants that the suite cannot tell from the driver, by `Generic.key`.
 
     Raises:
         LabError: The file has mistakes.

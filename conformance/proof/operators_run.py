@@ -26,7 +26,7 @@ from kpatch.render import render
 
 RESULT = "unplanned.json"
 _SLOW = 150.0
-"""Seconds of silence that are no hang on a kernel which looks for mistakes."""
+"""Seconds of silence that are no hang on a kernel that looks for mistakes."""
 
 _BATCH = 24
 """Mutants that are built at a time while the sample is not full."""
@@ -40,7 +40,7 @@ class Sample:
     """Which unplanned mutants are tried.
 
     Attributes:
-        number: How many: drivers which build, and are not the same code.
+        number: How many: drivers that build, and are not the same code.
         seed: Chooses them.
         again: An image in which those that survive are tried once more; empty for none.
     """

@@ -33,7 +33,7 @@ def write(folder: Path, judged: Sequence[Judged], unfit: Mapping[str, str]) -> N
     Args:
         folder: Where to.
         judged: The mutants.
-        unfit: Tests which the driver itself fails, and why.
+        unfit: Tests that the driver itself fails, and why.
     """
     text = "\n".join(matrix(judged)) + "\n"
     (folder / TEXT).write_text(text, "utf-8")

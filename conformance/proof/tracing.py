@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From each rule to the tests that check it, and to the mutants which show that they can."""
+"""From each rule to the tests that check it, and to the mutants that show that they can."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Good drivers which differ in what the rules leave open: the suite must pass on each.
+"""Good drivers that differ in what the rules leave open: the suite must pass on each.
 
 Each file of ``conformance/variants`` is what a description has that its ``base`` has not, with
 ``why`` it is worth trying. Tables are merged, all else is replaced.
@@ -29,7 +29,7 @@ class Variant:
         name: Its name.
         why: What is special about it.
         device: Its description.
-        scratch: Registers which the suite may write, where not all of the machine's are state.
+        scratch: Registers that the suite may write, where not all of the machine's are state.
     """
 
     name: str

@@ -31,7 +31,7 @@ def explain(results: Results, style: Style, width: int) -> Iterator[str]:
 
 
 def _blamed(record: TestRecord, results: Results) -> tuple[str, ...]:
-    """Return the rule which a check says was broken, or all the rules of the test."""
+    """Return the rule that a check says was broken, or all the rules of the test."""
     failure = record.result.failure if record.result else None
     if failure and failure.rule in results.requirements:
         return (failure.rule,)

@@ -2,7 +2,7 @@
 """JUnit XML: a suite for each group of rules, a case for each test.
 
 A failed requirement is a `failure`, everything else that went wrong an `error`, so
-that a server which shows the file does not blame the driver for the lab.
+that a server that shows the file does not blame the driver for the lab.
 """
 # mypy: allow-untyped-calls
 # (junitparser ships py.typed, but only some of its methods have annotations)

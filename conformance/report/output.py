@@ -20,7 +20,7 @@ class Output:
         self.terminal = stream.isatty()
 
     def write(self, text: str) -> None:
-        """Print at once; characters which the stream's encoding lacks are spelled out."""
+        """Print at once; characters that the stream's encoding lacks are spelled out."""
         encoding = self._stream.encoding or "utf-8"
         try:
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -108,7 +108,7 @@ class Reporter:
         self._timings[name] = seconds
 
     def version(self, name: str, value: str) -> None:
-        """Note a version which was not known when the run began."""
+        """Note a version that was not known when the run began."""
         self._versions[name] = value
 
     def finish(self, verdict: Verdict) -> int:
@@ -160,7 +160,7 @@ def _junit() -> ModuleType | None:
 def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> int:
     """Report a run from the events it left in a file, as `--vfio-events` writes them.
 
-    For runs without a lab: pytest on the machine which has the device, the report
+    For runs without a lab: pytest on the machine that has the device, the report
     anywhere else.
 
     Args:
@@ -169,7 +169,7 @@ def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> in
         verdict: what is known of the end; by default that the run was completed.
 
     Returns:
-        The exit code. A file which is cut or damaged gives that of a failed lab.
+        The exit code. A file that is cut or damaged gives that of a failed lab.
 
     Raises:
         OSError: `path` cannot be read.

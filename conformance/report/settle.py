@@ -79,7 +79,7 @@ def _not_applicable(results: Results) -> Verdict | None:
     """Say so if the device offers nothing to judge: that must not look like conforming."""
     if results.session is None or not results.session.lacking:
         return None
-    hint = "bind the driver which is to be judged"
+    hint = "bind the driver that is to be judged"
     return Verdict(Conclusion.NOT_APPLICABLE, results.session.lacking, hint)
 
 

@@ -64,5 +64,5 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """The status of the command which made the run."""
+        """The status of the command that made the run."""
         return self.conclusion.exit_code

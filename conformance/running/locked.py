@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files and folders of the cache which are whole or not there."""
+"""Files and folders of the cache that are whole or not there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PART = ".part-"
 
 
 def part_name(name: str) -> str:
-    """Return the name which something has until it is whole."""
+    """Return the name that something has until it is whole."""
     return f"{_PART}{os.getpid()}-{name}"
 
 
 @contextlib.contextmanager
 def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a lock which the kernel drops when the process ends, however it ends.
+    """Hold a lock that the kernel drops when the process ends, however it ends.
 
     Args:
         path: The lock's file.
@@ -64,7 +64,7 @@ def remove(path: Path) -> None:
         return
     try:
         shutil.rmtree(path)
-    except PermissionError:  # a root file system has folders which even their owner cannot write
+    except PermissionError:  # a root file system has folders that even their owner cannot write
         for folder, _folders, _files in os.walk(path):
             Path(folder).chmod(0o700)
         shutil.rmtree(path)

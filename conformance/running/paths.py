@@ -28,7 +28,7 @@ def cache() -> Path:
 
 
 def logs() -> Path:
-    """Return the folder of logs which belong to no run, such as those of an image."""
+    """Return the folder of logs that belong to no run, such as those of an image."""
     return cache() / "logs"
 
 

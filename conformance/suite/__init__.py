@@ -2,6 +2,6 @@
 """The conformance tests: black-box, one requirement a test, standard library and pytest only.
 
 A test knows of a device what every user can ask: region information, capabilities, registers,
-and the registers which the operator names as free to write. Every test carries the ids of the
-requirements which it checks; its docstring says what is done, then what must come of it.
+and the registers that the operator names as free to write. Every test carries the ids of the
+requirements that it checks; its docstring says what is done, then what must come of it.
 """

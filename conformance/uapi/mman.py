@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Constants of ``sys/mman.h`` which Python's own :mod:`mmap` module lacks or has only lately."""
+"""Constants of ``sys/mman.h`` that Python's own :mod:`mmap` module lacks or has only lately."""
 
 from typing import Final
 

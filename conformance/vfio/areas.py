@@ -63,6 +63,6 @@ def subtract(areas: Iterable[Area], holes: Iterable[Area]) -> tuple[Area, ...]:
 
 
 def intersect(areas: Iterable[Area], others: Iterable[Area]) -> tuple[Area, ...]:
-    """Return the bytes which lie in both, ascending and disjoint."""
+    """Return the bytes that lie in both, ascending and disjoint."""
     ours = union(areas)
     return subtract(ours, subtract(ours, others))

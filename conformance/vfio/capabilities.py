@@ -53,7 +53,7 @@ class RegionType:
 
 
 def parse_chain(buffer: bytes, first: int, fixed: int) -> tuple[Capability, ...]:
-    """Follow the chain which begins at ``first`` in the answer of an INFO ioctl.
+    """Follow the chain that begins at ``first`` in the answer of an INFO ioctl.
 
     ``fixed`` is the size of the struct before the capabilities. Raises :class:`ChainError` if
     an offset points into that struct, outside the buffer, into a capability seen before, or is

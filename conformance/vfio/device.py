@@ -178,9 +178,9 @@ class Device:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """All regions which exist, asked once per open.
+        """All regions that exist, asked once per open.
 
-        An index below ``num_regions`` which the driver answers with EINVAL is left out.
+        An index below ``num_regions`` that the driver answers with EINVAL is left out.
         """
         found = []
         for index in range(self.num_regions):
@@ -217,7 +217,7 @@ class Device:
             libc.ioctl_at(self.fd, ioctls.VFIO_DEVICE_FEATURE, address)
 
     def data_file(self, fd: int) -> DataFile:
-        """Return the handle on a data_fd which this device has given."""
+        """Return the handle on a data_fd that this device has given."""
         return DataFile(fd, prefix=self.prefix)
 
     def migration_feature(self) -> int | None:

@@ -39,7 +39,7 @@ class ShortTransfer(VfioError):
 
 
 class InfoError(VfioError):
-    """An INFO ioctl succeeded with an answer which contradicts itself."""
+    """An INFO ioctl succeeded with an answer that contradicts itself."""
 
 
 class ChainError(InfoError):

@@ -106,7 +106,7 @@ def enable_precopy_info_v2(device: Device) -> None:
 
 
 def start_log(device: Device, ranges: Sequence[Range], page_size: int = 4096) -> int:
-    """Begin to log DMA writes to the ranges, and return the size of page which was chosen."""
+    """Begin to log DMA writes to the ranges, and return the size of page that was chosen."""
     table = (vfio_device_feature_dma_logging_range * max(len(ranges), 1))()
     for entry, one in zip(table, ranges, strict=False):
         entry.iova, entry.length = one.iova, one.length
@@ -114,7 +114,7 @@ def start_log(device: Device, ranges: Sequence[Range], page_size: int = 4096) ->
 
 
 def start_log_at(device: Device, address: int, count: int, page_size: int = 4096) -> int:
-    """Do the same with ``count`` ranges which are at an address."""
+    """Do the same with ``count`` ranges that are at an address."""
     asked = vfio_device_feature_dma_logging_control(
         page_size=page_size, num_ranges=count, ranges=address
     )
@@ -129,7 +129,7 @@ def stop_log(device: Device) -> None:
 
 
 def report_log(device: Device, asked: Range, page_size: int = 4096) -> set[int]:
-    """Return the numbers of the pages of a range which were written; the log forgets them."""
+    """Return the numbers of the pages of a range that were written; the log forgets them."""
     count = -(-asked.length // page_size)
     bits = bytearray(-(-count // 64) * 8)  # whole words
     view = (ctypes.c_char * len(bits)).from_buffer(bits)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An IOMMU group: the unit which user space owns, and from which devices are opened."""
+"""An IOMMU group: the unit that user space owns, and from which devices are opened."""
 
 import ctypes
 import os

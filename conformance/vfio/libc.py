@@ -63,7 +63,7 @@ def mmap(  # noqa: PLR0917 - the arguments of mmap(2), in its order
 
 
 def munmap(address: int, size: int) -> None:
-    """Unmap whole pages; ranges which are not mapped are no error, as the kernel has it."""
+    """Unmap whole pages; ranges that are not mapped are no error, as the kernel has it."""
     _check(_munmap(address, size))
 
 

@@ -2,7 +2,7 @@
 """Mappings of which any page range can be unmapped, protected, moved or split off.
 
 A :class:`Mapping` remembers which of its pages are still there, so that leaving the context
-unmaps exactly those and nothing which came to the same addresses later.
+unmaps exactly those and nothing that came to the same addresses later.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ class Mapping:
 
     @property
     def left(self) -> tuple[Area, ...]:
-        """Ranges which are still mapped, from the start of the mapping."""
+        """Ranges that are still mapped, from the start of the mapping."""
         return self._left
 
     @property

@@ -21,7 +21,7 @@ _FILES: Final = ("anon_inode:[vfio-device]", "/dev/vfio/devices/")
 
 @dataclass(frozen=True)
 class Vma:
-    """A vma of a VFIO device file; ``offset`` is the file offset which the kernel shows."""
+    """A vma of a VFIO device file; ``offset`` is the file offset that the kernel shows."""
 
     start: int
     end: int

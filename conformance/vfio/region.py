@@ -51,7 +51,7 @@ def shown(data: bytes) -> str:
 class RegionInfo:
     """The answer to VFIO_DEVICE_GET_REGION_INFO, capabilities included if there was room.
 
-    ``given`` is the size of the buffer which was offered, ``argsz`` what the kernel wrote back.
+    ``given`` is the size of the buffer that was offered, ``argsz`` what the kernel wrote back.
     """
 
     given: int

@@ -2,7 +2,7 @@
 """Devices in sysfs: identity, driver, IOMMU group, binding with restore.
 
 A device has the name that it has on its bus. That of a PCI function is its address (BDF); a
-software device is on another bus, and has no ids which sysfs would know.
+software device is on another bus, and has no ids that sysfs would know.
 """
 
 import re
@@ -126,7 +126,7 @@ def physical_function(bdf: str, *, sysfs: Path = SYSFS) -> str | None:
 
 
 def virtual_functions(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
-    """Return the virtual functions which a physical one has now, in their order."""
+    """Return the virtual functions that a physical one has now, in their order."""
     links = directory(bdf, sysfs=sysfs).glob("virtfn*")
     ordered = sorted(links, key=lambda link: int(link.name.removeprefix("virtfn")))
     return tuple(link.resolve().name for link in ordered)

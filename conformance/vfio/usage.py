@@ -41,7 +41,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Holder:
-    """A process which has a VFIO file of a device open."""
+    """A process that has a VFIO file of a device open."""
 
     pid: int
     command: str
@@ -60,7 +60,7 @@ def interfaces(bdf: str, *, sysfs: Path = SYSFS, proc: Path = PROC) -> tuple[Int
 
 
 def _above(name: str, sysfs: Path) -> Iterator[str]:
-    """Yield the interfaces which are made of another, in any depth."""
+    """Yield the interfaces that are made of another, in any depth."""
     for link in (sysfs / "class/net" / name).glob("upper_*"):
         upper = link.name.removeprefix("upper_")
         yield upper
@@ -100,7 +100,7 @@ def disks(
     proc: Path = PROC,
     claimed: Callable[[str], bool] = _claimed,
 ) -> tuple[Disk, ...]:
-    """Return the disks and partitions which are reached through a function."""
+    """Return the disks and partitions that are reached through a function."""
     base = pci.directory(bdf, sysfs=sysfs).resolve()
     mounted = _mounted(proc)
     swaps = _swaps(proc)
@@ -149,7 +149,7 @@ def vfio_files(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
 
 
 def holders(bdf: str, *, sysfs: Path = SYSFS, proc: Path = PROC) -> tuple[Holder, ...]:
-    """Return the processes which have a device's VFIO files open, as far as we may look."""
+    """Return the processes that have a device's VFIO files open, as far as we may look."""
     files = set(vfio_files(bdf, sysfs=sysfs))
     found = []
     for folder in sorted(proc.glob("[0-9]*"), key=lambda folder: int(folder.name)):

@@ -95,7 +95,7 @@ def _unknown(location: Sequence[int | str], model: type[BaseModel]) -> str:
 
 
 def _keys(model: type[BaseModel], path: Sequence[str]) -> Iterator[str]:
-    """Names which a description uses for the fields of the model at a path."""
+    """Names that a description uses for the fields of the model at a path."""
     for part in path:
         for name, field in model.model_fields.items():
             if part in {name, field.alias}:

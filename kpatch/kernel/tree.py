@@ -31,7 +31,7 @@ class Symbol(NamedTuple):
         crc: Its version; 0 in a kernel without module versions.
         module: The module that exports it: "vmlinux" or a path without suffix.
         gpl: Whether only modules with a GPL-compatible licence may use it.
-        namespace: The namespace which a user must import, or an empty string.
+        namespace: The namespace that a user must import, or an empty string.
     """
 
     crc: int
@@ -120,7 +120,7 @@ class KernelTree:
             raise KernelTreeError(
                 f"The kernel of {self.path}, {self.release}, was configured without "
                 "CONFIG_VFIO_PCI_CORE, which a VFIO variant driver builds on. "
-                "Use a kernel which has it as y or m, as those of the distributions do."
+                "Use a kernel that has it as y or m, as those of the distributions do."
             )
         needed = ("vfio_pci_core_register_dev_region", "vfio_pci_core_ioctl_feature")
         missing = [name for name in needed if name not in self.symbols]

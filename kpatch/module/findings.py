@@ -172,7 +172,7 @@ def _namespaces(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     for space in sorted(closed):
         modules = space.removeprefix("module:").split(",")
         if info.name not in modules:
-            what = f"It uses symbols which are exported for {_some(modules)} only."
+            what = f"It uses symbols that are exported for {_some(modules)} only."
             why = "The kernel refuses it (Invalid argument)."
             yield Finding("problem", "symbols", what, why, "Do without them.")
     for space in sorted(spaces - closed - imported - {""}):

@@ -27,7 +27,7 @@ _VERSION = 64  # size of an entry of __versions, include/linux/module.h: struct 
 
 @dataclass(frozen=True)
 class Import:
-    """A symbol which a module takes from the kernel or from another module.
+    """A symbol that a module takes from the kernel or from another module.
 
     Attributes:
         name: Its name.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Changes to files which a kernel tree already has.
+"""Changes to files that a kernel tree already has.
 
 Each is tied to a place that is found by a regular expression. The place must be there exactly once:
 where it is not, the tree is older or newer than what the change was written for, and saying so is

@@ -16,7 +16,7 @@ from kpatch.tools import git, programs
 from kpatch.tools.git import Identity, Repository
 
 UAPI_LIST = "linux-api@vger.kernel.org"
-"""The list which changes of the user API go to as well."""
+"""The list that changes of the user API go to as well."""
 
 
 @dataclass(frozen=True)

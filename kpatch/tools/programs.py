@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one place which starts programs.
+"""The one place that starts programs.
 
 Every command is a list, is logged as a line that can be pasted into a shell, and leaves nothing
 behind: each program leads a session of its own, and that whole session is ended on a timeout, on
 Ctrl-C and when the program itself ends. Should this process die without a word (SIGKILL), the
 kernel ends the program.
 
-The kernel ties that last promise to the *thread* which started the program: start a long-lived
+The kernel ties that last promise to the *thread* that started the program: start a long-lived
 one from a thread that lives as long.
 """
 
@@ -61,7 +61,7 @@ _dry: ContextVar[Callable[[str], None] | None] = ContextVar("_dry", default=None
 def command_line(
     argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> str:
-    """Return a shell line which does the same.
+    """Return a shell line that does the same.
 
     >>> command_line(["make", "-C", "a b"], cwd=Path("/srv"), env={"V": "1"})
     "cd /srv && V=1 make -C 'a b'"
@@ -96,7 +96,7 @@ def run(
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
     timeout: float | None = None,
-    input: str | None = None,  # noqa: A002 - the name which subprocess.run() gives it
+    input: str | None = None,  # noqa: A002 - the name that subprocess.run() gives it
     check: bool = True,
     hint: str = "",
 ) -> subprocess.CompletedProcess[str]:
@@ -199,7 +199,7 @@ def start(
         cwd: Directory to run it in.
         env: Variables to add to those of this process.
         log: File to which the command line and all output are appended; dropped without it.
-        pass_fds: File descriptors which it inherits.
+        pass_fds: File descriptors that it inherits.
         grace: Seconds it has to end when the block does.
         hint: What to do if it cannot be started.
 
@@ -230,7 +230,7 @@ def start(
 def interact(
     argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> int:
-    """Run a program which the user talks to through this terminal, and return its status.
+    """Run a program that the user talks to through this terminal, and return its status.
 
     It gets Ctrl-C itself, as it would from a shell, and this process waits for it. To be called
     from the main thread.

@@ -16,7 +16,7 @@ from pathlib import Path
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
-    "LC_ALL": "C.UTF-8",  # messages and sort orders which do not differ by host
+    "LC_ALL": "C.UTF-8",  # messages and sort orders that do not differ by host
 }
 # bubblewrap makes these itself; the image's own are not looked at.
 _MADE = ("proc", "dev", "tmp")
@@ -44,7 +44,7 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         devices: Sequence[Path] = (),
     ) -> list[str]:
-        """Return the bubblewrap command which runs `cmd` inside the root as user 0.
+        """Return the bubblewrap command that runs `cmd` inside the root as user 0.
 
         Args:
             cmd: The command, looked up in the PATH of the root.

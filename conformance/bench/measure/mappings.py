@@ -42,7 +42,7 @@ def _rounds(live: int) -> int:
 
 
 def _pages(tested: Device) -> Sequence[int]:
-    """Return all pages of the first region which has pages that conflict with saving."""
+    """Return all pages of the first region that has pages that conflict with saving."""
     region = next((one for one in tested.regions if one.conflicting_areas), None)
     region = region or next(one for one in tested.regions if one.runtime_areas)
     return places(region, region.runtime_areas)

@@ -2,7 +2,7 @@
 """Takes times in turns and makes ratios of them: a time by itself says more of the machine.
 
 What is compared is measured in the same round, and every second round goes the other way round,
-so that a machine which gets slower meanwhile slows down both sides.
+so that a machine that gets slower meanwhile slows down both sides.
 """
 
 import statistics

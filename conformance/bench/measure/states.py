@@ -24,7 +24,7 @@ _WRITES: Final = 51
 def measure(tested: Device) -> Iterator[Row]:
     """Yield a row for each kind of write and number of mappings.
 
-    Writes which are accepted have their mappings inside the saving areas, those which are refused
+    Writes that are accepted have their mappings inside the saving areas, those that are refused
     outside. A kind for which the device has no page is left out.
     """
     register = _StateRegister(MigrationRegion.find(tested))

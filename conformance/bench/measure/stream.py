@@ -24,7 +24,7 @@ def measure(tested: Device) -> Iterator[Row]:
     """Yield the throughput of each way, as a part of that of memcpy().
 
     The device resumes meanwhile: then the whole section is the user's. A reset ends that. A
-    section which cannot be mapped has no row for that way.
+    section that cannot be mapped has no row for that way.
     """
     migration = MigrationRegion.find(tested)
     section = _section(migration)

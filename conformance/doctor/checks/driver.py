@@ -67,7 +67,7 @@ def _how(function: Function, facts: Facts) -> str:
 
 
 def override(facts: Facts) -> Iterator[Finding]:
-    """Whether it is reserved for a driver which does not have it."""
+    """Whether it is reserved for a driver that does not have it."""
     function = facts.function
     if function and function.override and function.override != function.driver:
         yield warns(
@@ -119,7 +119,7 @@ def migration(facts: Facts) -> Iterator[Finding]:
             f"{function.driver} offers neither a migration region nor "
             "VFIO_DEVICE_FEATURE_MIGRATION.",
             "No monitor can migrate it.",
-            "Bind a driver which does; does it need firmware, or a parameter, to offer it?",
+            "Bind a driver that does; does it need firmware, or a parameter, to offer it?",
         )
 
 

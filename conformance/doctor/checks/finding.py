@@ -17,7 +17,7 @@ class Scope(StrEnum):
     """What a check is about."""
 
     FUNCTION = "function"  # a PCI function of this machine
-    LAB = "lab"  # the virtual machines which `make check` makes
+    LAB = "lab"  # the virtual machines that `make check` makes
 
 
 @dataclass(frozen=True)

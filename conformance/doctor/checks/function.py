@@ -46,7 +46,7 @@ def sriov(facts: Facts) -> Iterator[Finding]:
         )
         return
     yield blocks(
-        f"{function.bdf} is a physical function which can have {function.total} virtual ones and "
+        f"{function.bdf} is a physical function that can have {function.total} virtual ones and "
         f"has none{_trouble(function)}.",
         "What migrates are its virtual functions.",
         _make(function),
@@ -78,7 +78,7 @@ def grouped(facts: Facts) -> Iterator[Finding]:
             f"{function.bdf} is in no IOMMU group, although the IOMMU is on.",
             "VFIO hands out functions by their group. The IOMMU has none for this one.",
             "Is it left out by a word such as iommu=pt or intel_iommu=igfx_off, or is it behind "
-            "an IOMMU which the firmware does not describe? Look for its address in the "
+            "an IOMMU that the firmware does not describe? Look for its address in the "
             "kernel's log.",
         )
 
@@ -135,7 +135,7 @@ def reset(facts: Facts) -> Iterator[Finding]:
     else:
         yield warns(
             f"{function.bdf} cannot be reset by itself (no reset_method).",
-            "What one user leaves in it the next one finds, and tests which reset it fail.",
+            "What one user leaves in it the next one finds, and tests that reset it fail.",
             "See whether somebody has emptied its file reset_method: writing `default` fills it.",
         )
 

@@ -11,7 +11,7 @@ _NEEDED = {
     "VFIO_PCI_CORE": ("vfio_pci_core", "is what drivers for PCI functions are built on"),
     "VFIO_IOMMU_TYPE1": ("vfio_iommu_type1", "makes the DMA mappings of a user"),
 }
-"""The option, the module which it makes, and what that does."""
+"""The option, the module that it makes, and what that does."""
 
 _DEVICE_FILES = ("VFIO_GROUP", "VFIO_CONTAINER")
 """Options since Linux 6.6 and 6.2: without them there is no /dev/vfio/GROUP or no container."""
@@ -52,7 +52,7 @@ def options(facts: Facts) -> Iterator[Finding]:
         yield blocks(
             f"The kernel {kernel.release} was built without {listed} ({kernel.config_from}).",
             f"The first {_NEEDED[name][1]}.",
-            "Boot a kernel which has them as y or m, as those of the distributions do.",
+            "Boot a kernel that has them as y or m, as those of the distributions do.",
         )
         return
     for name in _DEVICE_FILES:
@@ -100,7 +100,7 @@ def installed(facts: Facts) -> Iterator[Finding]:
 
 
 def signatures(facts: Facts) -> Iterator[Finding]:
-    """Whether the kernel loads modules which nobody has signed."""
+    """Whether the kernel loads modules that nobody has signed."""
     kernel, function = facts.kernel, facts.function
     if kernel.enforces or kernel.lockdown in ("integrity", "confidentiality"):
         how = (
@@ -111,22 +111,22 @@ def signatures(facts: Facts) -> Iterator[Finding]:
         boot = ", and the firmware started it by secure boot" if kernel.secure_boot else ""
         what = f"The kernel loads signed modules only: {how}{boot}."
         do = (
-            "Sign the module with a key which the kernel trusts (mokutil --import), or boot "
+            "Sign the module with a key that the kernel trusts (mokutil --import), or boot "
             "without secure boot, lockdown= and module.sig_enforce."
         )
         bound = function is not None and function.vfio and not function.plain
         if bound or any(module.signed for module in facts.modules):
-            yield warns(what, "A driver which you build is refused (EKEYREJECTED).", do)
+            yield warns(what, "A driver that you build is refused (EKEYREJECTED).", do)
         else:
-            yield blocks(what, "A driver which you build is refused (EKEYREJECTED).", do)
+            yield blocks(what, "A driver that you build is refused (EKEYREJECTED).", do)
     elif kernel.secure_boot:
         yield warns(
             "The firmware started the kernel by secure boot.",
-            "Some kernels then refuse modules which are not signed.",
-            "Sign the module with a key which the kernel trusts, should it be refused.",
+            "Some kernels then refuse modules that are not signed.",
+            "Sign the module with a key that the kernel trusts, should it be refused.",
         )
     else:
-        yield fine("The kernel loads modules which are not signed.")
+        yield fine("The kernel loads modules that are not signed.")
 
 
 def headers(facts: Facts) -> Iterator[Finding]:

@@ -88,7 +88,7 @@ def images(facts: Facts) -> Iterator[Finding]:
         f"{name} (QEMU {version})" if version else name for name, version in facts.lab.images
     )
     if listed:
-        yield fine(f"Images which are made: {listed}.")
+        yield fine(f"Images that are made: {listed}.")
     else:
         yield fine("No image is made yet; the first `make check` makes one.")
 

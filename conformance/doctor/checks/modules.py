@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether the modules which are to drive a function fit the running kernel."""
+"""Whether the modules that are to drive a function fit the running kernel."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def elsewhere(facts: Facts) -> Iterator[Finding]:
     yield blocks(
         f"The module {module}, which is meant for {function.ids}, is installed for the kernel "
         f"{release} and not for {facts.kernel.release}, which is running.",
-        "A kernel loads modules which were built for it.",
+        "A kernel loads modules that were built for it.",
         f"Boot {release}, or build and install it for {facts.kernel.release} (with DKMS: "
         "dkms autoinstall).",
     )

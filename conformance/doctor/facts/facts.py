@@ -26,9 +26,9 @@ class Facts:
         user: Who asks.
         lab: The machine as a host of the lab.
         function: The function that is asked about; None for the machine as a whole.
-        modules: The modules which are to drive it, or were named.
+        modules: The modules that are to drive it, or were named.
         opened: What came of opening its device; None if it was not.
-        candidates: Functions which somebody may want to migrate.
+        candidates: Functions that somebody may want to migrate.
     """
 
     kernel: Kernel

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is known of a PCI function, of its group, and of the modules which are meant for it."""
+"""What is known of a PCI function, of its group, and of the modules that are meant for it."""
 
 import fnmatch
 import lzma
@@ -12,10 +12,10 @@ from conformance.vfio import sysfs, usage
 from conformance.vfio.usage import Holder
 
 _NORMAL_DMA = frozenset({"pcieport", "pci-stub"})
-"""Drivers beside VFIO's which let a group be user space's: they do no DMA of their own."""
+"""Drivers beside VFIO's that let a group be user space's: they do no DMA of their own."""
 
 SIGNATURE = b"~Module signature appended~\n"
-"""The end of a module which is signed."""
+"""The end of a module that is signed."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Function:
         bridge: Whether it is a bridge.
         physical: The physical function of which this is a virtual one.
         total: How many virtual functions it can have; 0 if it is no physical function.
-        virtual: Those which it has.
+        virtual: Those that it has.
         autoprobe: Whether these are offered to the host's drivers when they are made.
         group: Its IOMMU group.
         group_name: What sysfs calls that group: ``vfio-noiommu`` for one without an IOMMU.
@@ -71,8 +71,8 @@ class Function:
         resets: How it can be reset; None if the kernel does not say.
         files: The files of VFIO for it which are there.
         locked: Those of them which this user may not open.
-        holders: Processes which have such a file open.
-        interfaces: Network interfaces which are up on it.
+        holders: Processes that have such a file open.
+        interfaces: Network interfaces that are up on it.
         matches: Modules with an alias for it.
         elsewhere: Modules with an alias for it which other kernels have: release and module.
         log: What the kernel said of it.
@@ -159,7 +159,7 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
 def candidates(host: Host) -> tuple[str, ...]:
     """Return the functions that somebody may want to migrate: no bridges, no parts of a chipset.
 
-    Those with SR-IOV, virtual ones, and all which a VFIO driver has.
+    Those with SR-IOV, virtual ones, and all that a VFIO driver has.
     """
     found = []
     for bdf in host.names("/sys/bus/pci/devices"):

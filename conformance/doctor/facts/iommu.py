@@ -16,7 +16,7 @@ class Iommu:
     """The IOMMU.
 
     Attributes:
-        units: Those which the kernel drives.
+        units: Those that the kernel drives.
         tables: What the firmware says there is, in words; None if it has no ACPI tables.
         groups: Number of groups, without those that VFIO makes up where there is no IOMMU.
         remapping: Whether interrupts are remapped; None if that is not known.
@@ -35,7 +35,7 @@ class Iommu:
 
     @property
     def on(self) -> bool:
-        """Whether there is one which the kernel uses."""
+        """Whether there is one that the kernel uses."""
         return bool(self.units) or self.groups > 0
 
 

@@ -25,8 +25,8 @@ class Kernel:
         config_from: The file the options are from.
         folder: Whether ``/lib/modules/RELEASE`` is there, with what depmod writes.
         installed: The modules there, by name, with the path of each below that folder.
-        builtin: The modules which are built in.
-        loaded: The modules which are loaded, or built in with parameters.
+        builtin: The modules that are built in.
+        loaded: The modules that are loaded, or built in with parameters.
         aliases: Lines of modules.alias: pattern and module.
         headers: Whether modules can be built for it: ``/lib/modules/RELEASE/build`` is there.
         others: Releases of other kernels whose modules are installed.

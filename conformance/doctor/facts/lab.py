@@ -28,15 +28,15 @@ class Lab:
     Attributes:
         machine: Its processor, as ``uname -m`` prints it.
         python: The version of this Python.
-        missing: Programs which are not there.
-        packages: Python packages which this Python has not.
+        missing: Programs that are not there.
+        packages: Python packages that this Python has not.
         venv: Whether `make setup` has made a Python which has them.
         namespaces: Why an ordinary user may not make user namespaces; empty if one may.
         unmapped: Files in which an ordinary user has no ids of his own to map.
-        memory: Bytes which are free for a guest; None if not known.
-        disk: Bytes which are free where images are kept; None if not known.
+        memory: Bytes that are free for a guest; None if not known.
+        disk: Bytes that are free where images are kept; None if not known.
         cache: That place.
-        images: The images which are made, with the version of their QEMU.
+        images: The images that are made, with the version of their QEMU.
         kvm: ``missing``, ``forbidden`` or ``there``.
         kvm_works: Whether a kernel was seen to boot with it; None if nobody has tried.
         qemu: The version of the host's own QEMU; empty if it has none, or it did not say.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is known of the modules which are to drive a function, against the running kernel."""
+"""What is known of the modules that are to drive a function, against the running kernel."""
 
 from dataclasses import dataclass
 from pathlib import Path

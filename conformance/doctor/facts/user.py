@@ -16,7 +16,7 @@ class User:
 
     Attributes:
         uid: 0 is root.
-        memlock: Bytes of memory which may be pinned; None without a limit.
+        memlock: Bytes of memory that may be pinned; None without a limit.
         may_lock: Whether that limit does not hold for the user (CAP_IPC_LOCK).
     """
 

@@ -63,7 +63,7 @@ def of_tree(path: Path, image: Image) -> BootKernel:
             "Build it there with `make bzImage modules`."
             if (path / "init/main.c").exists()
             else "It has no sources either, as those of headers packages: name the tree in which "
-            "the kernel was built, or an image which has that kernel (--image)."
+            "the kernel was built, or an image that has that kernel (--image)."
         )
         raise KernelError(f"The kernel tree {path} has no arch/x86/boot/bzImage to boot. {do}")
     modules = list(_modules(path))
@@ -123,7 +123,7 @@ def with_modules(kernel: BootKernel, folder: Path, sandbox: Sandbox) -> BootKern
 
 
 def _modules(path: Path) -> Iterator[str]:
-    """Yield the module files which a tree made, as its modules.order lists them."""
+    """Yield the module files that a tree made, as its modules.order lists them."""
     try:
         order = (path / "modules.order").read_text(encoding="utf-8")
     except OSError as error:

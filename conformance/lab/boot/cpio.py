@@ -44,7 +44,7 @@ class Cpio:
         links, owner, group, mtime, check = 1, 0, 0, 0, 0
         numbers = (
             *(self._inode, mode, owner, group, links, mtime, len(data)),
-            *(0, 0),  # the device which holds the archive's files
+            *(0, 0),  # the device that holds the archive's files
             *device,
             *(len(name), check),
         )

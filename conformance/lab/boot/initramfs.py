@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Makes the initramfs: busybox, the modules of the guest, and the guest's own programs.
 
-All modules which the guest needs before the module under test comes are in here, so the same
+All modules that the guest needs before the module under test comes are in here, so the same
 disk serves every kernel.
 """
 

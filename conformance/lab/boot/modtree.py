@@ -82,7 +82,7 @@ class ModuleTree:
         if path in self._visiting or steps.get(path, False) or (path in steps and not needed):
             return  # soft dependencies may go round in circles
         self._visiting.add(path)
-        # modules.dep lists the module which must come first last.
+        # modules.dep lists the module that must come first last.
         for other in reversed(self._requires[path]):
             self._visit(other, steps, needed=needed)
         for wanted in self._soft.get(module_name(path), ()):
@@ -133,7 +133,7 @@ def _soft_dependencies(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _aliases(lines: Iterable[str]) -> dict[str, list[str]]:
-    """Return the modules which answer to a name; patterns are left out, none is needed here."""
+    """Return the modules that answer to a name; patterns are left out, none is needed here."""
     found: dict[str, list[str]] = {}
     for line in lines:
         words = line.split()

@@ -26,14 +26,14 @@ _WAKE_TIMEOUT = 20.0
 """Seconds a restored guest may take to answer; it takes a tenth of one."""
 
 _KEPT = 3
-"""Snapshots which are kept for a machine and image: switching back and forth stays quick."""
+"""Snapshots that are kept for a machine and image: switching back and forth stays quick."""
 
 _STATE = "state"
 
 
 @contextlib.contextmanager
 def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) -> Iterator[Guest]:
-    """Run a guest which has come up and waits for its order.
+    """Run a guest that has come up and waits for its order.
 
     Args:
         lab: What to run.

@@ -30,7 +30,7 @@ _PLACE = Path("/run/kit/kit")
 """Where the agent unpacks the kit."""
 
 _KEPT = 4
-"""Copies of the kit which are kept; runs that go on at the same time read theirs."""
+"""Copies of the kit that are kept; runs that go on at the same time read theirs."""
 
 GUEST = (
     "__init__.py",
@@ -69,11 +69,11 @@ class Job:
     Attributes:
         module: Name of the module under test; empty for none.
         parameters: Those of the module, as ``name=value``.
-        hints: Options which tell the suite what it may do with the registers.
+        hints: Options that tell the suite what it may do with the registers.
         tests: What pytest shall collect.
         pytest_args: Arguments for pytest beside those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.
-        trials: Builds of the module which are judged instead, one after another.
+        trials: Builds of the module that are judged instead, one after another.
         mediated: Where the module makes mediated devices, a folder of sysfs, and of which type;
             empty for a module that does not.
     """
@@ -167,14 +167,14 @@ def stage_kit(source: Path, sandbox: Sandbox, folder: Path, log: Path) -> Path:
 
 
 def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
-    """Return the command which has pytest write its own compiled form of the tests.
+    """Return the command that has pytest write its own compiled form of the tests.
 
     Should it fail, the guest meets the same error and reports it.
     """
     argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
     argv += ["--collect-only", "--quiet", "conformance/suite"]
     argv = sandbox.argv(argv, cwd=_PLACE)
-    # At the place which it has in the guest: the compiled form holds it, and shows it in traces.
+    # At the place that it has in the guest: the compiled form holds it, and shows it in traces.
     at = argv.index("--remount-ro")
     return [*argv[:at], "--tmpfs", "/run", "--bind", str(kit), str(_PLACE), *argv[at:]]
 
@@ -193,7 +193,7 @@ def stage_modules(
         kernel: The kernel it is for.
         sandbox: The image's root, which has depmod.
         folder: Where to; replaced.
-        also: Other modules of the kernel which the guest will load.
+        also: Other modules of the kernel that the guest will load.
 
     Returns:
         The folder above ``lib/modules/RELEASE``.

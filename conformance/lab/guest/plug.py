@@ -28,7 +28,7 @@ _TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Functions:
-    """The functions of a server which was started.
+    """The functions of a server that was started.
 
     Attributes:
         sockets: Where each is served, by the bus it is to be plugged into.
@@ -79,6 +79,6 @@ def served(machine: MachineDefinition, files: RunFiles) -> Iterator[Functions]:
 
 
 def server_argv(machine: MachineDefinition, files: RunFiles) -> list[str]:
-    """Return the command which serves a machine's functions."""
+    """Return the command that serves a machine's functions."""
     sockets = [str(files.function(bus)) for bus in machine.plugged]
     return [sys.executable, "-m", "conformance.lab.machine.vfio_user", *sockets]

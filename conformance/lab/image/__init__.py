@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lab images: definitions, how they are made and cached, kernels which are built for them."""
+"""Lab images: definitions, how they are made and cached, kernels that are built for them."""

@@ -37,12 +37,12 @@ _TIDY_UP = 60.0
 _MANIFEST = "manifest.json"
 
 _ENVIRONMENT = {"INITRD": "No"}
-"""For the kernel's package: nobody boots the initial RAM disk which it would make."""
+"""For the kernel's package: nobody boots the initial RAM disk that it would make."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image which is whole.
+    """An image that is whole.
 
     Attributes:
         definition: What it was made of.
@@ -161,7 +161,7 @@ def prune(known: Iterable[ImageDefinition]) -> Iterator[Path]:
 
 
 def mmdebstrap_argv(definition: ImageDefinition, tar: Path) -> list[str]:
-    """Return the command which makes the archive of a root.
+    """Return the command that makes the archive of a root.
 
     No mirror is named: mmdebstrap takes the host's apt settings, or Debian's default.
     """
@@ -179,7 +179,7 @@ def mmdebstrap_argv(definition: ImageDefinition, tar: Path) -> list[str]:
 
 
 def _backports_hooks(suite: str, packages: list[str]) -> Iterator[str]:
-    """Return the options which install packages from backports, at the mirror of the rest."""
+    """Return the options that install packages from backports, at the mirror of the rest."""
     name = f"{suite}-backports"
     sources = '"$1/etc/apt/sources.list"'
     lines = f"sed -n 's/ {suite} / {name} /p' {sources} >\"$1/etc/apt/sources.list.d/{name}.list\""
@@ -273,7 +273,7 @@ def _make_kernel(source: str, fragment: Path, part: Path, log: Path, steps: Step
 
 
 def tar_argv(tar: Path, root: Path) -> list[str]:
-    """Return the command which unpacks the archive of a root."""
+    """Return the command that unpacks the archive of a root."""
     # Device nodes cannot be made by everybody, and nobody needs them: /dev is made anew.
     argv = ["tar", "--extract", "--no-same-owner", "--exclude=./dev/*"]
     return [*argv, "--directory", str(root), "--file", str(tar)]
@@ -294,7 +294,7 @@ def _make_disk(definition: ImageDefinition, part: Path, log: Path) -> None:
 
 
 def _print(definition: ImageDefinition, folder: Path) -> None:
-    """Print the commands which would make the image, as far as they can be told beforehand."""
+    """Print the commands that would make the image, as far as they can be told beforehand."""
     root, tar = folder / "root", folder / "root.tar"
     programs.run(["mkdir", "-p", str(root)])
     programs.run(mmdebstrap_argv(definition, tar), env=_ENVIRONMENT)

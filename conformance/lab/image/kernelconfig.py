@@ -49,7 +49,7 @@ def read(text: str) -> dict[str, str]:
 
 
 def compare(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[Unmet]:
-    """Return the wishes which the configuration does not grant, in their order."""
+    """Return the wishes that the configuration does not grant, in their order."""
     return [
         Unmet(symbol, value, actual.get(symbol, "n"))
         for symbol, value in wanted.items()

@@ -157,7 +157,7 @@ def _download(source: Source, target: Path) -> None:
         page = index.get_project_page(source.project, timeout=_TIMEOUT)
         for package in page.packages:
             if package.filename == name:
-                # The digest which counts is ours; the index may have none.
+                # The digest that counts is ours; the index may have none.
                 index.download_package(package, target, verify=False, timeout=_TIMEOUT)
                 return
     raise ImageError(f"The package index of pip has no {name}. See pip config list.")

@@ -122,7 +122,7 @@ def _host(files: RunFiles, accelerator: str) -> Iterator[list[str]]:
     """Yield what QEMU is to its host."""
     yield ["-name", "vfio-migration-kit"]
     yield ["-no-user-config"]  # the user's files must not change the machine
-    yield ["-nodefaults"]  # no device which is not listed here
+    yield ["-nodefaults"]  # no device that is not listed here
     yield ["-display", "none"]
     yield ["-no-reboot"]  # a guest that panics reboots (panic=-1): that ends QEMU
     # With a thread for each processor QEMU now and then ends with a failed assertion,

@@ -45,12 +45,12 @@ class Lab:
     def argv(
         self, files: RunFiles, *, incoming: bool = False, writable: Sequence[Path] = ()
     ) -> list[str]:
-        """Return the command which starts QEMU inside the root of its image.
+        """Return the command that starts QEMU inside the root of its image.
 
         Args:
             files: The files of the run.
             incoming: Whether to wait for a snapshot.
-            writable: Folders which QEMU writes to beside those of the run.
+            writable: Folders that QEMU writes to beside those of the run.
         """
         command = qemu_argv(self.machine, self.boot, files, self.accelerator, incoming=incoming)
         shown = {self.boot.kernel.parent, self.boot.initramfs.parent, self.boot.disk.parent}
@@ -64,7 +64,7 @@ class Lab:
 
     @property
     def snapshot(self) -> Path:
-        """The folder of the snapshot which fits this lab and no other."""
+        """The folder of the snapshot that fits this lab and no other."""
         depends = [
             qemu_argv(self.machine, self.boot, _NOWHERE, self.accelerator),
             self.image.key,
@@ -90,7 +90,7 @@ def assemble(
     """Put a lab together; makes its initramfs if it is not in the cache.
 
     Raises:
-        KernelError: The kernel lacks a module which the machine needs.
+        KernelError: The kernel lacks a module that the machine needs.
         OSError: The initramfs cannot be written.
     """
     boot = Boot(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Drivers which are not ours, built from the distribution's source of the kernel."""
+"""Drivers that are not ours, built from the distribution's source of the kernel."""

@@ -20,7 +20,7 @@ SourceFile = Annotated[str, Field(pattern=r"^[a-z][\w/.-]*\.[ch]$")]
 
 
 class Stranger(BaseModel):
-    """A driver of the kernel which a distribution does not build, or not for what the lab has.
+    """A driver of the kernel that a distribution does not build, or not for what the lab has.
 
     Attributes:
         name: The name of its file.

@@ -124,7 +124,7 @@ class Client:
                 return
 
     def write_all(self, stream: Stream) -> None:
-        """Give all chunks in their order, in a device which is resuming."""
+        """Give all chunks in their order, in a device that is resuming."""
         with self.moving() as move:
             for chunk in stream:
                 self.write_chunk(chunk, move)

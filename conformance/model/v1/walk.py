@@ -68,7 +68,7 @@ class Walk:
         ledger: Its mappings.
         state: The state in which it must be.
         given: What it was given of a stream, while it is resuming.
-        registers: Values of those registers which must not have changed, by any name.
+        registers: Values of those registers that must not have changed, by any name.
         saved: The last whole stream that it yielded.
         drained: Whether pending_bytes was 0 in stop-and-copy: it stays 0.
         next: Index of the buffer of ``saved`` that is to be given next.
@@ -112,7 +112,7 @@ class Walk:
         return Outcome.REFUSED
 
     def allowed_after(self, value: int, *, taken: bool) -> tuple[State, ...]:
-        """Return the states which device_state may read as after the write."""
+        """Return the states that device_state may read as after the write."""
         return (State(value),) if taken else states.after_failure(self.state)
 
     def moved(self, new: State) -> None:
@@ -159,7 +159,7 @@ class Walk:
             self.saved = Saved(tuple(self._chunks), self._stopped_with)
 
     def chunk_to_give(self) -> bytes | None:
-        """Return the buffer of the last whole stream which comes next; None if none does."""
+        """Return the buffer of the last whole stream that comes next; None if none does."""
         spoilt = self.given in {Given.WRONG, Given.UNSURE}
         if self.saved is None or spoilt or self.next >= len(self.saved.chunks):
             return None

@@ -37,7 +37,7 @@ def test_capability(saving_regions: list[Region]) -> None:
 
 @pytest.mark.rule("saving.capability")
 def test_trapped(device: Device, trapped: tuple[Place, ...]) -> None:
-    """Look for registers which the driver must see while saving: none of them may be mapped."""
+    """Look for registers that the driver must see while saving: none of them may be mapped."""
     open_to_all = [
         str(place)
         for place in trapped

@@ -143,7 +143,7 @@ def test_trapped_read_agrees_with_a_mapping(
 
 
 def _hidden(region: Region) -> range:
-    """Return the bytes of a region which VFIO itself hides: the MSI-X table."""
+    """Return the bytes of a region that VFIO itself hides: the MSI-X table."""
     bar, area = table_of(region.device) or (-1, Area(0, 0))
     return range(area.offset, area.end) if bar == region.index else range(0)
 

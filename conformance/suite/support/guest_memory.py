@@ -17,7 +17,7 @@ IOVA: Final = 3 << 32
 
 
 class GuestMemory:
-    """Pages which are zero at first. The container must have a group."""
+    """Pages that are zero at first. The container must have a group."""
 
     def __init__(self, container: Container) -> None:
         self.container = container
@@ -44,9 +44,9 @@ class GuestMemory:
         self._memory[:] = bytes(SIZE)
 
     def written(self) -> set[int]:
-        """Return the numbers of the pages which are not zero."""
+        """Return the numbers of the pages that are not zero."""
         return {number for number in range(PAGES) if any(self.page(number))}
 
     def dirty(self) -> set[int]:
-        """Return the numbers of the pages which the kernel says are dirty, and have it forget."""
+        """Return the numbers of the pages that the kernel says are dirty, and have it forget."""
         return self.container.dirty_pages(IOVA, SIZE)

@@ -167,7 +167,7 @@ class Mappings:
         return child
 
     def inherited(self, held: Held, child: Child) -> Held:
-        """Return the child's copy of a mapping which it inherited over a fork."""
+        """Return the child's copy of a mapping that it inherited over a fork."""
         mapping = held.local
         return Held(_name(child), held.address, held.size, child.adopt(mapping))
 

@@ -22,7 +22,7 @@ def table(config: bytes) -> tuple[int, Area] | None:
         config: The first 256 bytes of its configuration space.
     """
     at = config[_CAPABILITIES] & ~3 if config[_STATUS] & _HAS_CAPABILITIES else 0
-    for _ in range(_SIZE // 4):  # a list which never ends is not followed for ever
+    for _ in range(_SIZE // 4):  # a list that never ends is not followed for ever
         if not at:
             return None
         if config[at] == _MSIX:

@@ -3,7 +3,7 @@
 
 What is certain at the time of a write comes from the shared slots, what is certain afterwards from
 /proc: while a round runs, a write that was accepted is wrong if some mapping is certainly there,
-one that was refused is wrong if certainly none was. Then everybody stops, and the mappings which
+one that was refused is wrong if certainly none was. Then everybody stops, and the mappings that
 /proc shows of every party decide what the next write must say.
 """
 
@@ -56,7 +56,7 @@ class Tally:
 class Race:
     """Rounds between the state write here and parties that map one conflicting page.
 
-    ``processes`` are children which race; without them threads of this process do, ``threads``
+    ``processes`` are children that race; without them threads of this process do, ``threads``
     of them. ``heirs`` lets children fork, ``deaths`` kills one child in each round.
     """
 
@@ -194,7 +194,7 @@ class Race:
         return [slot(party) for party in range(self._parties) for slot in (own_slot, heir_slot)]
 
     def _certain(self, phase: Phase) -> list[str]:
-        """Name the slots which certainly are in a phase."""
+        """Name the slots that certainly are in a phase."""
         return [f"slot {slot}" for slot in self._party_slots() if self._slots.phase(slot) is phase]
 
     def _judge_quiet(self, number: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Steps which tests of either protocol take, and the judgements which belong to them."""
+"""Steps that tests of either protocol take, and the judgements that belong to them."""
 
 from conformance.migration.saver import Saver, Stage
 from conformance.migration.stream import Stream, total

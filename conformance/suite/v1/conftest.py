@@ -35,7 +35,7 @@ def reach(client: Client) -> Reach:
     """``reach(state)``: bring the running device to a state, with what belongs to it.
 
     In state 4 a whole stream of its own has been given, so that it can be left for 1. The error
-    state is reached by a stream that must be refused; a device which never shows it skips.
+    state is reached by a stream that must be refused; a device that never shows it skips.
     """
 
     def go(state: State) -> MigrationRegion:

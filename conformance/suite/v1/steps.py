@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Steps which many tests of version 1 take, and the judgements which belong to them."""
+"""Steps that many tests of version 1 take, and the judgements that belong to them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

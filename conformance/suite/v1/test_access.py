@@ -94,7 +94,7 @@ def test_registers_of_resuming(client: Client, stream: list[bytes]) -> None:
 
 
 def expect_misfit(access: Callable[[], object], did: str) -> None:
-    """Demand an error which does not blame the buffer: that one is good."""
+    """Demand an error that does not blame the buffer: that one is good."""
     try:
         returned = access()
     except OSError as error:

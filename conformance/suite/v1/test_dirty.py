@@ -21,7 +21,7 @@ from conformance.vfio.device import Device
 
 #: Seconds in which a running device serves a doorbell.
 SOON = 2.0
-#: Seconds in which a device which still moves would write.
+#: Seconds in which a device that still moves would write.
 WHILE = 0.05
 #: Pages that are written in a test.
 SOME = 6

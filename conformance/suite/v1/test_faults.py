@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every allocation and every copy of a call fails once, on a kernel which can make them fail."""
+"""Every allocation and every copy of a call fails once, on a kernel that can make them fail."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -222,7 +222,7 @@ def test_error_is_left_by_reset(reach: Reach, client: Client) -> None:
 @pytest.mark.rule("state.stop-optional")
 @pytest.mark.parametrize("how", ["stop-and-copy", "pre-copy"])
 def test_no_stop_is_needed(client: Client, how: str) -> None:
-    """Save and resume a device which was never stopped by 1->0: all of it succeeds."""
+    """Save and resume a device that was never stopped by 1->0: all of it succeeds."""
     with expect_success(did=f"save by {how} and resume without a 1->0"):
         stream = client.save_live() if how == "pre-copy" else client.save_stopped()
     client.migration.enter(State.RUNNING)

@@ -65,7 +65,7 @@ class _Machine(stateful.RuleBasedStateMachine):
             hypothesis.reject()  # the walk that went wrong cannot be shortened
 
     def teardown(self) -> None:
-        # A walk leaves a good device, or it is this walk which goes wrong, and not the next.
+        # A walk leaves a good device, or it is this walk that goes wrong, and not the next.
         if not self.walker.spoilt:
             self._step("settle")
         self.walker.end()
@@ -159,7 +159,7 @@ def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = tra
         walker: Takes the steps.
         walks: How many walks.
         seed: Chooses them.
-        say: Takes a ready-to-run test of the shortest walk which goes wrong.
+        say: Takes a ready-to-run test of the shortest walk that goes wrong.
 
     Raises:
         RequirementFailed: One of them goes wrong.
@@ -234,7 +234,7 @@ def _tell(script: list[Step], failure: RequirementFailed, say: Callable[[str], N
 
 
 def as_test(script: list[Step], rule: str) -> list[str]:
-    """Return the lines of a test which takes the steps of a walk."""
+    """Return the lines of a test that takes the steps of a walk."""
     return [
         "the same as a test, which can be a file conformance/suite/test_NAME.py:",
         "import pytest",

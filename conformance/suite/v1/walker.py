@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Takes the steps of a walk, each for real and in the oracle, and compares the two.
 
-Each public method is a step. Steps which make no sense where the device is do nothing, so any
+Each public method is a step. Steps that make no sense where the device is do nothing, so any
 sequence of them is a walk, and a sequence from which some are left out still is one.
 """
 
@@ -42,7 +42,7 @@ class Walker:
     Args:
         migration: Its migration region.
         regions: The regions of which pages are mapped.
-        scratch: Registers which may be written.
+        scratch: Registers that may be written.
 
     Attributes:
         spoilt: Whether the device has gone wrong since it was opened; set by who sees it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The doctor in machines which really are broken: it names the cause, and it is the cause.
+"""The doctor in machines that really are broken: it names the cause, and it is the cause.
 
 Where the kernel can be made to refuse, it is: the words of the doctor are about the same refusal.
 Run by `tox -e doctor`: four boots, about two minutes without KVM.
@@ -89,7 +89,7 @@ def shell(folder: Path, one: MachineDefinition, **more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A machine on which all is well, beside two functions which share a group."""
+    """A machine on which all is well, beside two functions that share a group."""
     folder = tmp_path_factory.mktemp("healthy")
     kernel = bootkernel.of_image(made(BOOKWORM))
     old = driver.build(device.load("igb-vf"), kernel, folder, Steps(print))

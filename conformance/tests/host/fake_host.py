@@ -16,7 +16,7 @@ class FakeHost:
     """sysfs, procfs and the PCI core's answers to what is written there.
 
     Attributes:
-        ids: The drivers which match a function without an override, best first.
+        ids: The drivers that match a function without an override, best first.
         refusing: Drivers whose probe fails.
         told: All that was written, as ``file name: text``, in order.
     """

@@ -69,7 +69,7 @@ class Shell:
         return int(status), said
 
     def do(self, command: str) -> str:
-        """Run a command line which succeeds, and return what it printed."""
+        """Run a command line that succeeds, and return what it printed."""
         status, said = self.run(command)
         assert status == 0, f"{command}: {status}\n{said}"
         return said
@@ -99,7 +99,7 @@ def guest_shell(
         image: What it boots.
         machine: The machine; its functions are left to the test.
         logs: Takes the logs.
-        also: Modules of the kernel which are installed too.
+        also: Modules of the kernel that are installed too.
         files: Other files, by name: /run/kit/trials/NAME.ko in the guest.
     """
     steps = Steps(lambda _line: None)

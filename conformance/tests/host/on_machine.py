@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Takes a real machine through everything that `check --bdf`, `run` and `restore` promise.
 
-Not collected with the other tests: it needs root, a kernel's headers, and functions which may be
+Not collected with the other tests: it needs root, a kernel's headers, and functions that may be
 taken, their addresses in VFIO_KIT_FUNCTIONS. `test_host_vm.py` has the lab run it in a virtual
 machine. The first test builds the driver, the others use it again.
 """
@@ -339,7 +339,7 @@ def test_run_on_plain_vfio_pci(results: Path) -> None:
 
 
 def test_run_on_a_driver_that_is_bound(results: Path) -> None:
-    """A driver which somebody has loaded and bound is judged and stays."""
+    """A driver that somebody has loaded and bound is judged and stays."""
     built = Path.home() / ".cache/vfio-migration-kit/builds"
     (module,) = built.glob(f"igb-vf-here-*/src/{OURS}.ko")
     subprocess.run(["insmod", module], check=True)

@@ -45,7 +45,7 @@ class Fake:
     async def play(self) -> None:
         """Serve until the story is over."""
         self.log.write_text("[    0.000000] Linux version 6.12\n")
-        # The monitor's socket is the one which is waited for, so it comes last.
+        # The monitor's socket is the one that is waited for, so it comes last.
         services = {"events": self.events, "console": self.console, "qmp": self.qmp}
         _servers = [
             await asyncio.start_unix_server(serve, self.sockets[name])
@@ -103,7 +103,7 @@ class Fake:
 
     async def events(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the agent."""
-        self.kept.append(writer)  # from Python 3.13 on, one which nobody holds closes itself
+        self.kept.append(writer)  # from Python 3.13 on, one that nobody holds closes itself
 
         def send(event: str, **fields: object) -> None:
             writer.write(json.dumps({"event": event, **fields}).encode() + b"\n")

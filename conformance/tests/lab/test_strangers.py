@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Drivers which are not ours: their definitions, and what is made of them before the build."""
+"""Drivers that are not ours: their definitions, and what is made of them before the build."""
 
 from pathlib import Path
 

@@ -114,7 +114,7 @@ class Good(FakeDevice):
 
 
 class Forgetful(Good):
-    """A device which restores one register wrongly."""
+    """A device that restores one register wrongly."""
 
     def _load(self) -> None:
         super()._load()
@@ -122,7 +122,7 @@ class Forgetful(Good):
 
 
 class Restless(Good):
-    """A device which starts again when pending_bytes is read for the third time."""
+    """A device that starts again when pending_bytes is read for the third time."""
 
     reads = 0
 
@@ -138,7 +138,7 @@ class Restless(Good):
 
 
 class Hurt(Good):
-    """A device which a reset does not bring out of the error state; to open it again does."""
+    """A device that a reset does not bring out of the error state; to open it again does."""
 
     def reset(self) -> None:
         if self.state != 6:
@@ -152,7 +152,7 @@ class Hurt(Good):
 
 
 class Spoilt(Good):
-    """A device which after an invalid state never saves any more, whatever is done."""
+    """A device that after an invalid state never saves any more, whatever is done."""
 
     spoilt = False
 
@@ -164,7 +164,7 @@ class Spoilt(Good):
 
 
 class Moody(Good):
-    """A device which fails once in its life, to enter pre-copy the fifth time."""
+    """A device that fails once in its life, to enter pre-copy the fifth time."""
 
     entries = 0
 
@@ -205,7 +205,7 @@ def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longe
 
 
 def run_as_test(said: list[str], on: Walker) -> RequirementFailed:
-    """Run the text of a walk as the test which it is, and return its failure."""
+    """Run the text of a walk as the test that it is, and return its failure."""
     scope: dict[str, Any] = {}
     title, text = said[0].split("\n", 1)
     assert title.startswith("the same as a test")

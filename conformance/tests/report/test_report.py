@@ -18,14 +18,14 @@ RULE = "state.reset"
 
 
 class Terminal(io.StringIO):
-    """A stream which says that it is a terminal."""
+    """A stream that says that it is a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 class Clock:
-    """Seconds which pass when told to."""
+    """Seconds that pass when told to."""
 
     now = 0.0
 

@@ -35,7 +35,7 @@ _V1 = {name for name in dir(constants) if "_V1_" in name or "_DEPRECATED" in nam
 
 
 def _values(module: ModuleType) -> dict[str, int]:
-    # VFIO_TYPE1v2_IOMMU is the one name which is not all capitals.
+    # VFIO_TYPE1v2_IOMMU is the one name that is not all capitals.
     return {
         name: value
         for name, value in vars(module).items()

@@ -65,7 +65,7 @@ class FakeGroup:
 
 
 class FakeDevice(Device):
-    """The device. ``defects`` are names which the methods below look for."""
+    """The device. ``defects`` are names that the methods below look for."""
 
     def __init__(self, bdf: str = "0000:01:10.0", *, prefix: str = "", **_: Any) -> None:
         self.bdf = bdf

@@ -39,7 +39,7 @@ def child() -> Iterator[Child]:
 
 
 def _maps(pid: int) -> int:
-    """Pages of the device which a process has mapped, -1 if it is gone."""
+    """Pages of the device that a process has mapped, -1 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -222,7 +222,7 @@ def test_a_child_that_hangs_is_killed(child: Child) -> None:
 
 
 def test_closing_one_leaves_the_others() -> None:
-    # A child which held a copy of its sibling's socket would keep that one alive.
+    # A child that held a copy of its sibling's socket would keep that one alive.
     with fork_child() as first, fork_child() as second:
         first.exit()
         assert first.dead(0)

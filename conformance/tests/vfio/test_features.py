@@ -159,7 +159,7 @@ def test_a_report_names_the_pages(kernel: Kernel) -> None:
 
 @pytest.fixture
 def file() -> Iterator[DataFile]:
-    """A data_fd which is one end of a stream."""
+    """A data_fd that is one end of a stream."""
     ours, theirs = socket.socketpair()
     theirs.sendall(b"0123456789")
     trace.start()

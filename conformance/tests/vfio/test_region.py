@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads and writes of a region, on a device which is a memory file."""
+"""Reads and writes of a region, on a device that is a memory file."""
 
 import errno
 import os

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Processes which hold mappings and descriptors for a test."""
+"""Processes that hold mappings and descriptors for a test."""

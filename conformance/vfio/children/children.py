@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Other processes which map, hold, unmap and die on command.
+"""Other processes that map, hold, unmap and die on command.
 
-A child is forked, inherits the mappings and descriptors of the test, and serves calls which
+A child is forked, inherits the mappings and descriptors of the test, and serves calls that
 come over a socket of its own. It ends when that socket closes, so nothing outlives the test run.
 """
 
@@ -197,7 +197,7 @@ class RemoteMapping:
         self._key = key
 
     def do(self, method: str, *args: Any) -> Any:
-        """Call a method of the mapping there, one which returns something that can be pickled."""
+        """Call a method of the mapping there, one that returns something that can be pickled."""
         return self.child._do("mapping", (self._key, method, args))
 
     def munmap(self, offset: int = 0, size: int | None = None) -> None:

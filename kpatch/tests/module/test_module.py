@@ -112,7 +112,7 @@ def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
         ),
         (
             {"imports": {**IMPORTS, "closed": 0x66666666}},
-            "symbols: It uses symbols which are exported for kvm and kvm-intel only.",
+            "symbols: It uses symbols that are exported for kvm and kvm-intel only.",
         ),
         (
             {"imports": {**IMPORTS, "module_layout": 0x99}},

@@ -37,7 +37,7 @@ def make(settings: Mapping[str, str]) -> list[str]:
 
 
 def wait_for(settings: Mapping[str, str]) -> list[str]:
-    """Wait for the functions which the host plugs, and return their addresses.
+    """Wait for the functions that the host plugs, and return their addresses.
 
     Raises:
         Failure: They did not come.
@@ -61,7 +61,7 @@ def are_software(settings: Mapping[str, str]) -> bool:
 
 
 def of_module(name: str) -> list[str]:
-    """Return the names of the software devices which a module has brought.
+    """Return the names of the software devices that a module has brought.
 
     Raises:
         Failure: There is none, or one is not handed out by VFIO.
@@ -122,7 +122,7 @@ def unbind(addresses: list[str]) -> None:
 
 
 def _folders(wanted: str) -> list[Path]:
-    """Return the folders of all functions which have that vendor:device, by address."""
+    """Return the folders of all functions that have that vendor:device, by address."""
 
     def ids(folder: Path) -> str:
         names = ("vendor", "device")

@@ -13,7 +13,7 @@ _NAME = "lab.events"
 
 
 class Port:
-    """The virtio-serial port which the host listens to. Only one may have it open."""
+    """The virtio-serial port that the host listens to. Only one may have it open."""
 
     def __init__(self) -> None:
         for name in Path("/sys/class/virtio-ports").glob("*/name"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a driver leaves behind on a kernel which keeps books: lost memory, counts of its lines."""
+"""What a driver leaves behind on a kernel that keeps books: lost memory, counts of its lines."""
 
 import base64
 import importlib

@@ -61,7 +61,7 @@ class RegisterFile:
         """Have `call` told the offset of each written register, and what was written to it.
 
         It is called after the writable bits were stored. Bits of a narrow access that were not
-        written are those which were stored before.
+        written are those that were stored before.
         """
         self._written = call
 
