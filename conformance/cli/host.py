@@ -75,6 +75,30 @@ def _common(parser: argparse._ActionsContainer) -> None:
         help="a 4-byte register which makes the running device write to memory, where the two "
         "registers at ADDRESS say; without one no dirty pages are judged; may be repeated",
     )
+    parser.add_argument(
+        "--enable",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:MASK",
+        help="bits of a 4-byte register which set a part of the device going, such as a queue; "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--kick",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:MOVES",
+        help="a 4-byte register of which a write makes the running device move the one at MOVES; "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--trigger",
+        action="append",
+        default=[],
+        metavar="VECTOR,BAR:OFFSET:VALUE,...",
+        help="writes of which the last raises an interrupt on an MSI-X vector; without one no "
+        "interrupts are judged; may be repeated",
+    )
 
 
 def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -82,7 +106,17 @@ def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     if arguments.bdf:
         arguments.command = "check-here"
         return
-    names = ("peer", "unbind", "physical", "scratch", "volatile", "doorbell")
+    names = (
+        "peer",
+        "unbind",
+        "physical",
+        "scratch",
+        "volatile",
+        "doorbell",
+        "enable",
+        "kick",
+        "trigger",
+    )
     given = [f"--{name}" for name in names if getattr(arguments, name)]
     if given:
         parser.error(f"{given[0]} is for functions of this machine: name one with --bdf")

@@ -64,6 +64,9 @@ def _request(arguments: Namespace, device: str) -> Request:
     options = [f"--vfio-scratch={place}" for place in arguments.scratch]
     options += [f"--vfio-volatile={place}" for place in arguments.volatile]
     options += [f"--vfio-doorbell={place}" for place in arguments.doorbell]
+    options += [f"--vfio-enable={place}" for place in arguments.enable]
+    options += [f"--vfio-kick={place}" for place in arguments.kick]
+    options += [f"--vfio-trigger={place}" for place in arguments.trigger]
     if arguments.walks is not None:
         options += [f"--vfio-walks={arguments.walks}"]
     consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}

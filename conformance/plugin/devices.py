@@ -70,6 +70,70 @@ class Doorbell:
 
 
 @dataclass(frozen=True)
+class KickPlace:
+    """An operator's word that a write to the register at ``offset`` moves the one at ``moves``."""
+
+    bar: int
+    offset: int
+    moves: int
+
+
+@dataclass(frozen=True)
+class Kick:
+    """Such a register of an open device: the tail of a queue whose head follows it."""
+
+    region: Region
+    offset: int
+    moves: int
+
+    def read(self) -> int:
+        """Return the register which moves."""
+        return self.region.read_int(self.moves)
+
+    def write(self, value: int) -> None:
+        """Write the register that makes it move."""
+        self.region.write_int(self.offset, value)
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write of a value to a 4-byte register of a BAR."""
+
+    bar: int
+    offset: int
+    value: int
+
+
+@dataclass(frozen=True)
+class TriggerPlace:
+    """An operator's word what raises an interrupt: the last of some writes, on an MSI-X vector.
+
+    Those before it let the interrupt through.
+    """
+
+    vector: int
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Such a cause of interrupts of an open device."""
+
+    device: Device
+    place: TriggerPlace
+
+    @property
+    def vector(self) -> int:
+        """The MSI-X vector."""
+        return self.place.vector
+
+    def pull(self) -> None:
+        """Raise the interrupt."""
+        for write in self.place.writes:
+            self.device.region(write.bar).write_int(write.offset, write.value)
+
+
+@dataclass(frozen=True)
 class Scratch:
     """A declared register of an open device."""
 
@@ -102,6 +166,9 @@ class Settings:
         as_is: No test may bind a function to another driver.
         trapped: Registers whose writes the driver must see while it saves the device.
         protocol: Version of the protocol to judge; 0 for what the device offers.
+        enables: Bits that set a part of the device going; they read as set while it runs.
+        kicks: Registers of which a write makes the running device move another one.
+        triggers: Writes that raise an interrupt.
     """
 
     device: str
@@ -114,6 +181,9 @@ class Settings:
     as_is: bool = False
     trapped: tuple[Place, ...] = ()
     protocol: int = 0
+    enables: tuple[Place, ...] = ()
+    kicks: tuple[KickPlace, ...] = ()
+    triggers: tuple[TriggerPlace, ...] = ()
 
 
 @dataclass
@@ -217,6 +287,24 @@ class Devices:
             Doorbell(device.region(place.bar), place.offset, place.address)
             for place in self.settings.doorbells
         ]
+
+    def enables_of(self, device: Device) -> list[Scratch]:
+        """Return the bits of a device which set parts of it going."""
+        return [
+            Scratch(device.region(place.bar), place.offset, place.mask)
+            for place in self.settings.enables
+        ]
+
+    def kicks_of(self, device: Device) -> list[Kick]:
+        """Return the registers of a device of which it is known that they move others."""
+        return [
+            Kick(device.region(place.bar), place.offset, place.moves)
+            for place in self.settings.kicks
+        ]
+
+    def triggers_of(self, device: Device) -> list[Trigger]:
+        """Return what is known to raise interrupts of a device."""
+        return [Trigger(device, place) for place in self.settings.triggers]
 
     def after_test(self, *, failed: bool) -> None:
         """Remove what a test left behind; after a failure the devices are opened again."""

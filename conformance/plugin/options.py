@@ -7,7 +7,15 @@ from typing import Final, TypeVar
 
 import pytest
 
-from conformance.plugin.devices import DoorbellPlace, Place, Settings, new_seed
+from conformance.plugin.devices import (
+    DoorbellPlace,
+    KickPlace,
+    Place,
+    Settings,
+    TriggerPlace,
+    Write,
+    new_seed,
+)
 from conformance.plugin.protocols import VERSIONS
 from conformance.vfio import sysfs
 
@@ -73,6 +81,31 @@ def add(parser: pytest.Parser) -> None:
         "the IOVA in the two registers at ADDRESS, low half first; may be repeated",
     )
     group.addoption(
+        "--vfio-enable",
+        metavar="BAR:OFFSET:MASK",
+        action="append",
+        default=[],
+        help="bits of a 4-byte register which set a part of the device going, such as a queue: "
+        "they may be set, and read as set while the device runs; may be repeated",
+    )
+    group.addoption(
+        "--vfio-kick",
+        metavar="BAR:OFFSET:MOVES",
+        action="append",
+        default=[],
+        help="a 4-byte register of which a write makes the running device move the one at MOVES, "
+        "such as the tail of a queue whose head follows it, once --vfio-enable has set it going; "
+        "may be repeated",
+    )
+    group.addoption(
+        "--vfio-trigger",
+        metavar="VECTOR,BAR:OFFSET:VALUE,...",
+        action="append",
+        default=[],
+        help="writes to 4-byte registers of which the last one raises an interrupt on an MSI-X "
+        "vector of the running device; may be repeated",
+    )
+    group.addoption(
         "--vfio-as-is",
         action="store_true",
         help="judge the driver that is bound: no test binds another one; skip all tests if the "
@@ -116,6 +149,9 @@ def read(config: pytest.Config) -> Settings:
     volatile = _each(config, "--vfio-volatile", read_volatile, wrong)
     trapped = _each(config, "--vfio-trapped", read_volatile, wrong)
     doorbells = _each(config, "--vfio-doorbell", read_doorbell, wrong)
+    enables = _each(config, "--vfio-enable", read_scratch, wrong)
+    kicks = _each(config, "--vfio-kick", read_kick, wrong)
+    triggers = _each(config, "--vfio-trigger", read_trigger, wrong)
     if wrong:
         raise pytest.UsageError("; ".join(wrong))
     seed = config.getoption("--vfio-seed")
@@ -130,6 +166,9 @@ def read(config: pytest.Config) -> Settings:
         config.getoption("--vfio-as-is"),
         trapped,
         config.getoption("--vfio-protocol") or 0,
+        enables,
+        kicks,
+        triggers,
     )
 
 
@@ -161,6 +200,33 @@ def read_doorbell(text: str) -> DoorbellPlace:
     _check_register(text, bar, offset)
     _check_register(text, bar, address)
     return DoorbellPlace(bar, offset, address)
+
+
+def read_kick(text: str) -> KickPlace:
+    """Read ``BAR:OFFSET:MOVES``, numbers as in C. Raises :class:`ValueError`."""
+    bar, offset, moves = _numbers(text, "BAR:OFFSET:MOVES, for example 0:0x8400:0x6400")
+    _check_register(text, bar, offset)
+    _check_register(text, bar, moves)
+    return KickPlace(bar, offset, moves)
+
+
+def read_trigger(text: str) -> TriggerPlace:
+    """Read ``VECTOR,BAR:OFFSET:VALUE,...``, numbers as in C. Raises :class:`ValueError`."""
+    head, *rest = text.split(",")
+    try:
+        vector = int(head, 0)
+    except ValueError:
+        vector = -1
+    if not 0 <= vector < 2048 or not rest:
+        raise ValueError(f"{text!r} is not VECTOR,BAR:OFFSET:VALUE, for example 1,0:0x3800:0x5")
+    writes = []
+    for one in rest:
+        bar, offset, value = _numbers(one, "BAR:OFFSET:VALUE, for example 0:0x3800:0x5")
+        _check_register(one, bar, offset)
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"{one!r}: a register has 32 bits")
+        writes.append(Write(bar, offset, value))
+    return TriggerPlace(vector, tuple(writes))
 
 
 def _numbers(text: str, form: str) -> tuple[int, int, int]:

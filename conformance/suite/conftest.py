@@ -8,6 +8,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.devices import Devices, Scratch
 from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.windows import Window, find
 from conformance.vfio.children.children import Child
@@ -21,6 +22,15 @@ Find = Callable[..., Window]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the look for lost memory last: it is about all tests."""
     items.sort(key=lambda item: item.path.name == "test_leaks.py")
+
+
+@pytest.fixture
+def life(devices: Devices, device: Device) -> Iterator[Life]:
+    """Provide what shows whether the device works or stands; skips if nothing does."""
+    with signs_of_life(device, devices) as found:
+        if found.lacking:
+            pytest.skip(found.lacking)
+        yield found
 
 
 @pytest.fixture

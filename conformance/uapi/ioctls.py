@@ -33,6 +33,8 @@ VFIO_DEVICE_GET_REGION_INFO: Final = _io(8)
 VFIO_DEVICE_GET_IRQ_INFO: Final = _io(9)
 VFIO_DEVICE_SET_IRQS: Final = _io(10)
 VFIO_DEVICE_RESET: Final = _io(11)
+VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: Final = _io(12)
+VFIO_DEVICE_PCI_HOT_RESET: Final = _io(13)
 VFIO_DEVICE_FEATURE: Final = _io(17)
 # on the data_fd of a migration
 VFIO_MIG_GET_PRECOPY_INFO: Final = _io(21)

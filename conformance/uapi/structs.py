@@ -170,6 +170,39 @@ class vfio_irq_set(ctypes.Structure):
     ]
 
 
+class vfio_pci_dependent_device(ctypes.Structure):
+    """A function which a hot reset would reset as well."""
+
+    _fields_ = [
+        ("group_id", c_uint32),
+        ("segment", c_uint16),
+        ("bus", c_uint8),
+        ("devfn", c_uint8),
+    ]
+
+
+class vfio_pci_hot_reset_info(ctypes.Structure):
+    """Argument of VFIO_DEVICE_GET_PCI_HOT_RESET_INFO; ``count`` functions follow."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("count", c_uint32),
+        ("devices", vfio_pci_dependent_device * 0),
+    ]
+
+
+class vfio_pci_hot_reset(ctypes.Structure):
+    """Argument of VFIO_DEVICE_PCI_HOT_RESET; ``count`` descriptors of groups follow."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("count", c_uint32),
+        ("group_fds", c_int32 * 0),
+    ]
+
+
 class vfio_iommu_type1_info(ctypes.Structure):
     """Argument of VFIO_IOMMU_GET_INFO."""
 

@@ -27,6 +27,7 @@ Word = Annotated[str, Field(pattern=r"^\S+$")]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
 PciId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 Register = Annotated[str, Field(pattern=r"^[0-5]:0x[0-9a-f]+:0x[0-9a-f]{1,8}$")]
+TriggerText = Annotated[str, Field(pattern=r"^[0-9]{1,4}(,[0-5]:0x[0-9a-f]+:0x[0-9a-f]{1,8})+$")]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -113,6 +114,9 @@ class MachineDefinition(_Model):
         parameters: Those with which the module under test is loaded, ``name=value``.
         doorbells: Those which make the function write to memory: ``BAR:OFFSET:ADDRESS``.
         scratch: Registers of the function which a test may write: ``BAR:OFFSET:MASK``.
+        enables: Bits that set a part of the function going: ``BAR:OFFSET:MASK``.
+        kicks: Registers of which a write moves others: ``BAR:OFFSET:MOVES``.
+        triggers: Writes of which the last raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
     """
 
     name: str
@@ -135,6 +139,9 @@ class MachineDefinition(_Model):
     parameters: tuple[Word, ...] = ()
     doorbells: tuple[Register, ...] = ()
     scratch: tuple[Register, ...] = ()
+    enables: tuple[Register, ...] = ()
+    kicks: tuple[Register, ...] = ()
+    triggers: tuple[TriggerText, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -155,6 +162,9 @@ class MachineDefinition(_Model):
         return [
             *(word for place in self.scratch for word in ("--vfio-scratch", place)),
             *(word for place in self.doorbells for word in ("--vfio-doorbell", place)),
+            *(word for place in self.enables for word in ("--vfio-enable", place)),
+            *(word for place in self.kicks for word in ("--vfio-kick", place)),
+            *(word for place in self.triggers for word in ("--vfio-trigger", place)),
         ]
 
 

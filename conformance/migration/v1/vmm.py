@@ -16,7 +16,11 @@ from conformance.migration.v1.states import ERROR, RESUMING_BIT, RUNNING_BIT, SA
 
 
 class Vmm:
-    """A source: start, iterate, stop, or give_up. A destination: load.
+    """A source: boot, start, iterate, stop, or give_up. A destination: load.
+
+    A machine does more than migrate meanwhile: it is paused, runs on, is reset, is snapshot. Each
+    of these is a method, and a test calls them in the order in which the monitor does.
+
 
     ``how`` None maps the data section if it can be mapped and moves it in aligned accesses if
     not, as the monitor did; a name of :data:`~conformance.migration.v1.movers.MOVERS` forces one
@@ -53,6 +57,35 @@ class Vmm:
             self.finish()
             raise
 
+    def boot(self) -> None:
+        """Do what comes before the machine starts: a reset, then a write of 1 in state 1."""
+        self.migration.device.reset()
+        self.run()
+
+    def shut_down(self) -> None:
+        """Do what comes at the end of a machine: 1->0."""
+        self.pause()
+
+    def reset_machine(self) -> None:
+        """Do what comes of the guest's reset: VFIO_DEVICE_RESET in whatever state."""
+        self.migration.device.reset()
+
+    def pause(self) -> None:
+        """Do what comes of the machine's stop: clear _RUNNING."""
+        self.change_state(~RUNNING_BIT, 0)
+
+    def run(self) -> None:
+        """Do what comes of the machine's start or continuation: all bits cleared, _RUNNING set."""
+        self.change_state(0, RUNNING_BIT)
+
+    def pause_for_snapshot(self) -> None:
+        """Do what comes of the machine's stop for a snapshot: 1->2 in one write."""
+        self.change_state(~RUNNING_BIT, SAVING_BIT)
+
+    def recover(self) -> None:
+        """Do what comes of a refused write: read the state, then write _RUNNING."""
+        self.give_up()
+
     def pending(self) -> int:
         """Poll pending_bytes, which may be done any number of times."""
         return self.migration.pending_bytes
@@ -70,12 +103,16 @@ class Vmm:
         return taken
 
     def stop(self) -> Stream:
-        """Stop the device and take the rest; returns the whole stream.
+        """Stop the device and take the rest; returns the whole stream. It stays stopped."""
+        self.pause()
+        return self.complete()
 
-        Clear _RUNNING, write state|SAVING again, loop until pending_bytes or data_size is 0,
-        then clear _SAVING. The device stays stopped.
+    def complete(self) -> Stream:
+        """Take the rest of a machine that is stopped; returns the whole stream.
+
+        Write state|SAVING again, whatever the state is, loop until pending_bytes or data_size is
+        0, then clear _SAVING. The device stays stopped.
         """
-        self.change_state(~RUNNING_BIT, 0)
         self.change_state(~RUNNING_BIT, SAVING_BIT)
         self.iterate()
         self.change_state(~SAVING_BIT, 0)
@@ -102,7 +139,7 @@ class Vmm:
             for chunk in stream:
                 self.load_chunk(chunk)
         finally:
-            self.finish()
+            self.load_end()
         self.load_stop()
 
     def load_start(self) -> None:
@@ -118,8 +155,12 @@ class Vmm:
         """Give one chunk; one that is larger than the section is cut."""
         self._client.write_chunk(chunk, self._moving())
 
+    def load_end(self) -> None:
+        """End giving data: the section is unmapped; config space and interrupts come then."""
+        self.finish()
+
     def load_stop(self) -> None:
-        """End resuming and let the device run: 4->1. The device judges the stream here."""
+        """Let the device run, which a paused destination may put off for ever: 4->1."""
         self.change_state(~RESUMING_BIT, RUNNING_BIT)
 
     def finish(self) -> None:

@@ -50,8 +50,8 @@ class Verdict(Enum):
 
 # state.arc: drawn by the uapi
 _DRAWN: Final = frozenset({(1, 0), (1, 2), (1, 3), (3, 2), (2, 0), (1, 4), (4, 1)})
-# state.arc-vmm: a migration that is given up
-_GIVEN_UP: Final = frozenset({(0, 1), (2, 1), (3, 1)})
+# state.arc-vmm: a migration that is given up, a paused machine that is saved
+_RELIED_ON: Final = frozenset({(0, 1), (2, 1), (3, 1)})
 
 # Shortest way of must-arcs from a freshly opened device.
 _ROUTES: Final = {
@@ -72,7 +72,7 @@ def verdict(old: State, value: int) -> Verdict:
     """
     if old is State.ERROR or value & ~KNOWN_BITS or value in UNWRITABLE:
         return Verdict.INVALID
-    if old == value or (old, value) in _DRAWN or (old, value) in _GIVEN_UP:
+    if old == value or (old, value) in _DRAWN or (old, value) in _RELIED_ON:
         return Verdict.MUST
     return Verdict.FREE
 
@@ -90,7 +90,7 @@ def rule(old: State, value: int) -> str:
     family = "arc-free"
     if (old, value) in _DRAWN:
         family = "arc"
-    elif (old, value) in _GIVEN_UP:
+    elif (old, value) in _RELIED_ON:
         family = "arc-vmm"
     return f"state.{family}.{int(old)}-{value}"
 

@@ -61,6 +61,12 @@ def _number(name: str, bits: int, change: Callable[[int], int]) -> Forge:
     return forge
 
 
+def _payload(frame: _Frame) -> _Frame | None:
+    if not frame.payload:
+        return None
+    return frame._replace(payload=bytes([frame.payload[0] ^ 1]) + frame.payload[1:])
+
+
 #: What is forged in the last frame, which is that of the state.
 FORGED: Final[dict[str, Forge]] = {
     f"{name}-{word}": _number(name, bits, change)
@@ -76,6 +82,30 @@ FORGED: Final[dict[str, Forge]] = {
     "lost-identity": _state(lambda layout, flags, rest: (layout, flags | 1, rest)),
     "value-less": _state(lambda layout, flags, rest: (layout, flags, rest[:-4])),
     "value-more": _state(lambda layout, flags, rest: (layout, flags, rest + bytes(4))),
+}
+
+
+#: The same for the first frame of a save with pre-copy, which tells whose stream it is.
+FORGED_FIRST: Final[dict[str, Forge]] = {
+    name: forge
+    for name, forge in FORGED.items()
+    if name.partition("-")[0] in {"magic", "version", "type", "vendor", "device"}
+} | {"payload": _payload}
+
+#: Lengths that a header claims, from its own and from how many bytes follow the header.
+LENGTHS: Final[dict[str, Callable[[int, int], int]]] = {
+    "none": lambda *_: 0,
+    "one": lambda *_: 1,
+    "one-less": lambda own, _: own - 1,
+    "one-more": lambda own, _: own + 1,
+    "half": lambda own, _: own // 2,
+    "all-but-one": lambda _, rest: rest - 1,
+    "all": lambda _, rest: rest,
+    "one-past": lambda _, rest: rest + 1,
+    "64-KiB-past": lambda _, rest: rest + (1 << 16),
+    "2-GiB": lambda *_: 1 << 31,
+    "largest": lambda *_: (1 << 32) - 1,
+    "wrapping-with-the-header": lambda *_: (1 << 32) - _HEADER.size,
 }
 
 
@@ -96,10 +126,34 @@ def frames(stream: Stream) -> list[_Frame] | None:
     return found or None
 
 
-def forged(stream: Stream, forge: Forge) -> Stream | None:
-    """Return the stream with its last frame forged; None if that cannot be done."""
+def forged(stream: Stream, forge: Forge, number: int = -1) -> Stream | None:
+    """Return the stream with one frame forged, the last one; None if that cannot be done."""
     known = frames(stream)
-    last = forge(known[-1]) if known else None
-    if known is None or last is None:
+    made = forge(known[number]) if known else None
+    if known is None or made is None:
         return None
-    return like(stream, b"".join(frame.packed() for frame in (*known[:-1], last)))
+    known[number] = made
+    return like(stream, b"".join(frame.packed() for frame in known))
+
+
+def with_length(
+    stream: Stream, change: Callable[[int, int], int], number: int = -1
+) -> Stream | None:
+    """Return the stream in which one header claims another length, with a right checksum.
+
+    The checksum is that of the bytes which follow, as far as there are any. None if the stream is
+    of another format, or that length is the frame's own.
+    """
+    known = frames(stream)
+    if not known:
+        return None
+    packed = [frame.packed() for frame in known]
+    number %= len(packed)
+    before, rest = joined(packed[:number]), joined(packed[number:])[_HEADER.size :]
+    own = len(known[number].payload)
+    length = change(own, len(rest)) % (1 << 32)
+    if length == own:
+        return None
+    words = (*known[number][:5], length)
+    crc = zlib.crc32(_HEADER.pack(*words, 0) + rest[:length])
+    return like(stream, before + _HEADER.pack(*words, crc) + rest)

@@ -30,7 +30,7 @@ def arcs_by_rule(arcs: Iterable[Arc]) -> "list[ParameterSet]":
 
 
 def arcs_by_name(arcs: Iterable[Arc]) -> "list[ParameterSet]":
-    """Return parameters for transitions that all check the test's own rule."""
+    """Return parameters for transitions which all check the test's own rule."""
     return [pytest.param(old, new, id=name_of(old, new)) for old, new in arcs]
 
 
@@ -53,8 +53,12 @@ def refusable() -> Iterator[Arc]:
 
 
 def adding_saving_freely() -> Iterator[Arc]:
-    """Yield the FREE transitions that add _SAVING: mappings are judged where they are offered."""
-    return (arc for arc in states.arcs(Verdict.FREE) if states.adds_saving(*arc))
+    """Yield the transitions which add _SAVING, but 1->2 and 1->3: judged where they are offered."""
+    return (
+        (old, new)
+        for old, new in all_pairs()
+        if states.adds_saving(old, new) and old is not State.RUNNING
+    )
 
 
 def not_adding_saving() -> Iterator[Arc]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Accesses at and past the end of the region, and whether an access moves all its bytes."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -29,6 +30,9 @@ PAST: dict[str, tuple[Callable[[int, int], int], int]] = {
     "far-past": (lambda _, room: room // 2, 8),
     "into-the-next-region": (lambda _, room: room - PAGE, 2 * PAGE),
     "at-the-largest-offset": (lambda *_: 1 << 63, 8),
+    "4-GiB-past-the-struct": (lambda *_: 1 << 32, 4),
+    "4-GiB-past-the-data": (lambda size, _: (1 << 32) + size - PAGE, 8),
+    "2-GiB-past-the-data": (lambda size, _: (1 << 31) + size - PAGE, 8),
 }
 
 
@@ -46,6 +50,19 @@ def test_read_past_the_end(
         data = b""
     expect_equal(data, b"", did=f"read {size} bytes at {at:#x} of {migration.size:#x}")
     expect_equal(migration.state, State.RUNNING, did="read device_state after that")
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize("beyond", [1 << 31, 1 << 32, (1 << 32) + (1 << 31)], ids=hex)
+def test_write_far_past_the_end(resuming: MigrationRegion, beyond: int) -> None:
+    """Write where the lower half of the offset is inside the region: an error, nothing is taken."""
+    offset = resuming.data_offset
+    resuming.region.write_exact(offset, bytes(8))
+    for at in (0, offset):
+        with expect_errno(did=f"write 8 bytes at {beyond + at:#x}") as call:
+            call.result = resuming.region.write(beyond + at, b"\x5a" * 8)
+    expect_equal(resuming.region.read(offset, 8), bytes(8), did=f"read {offset:#x} after that")
+    expect_equal(resuming.state, State.RESUMING, did="read device_state after that")
 
 
 @pytest.mark.rule("access.past-end")
@@ -146,3 +163,78 @@ def test_write_of_data_is_whole(resuming: MigrationRegion, size: int) -> None:
     size = min(size, resuming.size - offset)
     moved = resuming.region.write(offset, b"\x5a" * size)
     expect_equal(moved, size, did=f"write {size} bytes of data")
+
+
+#: Accesses that reach over the end of a page: bytes before it, and bytes in all.
+OVER_A_PAGE = named(
+    {
+        "2": (1, 2),
+        "4": (1, 4),
+        "8": (3, 8),
+        "odd": (5, 13),
+        "page": (7, PAGE),
+        "2-pages": (9, 2 * PAGE),
+    }
+)
+
+
+@pytest.mark.rule("access.whole")
+@pytest.mark.parametrize(("before", "size"), OVER_A_PAGE)
+def test_data_over_a_page(
+    resuming: MigrationRegion, rng: random.Random, before: int, size: int
+) -> None:
+    """Write data over the end of a page in one access, read it: each is whole, or an error."""
+    at = resuming.data_offset + PAGE - before
+    if at + size > resuming.size:
+        pytest.skip(f"the section ends before {at + size:#x}")
+    data = rng.randbytes(size)
+    try:
+        moved = resuming.region.write(at, data)
+    except OSError:
+        return
+    expect_equal(moved, size, did=f"write {size} bytes at {at:#x}")
+    seen = b"".join(resuming.region.read(at + n, 1) for n in range(min(size, 64)))
+    expect_equal(seen, data[:64], did="read them byte by byte")
+    expect_equal(resuming.region.read(at, size) == data, True, did="read them at once")
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize(("place", "size"), named(PAST))
+def test_refused_read_leaves_the_buffer(
+    migration: MigrationRegion, place: Callable[[int, int], int], size: int
+) -> None:
+    """Have a read past the end refused: the user's buffer is not written, nor what follows it."""
+    largest = (1 << 63) - 1 - migration.region.offset - size
+    at = min(place(migration.size, _room_after(migration)), largest)
+    with anonymous(4 * PAGE) as memory:
+        memory.write(0, b"\xa5" * (4 * PAGE))
+        with expect_errno(did=f"read {size} bytes at {at:#x}") as call:
+            call.result = migration.region.read_to(memory.address, at, size)
+        left = memory.read(0, 4 * PAGE).strip(b"\xa5")
+    expect_equal(left, b"", did=f"read {size} bytes at {at:#x}, look at the buffer")
+
+
+#: Widths of which no field is, at places of the struct; each is an error.
+ODD = named(
+    {
+        "1@0": (0, 1),
+        "2@0": (0, 2),
+        "8@0": (0, 8),
+        "16@0": (0, 16),
+        "4@8": (8, 4),
+        "12@24": (24, 12),
+        "32@0": (0, 32),
+    }
+)
+
+
+@pytest.mark.rule("access.other-width")
+@pytest.mark.parametrize(("at", "size"), ODD)
+def test_refused_read_of_the_struct(migration: MigrationRegion, at: int, size: int) -> None:
+    """Have a read of the struct refused for its width: the user's buffer is not written."""
+    with anonymous(PAGE) as memory:
+        memory.write(0, b"\xa5" * PAGE)
+        with expect_errno(did=f"read {size} bytes at {at:#x}") as call:
+            call.result = migration.region.read_to(memory.address, at, size)
+        left = memory.read(0, PAGE).strip(b"\xa5")
+    expect_equal(left, b"", did=f"read {size} bytes at {at:#x}, look at the buffer")

@@ -208,15 +208,6 @@ def test_argsz_below_the_minimum(device: Device, argsz: int) -> None:
             call.result = device.region_info_raw(region.index, argsz)
 
 
-@pytest.mark.rule("region.info-argsz")
-def test_capabilities_do_not_come_and_go(device: Device, migration: MigrationRegion) -> None:
-    """Ask every region while running and while saving: the answers are the same."""
-    before = [region.info for region in device.regions]
-    migration.enter(State.PRE_COPY)
-    now = [device.region_info(info.index) for info in before]
-    expect_equal(now, before, did="ask for all regions in states 1 and 3")
-
-
 @pytest.mark.rule("region.index-bounds")
 @pytest.mark.parametrize("past", [0, 1, 1 << 16, (1 << 31) - 64, (1 << 32) - 64])
 def test_index_out_of_bounds(device: Device, past: int) -> None:

@@ -13,12 +13,22 @@ from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED
-from conformance.suite.support.forged import FORGED, Forge, forged, frames
+from conformance.suite.support.forged import (
+    FORGED,
+    FORGED_FIRST,
+    LENGTHS,
+    Forge,
+    forged,
+    frames,
+    with_length,
+)
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.steps import expect_not_resumed, save_and_run
 
 Stream = list[bytes]
 Damage = Callable[[Stream, random.Random], Stream]
+
+_UNKNOWN = "the stream is of a format which cannot be forged here"
 
 
 @pytest.mark.rule("resume.invalid")
@@ -58,20 +68,51 @@ def test_forged(client: Client, stream: Stream, forge: Forge) -> None:
     """Give a stream for another device, driver or version, with a right checksum: refused."""
     wrong = forged(stream, forge)
     if wrong is None:
-        pytest.skip("the stream is of a format which cannot be forged here")
+        pytest.skip(_UNKNOWN)
     expect_not_resumed(client, wrong, did="give a forged stream")
 
 
 @pytest.mark.rule("resume.invalid")
-def test_forged_identity(client: Client, live_stream: Stream) -> None:
-    """Give a stream whose first frame, sent in pre-copy, is of another type: refused."""
-    known = frames(live_stream)
-    if not known or len(known) < 2:
+@pytest.mark.parametrize("forge", named(FORGED_FIRST))
+def test_forged_first_frame(client: Client, live_stream: Stream, forge: Forge) -> None:
+    """Give a save with pre-copy of which the first frame is forged, checksum right: refused."""
+    if len(frames(live_stream) or ()) < 2:
         pytest.skip("the stream has no frame of pre-copy that could be forged")
-    first, *others = known
-    for kind in (0, 2, 3):
-        wrong = [frame.packed() for frame in (first._replace(type=kind), *others)]
-        expect_not_resumed(client, wrong, did=f"give a first frame of type {kind}")
+    wrong = forged(live_stream, forge, 0)
+    if wrong is None:
+        pytest.skip("the first frame has nothing of that kind")
+    expect_not_resumed(client, wrong, did="give a forged first frame")
+
+
+@pytest.mark.rule("resume.invalid")
+@pytest.mark.parametrize("change", named(LENGTHS))
+@pytest.mark.parametrize("number", named({"first": 0, "last": -1}))
+def test_forged_length(
+    client: Client, live_stream: Stream, change: Callable[[int, int], int], number: int
+) -> None:
+    """Give a live save with a header that claims another length, checksum right: refused."""
+    wrong = with_length(live_stream, change, number)
+    if wrong is None:
+        pytest.skip(f"{_UNKNOWN}, or has no frame of another length")
+    expect_not_resumed(client, wrong, did="give a frame with a forged length")
+
+
+@pytest.mark.rule("resume.invalid")
+@pytest.mark.parametrize("damage", named(CORRUPT))
+def test_corrupt_first_frame(
+    client: Client, live_stream: Stream, rng: random.Random, damage: Damage
+) -> None:
+    """Give a save with pre-copy of which the first buffer is damaged: refused."""
+    head, *rest = live_stream
+    expect_not_resumed(client, [*damage([head], rng), *rest], did="give a corrupt first buffer")
+
+
+@pytest.mark.rule("resume.invalid")
+def test_lost_first_buffer(client: Client, live_stream: Stream) -> None:
+    """Give a save with pre-copy without its first buffer: refused."""
+    if len(live_stream) < 2:
+        pytest.skip("the stream has one buffer only")
+    expect_not_resumed(client, live_stream[1:], did="give all but the first buffer")
 
 
 @pytest.mark.rule("resume.invalid")

@@ -55,6 +55,29 @@ def _read_polling(client: Client) -> Stream:
     return stream
 
 
+@pytest.mark.rule("save.pending-pure")
+@pytest.mark.parametrize("state", by_state(SAVING_STATES))
+def test_polling_twice_after_each_buffer(client: Client, state: State) -> None:
+    """Read pending_bytes twice after each buffer: only the first moves on, the stream is whole."""
+    migration = client.migration
+    migration.enter(state)
+    stream = _read_polling_twice(client)
+    migration.enter(State.STOP_AND_COPY)
+    stream += _read_polling_twice(client)
+    migration.enter(State.RUNNING)
+    expect_whole(client, stream, did=f"poll twice after each buffer from state {state:d} on")
+
+
+def _read_polling_twice(client: Client) -> Stream:
+    stream = []
+    with client.moving() as move:
+        while buffer := client.read_buffer(move):
+            stream.append(buffer.data)
+            twice = (client.migration.pending_bytes, client.migration.pending_bytes)
+            expect_equal(twice[1], twice[0], did="read pending_bytes twice after a buffer")
+    return stream
+
+
 @pytest.mark.rule("save.nothing")
 def test_nothing_in_precopy(client: Client) -> None:
     """Take all that pre-copy has, poll on at 0: no error, and the migration goes on whole."""
@@ -268,7 +291,7 @@ def test_width_free(reach: Reach, how: str, state: State) -> None:
 
 
 @pytest.mark.rule("save.outside")
-@pytest.mark.parametrize("field", ["pending_bytes", "data_offset", "data_size"])
+@pytest.mark.parametrize("field", ["data_offset", "data_size"])
 @pytest.mark.parametrize("state", by_state((State.STOPPED, State.RUNNING)))
 def test_outside(reach: Reach, observe: Observe, state: State, field: str) -> None:
     """Read what belongs to a save in a state that does not save: an error or a harmless value."""
@@ -279,12 +302,39 @@ def test_outside(reach: Reach, observe: Observe, state: State, field: str) -> No
     observe("save.outside", "error" if seen.startswith("errno") else harmless)
 
 
+OUTSIDE = (State.STOPPED, State.RUNNING, State.RESUMING, State.ERROR)
+
+
 @pytest.mark.rule("save.outside")
-def test_pending_while_resuming(client: Client, stream: Stream, observe: Observe) -> None:
-    """Read pending_bytes while resuming: an error or a harmless value, the resume goes on."""
+@pytest.mark.parametrize("state", by_state(OUTSIDE))
+def test_pending_outside(reach: Reach, state: State) -> None:
+    """Poll pending_bytes where nothing is saved, as the monitor does: 0, without an error."""
+    migration = reach(state)
+    with expect_success(did=f"read pending_bytes in state {state:d}"):
+        seen = [migration.pending_bytes for _ in range(3)]
+    expect_equal(seen, [0, 0, 0], did=f"read pending_bytes three times in state {state:d}")
+    expect_equal(migration.state, state, did="read device_state after that")
+
+
+@pytest.mark.rule("save.outside")
+@pytest.mark.parametrize("before", by_state(SAVING_STATES))
+def test_pending_after_a_reset(reach: Reach, client: Client, before: State) -> None:
+    """Reset within an iteration, poll pending_bytes, as the monitor does: 0, without an error."""
+    migration = reach(before)
+    if migration.pending_bytes:
+        client.read_window()
+    migration.device.reset()
+    with expect_success(did=f"reset in state {before:d}, read pending_bytes"):
+        seen = [migration.pending_bytes for _ in range(2)]
+    expect_equal(seen, [0, 0], did=f"reset in state {before:d}, read pending_bytes twice")
+
+
+@pytest.mark.rule("save.outside")
+def test_polling_disturbs_no_resume(client: Client, stream: Stream) -> None:
+    """Read pending_bytes after each buffer while resuming: the resume goes on."""
     client.migration.enter(State.RESUMING)
-    client.write_all(stream)
-    seen = outcome_of_read(client.migration, "pending_bytes")
-    with expect_success(did=f"read pending_bytes while resuming: {seen}, then run"):
+    with expect_success(did="read pending_bytes after each buffer while resuming, run"):
+        for chunk in stream:
+            client.write_all([chunk])
+            assert client.migration.pending_bytes >= 0
         client.migration.set_state(State.RUNNING)
-    observe("save.outside", "zero" if seen == "0" else "value" if seen.isdigit() else "error")

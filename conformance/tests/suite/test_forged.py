@@ -51,3 +51,29 @@ def test_what_is_forged_is_whole_and_different(name: str) -> None:
 
 def test_only_a_state_has_a_layout() -> None:
     assert forged.forged(STREAM[:1], forged.FORGED["layout-less"]) is None
+
+
+def test_the_first_frame_is_forged_alone() -> None:
+    made = forged.forged(STREAM, forged.FORGED_FIRST["vendor-more"], 0)
+    assert made is not None
+    data = b"".join(made)
+    assert struct.unpack_from("<H", data, 12) == (0x8087,)
+    assert data[24:] == STATE
+    assert forged.forged(STREAM, forged.FORGED_FIRST["payload"], 0) is None
+
+
+@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize("name", forged.LENGTHS)
+def test_a_forged_length_has_a_right_checksum(name: str, number: int) -> None:
+    made = forged.with_length(STREAM, forged.LENGTHS[name], number)
+    good = b"".join(STREAM)
+    if made is None:
+        own, rest = (0, len(STATE)) if number == 0 else (len(STATE) - 24,) * 2
+        assert forged.LENGTHS[name](own, rest) == own
+        return
+    at = 0 if number == 0 else 24
+    data = b"".join(made)
+    length, crc = struct.unpack_from("<II", data, at + 16)
+    assert (len(data), data[at + 24 :]) == (len(good), good[at + 24 :])
+    assert length != struct.unpack_from("<I", good, at + 16)[0]
+    assert crc == zlib.crc32(data[at : at + 20] + bytes(4) + data[at + 24 :][:length])

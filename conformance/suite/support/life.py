@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Signs of life: whether a device works or stands, not what it says of itself.
+
+What shows it: registers that move by themselves; doorbells, for which the device writes memory;
+registers that another one moves; interrupts; bits that set a part of the device going and read as
+set while it runs. The first is found by looking, the others are told by the operator.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from conformance.plugin.checks import expect_equal, expect_true
+from conformance.plugin.devices import Devices, Doorbell, Kick, Scratch, Trigger
+from conformance.suite.support.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.suite.support.registers import moved_between, registers_of
+from conformance.vfio import config, sysfs, trace
+from conformance.vfio.config import Config
+from conformance.vfio.device import Device
+from conformance.vfio.interrupts import Vectors
+
+SOON: Final = 2.0
+"""Seconds in which a device that works shows it."""
+
+WHILE: Final = 0.03
+"""Seconds in which a device that does not stand would show it."""
+
+_LOOK: Final = 0.03
+_NO_SIGN: Final = (
+    "nothing shows whether this device works: no register moves by itself, and neither "
+    "--vfio-doorbell, --vfio-kick, --vfio-trigger nor --vfio-enable is given"
+)
+
+
+def _soon(done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + SOON
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+@dataclass
+class Life:
+    """The signs of one device, which runs when this is made. Use :func:`signs_of_life`."""
+
+    device: Device
+    devices: Devices
+    moving: tuple[str, ...]
+    doorbells: list[Doorbell]
+    kicks: list[Kick]
+    enables: list[Scratch]
+    triggers: list[Trigger]
+    memory: GuestMemory | None = None
+    vectors: Vectors | None = None
+    _count: int = 0
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be judged; empty if something can."""
+        signs = [self.moving, self.doorbells, self.kicks, self.enables, self.triggers]
+        return "" if any(signs) else _NO_SIGN
+
+    def arm(self) -> None:
+        """Set the running device up as a guest's driver does, at first and after a reset."""
+        if sysfs.is_pci(self.device.bdf):
+            Config(self.device).set_command(on=config.MASTER | config.MEMORY)
+        for place in self.enables:
+            place.write(place.mask)
+
+    def expect_works(self, did: str) -> None:
+        """Demand that the device works in all that is known of it."""
+        __tracebackhide__ = True
+        self._expect_movement(did)
+        for doorbell in self.doorbells:
+            self._expect_served(doorbell, did)
+        for kick in self.kicks:
+            self._expect_moved(kick, did)
+        for trigger in self.triggers:
+            self.expect_interrupt(trigger, did)
+        enabled = [place.read() for place in self.enables]
+        wanted = [place.mask for place in self.enables]
+        expect_equal(enabled, wanted, did=f"{did}, read the bits which set it going")
+
+    def expect_stands(self, did: str) -> None:
+        """Demand that the device stands: no register, no memory, no interrupt."""
+        __tracebackhide__ = True
+        self._expect_no_movement(did)
+        self._expect_nothing_moved(did)
+        self._expect_nothing_served(did)
+        self.expect_silence(did)
+
+    def expect_interrupt(self, trigger: Trigger, did: str) -> None:
+        """Demand that an interrupt arrives when its cause is raised."""
+        __tracebackhide__ = True
+        assert self.vectors
+        self.vectors.take_all()
+        trigger.pull()
+        came = self.vectors.wait(trigger.vector, SOON)
+        did = f"{did}, raise interrupt {trigger.vector}"
+        expect_true(came, did=did, expected=f"it arrives within {SOON:g} s", actual="it does not")
+
+    def expect_silence(self, did: str) -> None:
+        """Demand that no interrupt comes, whatever cause is raised."""
+        __tracebackhide__ = True
+        if not self.vectors:
+            return
+        self.vectors.take_all()
+        for trigger in self.triggers:
+            trigger.pull()
+        time.sleep(WHILE)
+        came = self.vectors.take_all()
+        expect_equal(came, [], did=f"{did}, raise interrupts, look which of them come")
+
+    def _expect_movement(self, did: str) -> None:
+        before = registers_of(self.device)
+        left = set(self.moving)
+
+        def done() -> bool:
+            left.difference_update(moved_between(before, registers_of(self.device)))
+            return not left
+
+        with trace.quiet():
+            _soon(done)
+        expect_equal(sorted(left), [], did=f"{did}, look which registers do not move any more")
+
+    def _expect_no_movement(self, did: str) -> None:
+        registers_of(self.device)  # a register that is cleared by a read settles
+        before = registers_of(self.device)
+        time.sleep(WHILE)
+        moved = moved_between(before, registers_of(self.device), self.devices.settings.volatile)
+        expect_equal(moved, [], did=f"{did}, read all registers twice")
+
+    def _expect_moved(self, kick: Kick, did: str) -> None:
+        before = kick.read()
+        kick.write(self._another(before))
+        moved = _soon(lambda: kick.read() != before)
+        did = f"{did}, write {kick.offset:#x} of {kick.region.name}"
+        expect_true(moved, did=did, expected=f"{kick.moves:#x} moves", actual="it does not")
+
+    def _expect_nothing_moved(self, did: str) -> None:
+        before = [kick.read() for kick in self.kicks]
+        for kick, value in zip(self.kicks, before, strict=True):
+            kick.write(self._another(value))
+        time.sleep(WHILE if self.kicks else 0)
+        now = [kick.read() for kick in self.kicks]
+        expect_equal(now, before, did=f"{did}, write {[hex(kick.offset) for kick in self.kicks]}")
+
+    def _another(self, value: int) -> int:
+        """Return a small number, other than this one and than the last."""
+        self._count = self._count % 61 + 1
+        return self._count if self._count != value else self._count + 1
+
+    def _expect_served(self, doorbell: Doorbell, did: str) -> None:
+        memory = self.memory
+        assert memory
+        memory.clear()
+        page = self._another(0)
+        value = 0x5A000000 + self._count
+        at, wanted = page * PAGE, value.to_bytes(4, "little")
+        doorbell.ring(IOVA + at, value)
+        served = _soon(lambda: memory.page(page)[:4] == wanted)
+        did = f"{did}, ring the doorbell at {doorbell.offset:#x}"
+        expect_true(served, did=did, expected="the device writes memory", actual="it does not")
+
+    def _expect_nothing_served(self, did: str) -> None:
+        if not self.memory:
+            return
+        before = self.memory.contents()
+        for doorbell in self.doorbells:
+            doorbell.ring(IOVA + self._another(0) * PAGE, 0xA5)
+        time.sleep(WHILE)
+        same = self.memory.contents() == before
+        did = f"{did}, ring all doorbells"
+        expect_true(same, did=did, expected="no memory is written", actual="memory changed")
+
+
+@contextmanager
+def signs_of_life(device: Device, devices: Devices) -> Iterator[Life]:
+    """Find the signs of a running device, set it up so that it shows them, reset it afterwards."""
+    with ExitStack() as stack:
+        with trace.quiet():
+            before = registers_of(device)
+            time.sleep(_LOOK)
+            moved = moved_between(before, registers_of(device))
+        life = Life(
+            device,
+            devices,
+            tuple(moved),
+            devices.doorbells_of(device),
+            devices.kicks_of(device),
+            devices.enables_of(device),
+            devices.triggers_of(device),
+        )
+        if life.lacking:
+            yield life
+            return
+        stack.callback(device.reset)
+        if life.doorbells:
+            life.memory = stack.enter_context(closing(GuestMemory(devices.container)))
+        if life.triggers:
+            count = 1 + max(trigger.vector for trigger in life.triggers)
+            life.vectors = stack.enter_context(Vectors(device, count))
+        life.arm()
+        yield life

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Config space and migration: what the user set stays, and what it switched off does no harm."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.migration.v1.client import Client
+from conformance.migration.v1.region import MigrationRegion
+from conformance.model.v1.states import State
+from conformance.plugin.checks import expect_equal
+from conformance.suite.support.cases import named
+from conformance.suite.v1.cases import by_state, must_arcs
+from conformance.vfio import config
+from conformance.vfio.config import Config
+from conformance.vfio.device import Device
+from conformance.vfio.interrupts import Vectors
+
+ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
+
+#: What is written to a device that runs, and comes back to it.
+ROUND = {
+    "0": (0, 1),
+    "2": (2, 1),
+    "3": (3, 1),
+    "2-0": (2, 0, 1),
+    "3-2": (3, 2, 1),
+    "3-2-0": (3, 2, 0, 1),
+}
+ROUNDS = named({name: (path,) for name, path in ROUND.items()})
+
+
+@pytest.fixture
+def space(device: Device) -> Config:
+    """Return the config space of the device."""
+    return Config(device)
+
+
+@pytest.fixture
+def decode_off(space: Config) -> Iterator[None]:
+    """Give what switches memory decoding off; it is on again after the test."""
+    space.set_command(on=config.MEMORY | config.MASTER)
+    yield
+    space.set_command(on=config.MEMORY)
+
+
+@pytest.fixture
+def asleep(device: Device, space: Config) -> Iterator[Config]:
+    """Provide the config space of a function that can be put to D3hot; it is awake afterwards."""
+    if space.power_state is None:
+        pytest.skip("the function has no power management capability")
+    yield space
+    space.set_power_state(config.D0)
+    device.reset()
+
+
+@pytest.mark.rule("state.keeps-config")
+@pytest.mark.parametrize("path", ROUNDS)
+def test_config_is_kept(migration: MigrationRegion, space: Config, path: tuple[int, ...]) -> None:
+    """Set bus master and decoding, leave _RUNNING, come back: config space is as it was."""
+    space.set_command(on=config.MASTER | config.MEMORY)
+    before = space.read()
+    migration.enter(*path)
+    expect_equal(space.read(), before, did=f"write {path}, read config space")
+
+
+@pytest.mark.rule("state.keeps-config")
+@pytest.mark.parametrize("path", ROUNDS)
+def test_bus_master_stays_off(
+    migration: MigrationRegion, space: Config, path: tuple[int, ...]
+) -> None:
+    """Clear bus master, leave _RUNNING, come back: nobody has set it."""
+    space.set_command(on=config.MEMORY, off=config.MASTER)
+    before = space.command
+    migration.enter(*path)
+    expect_equal(space.command, before, did=f"write {path}, read the command register")
+
+
+@pytest.mark.rule("state.keeps-config")
+def test_config_is_kept_by_a_resume(client: Client, stream: list[bytes], space: Config) -> None:
+    """Set bus master, resume the device: it is still set."""
+    space.set_command(on=config.MASTER | config.MEMORY)
+    before = space.read()
+    client.resume(stream)
+    expect_equal(space.read(), before, did="resume, read config space")
+
+
+@pytest.mark.rule("state.keeps-config")
+@pytest.mark.parametrize("path", ROUNDS)
+def test_msix_is_kept(
+    device: Device, migration: MigrationRegion, space: Config, path: tuple[int, ...]
+) -> None:
+    """Enable MSI-X, leave _RUNNING, come back: it is still enabled."""
+    at = space.capability(config.MSIX)
+    if at is None:
+        pytest.skip("the function has no MSI-X")
+    with Vectors(device, 1):
+        before = space.read()
+        migration.enter(*path)
+        expect_equal(space.read(), before, did=f"enable MSI-X, write {path}, read config space")
+
+
+@pytest.mark.rule("state.keeps-config")
+@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
+def test_config_written_while_it_stands(
+    migration: MigrationRegion, space: Config, state: State
+) -> None:
+    """Write config space while the device stands, let it run: it is as written then."""
+    space.set_command(on=config.MEMORY, off=config.MASTER)
+    migration.enter(state)
+    space.set_command(on=config.MASTER)
+    migration.enter(State.RUNNING)
+    now = space.command & (config.MASTER | config.MEMORY)
+    expect_equal(
+        now,
+        config.MASTER | config.MEMORY,
+        did=f"write {state:d}, set bus master, write 1, read the command register",
+    )

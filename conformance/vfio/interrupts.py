@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Interrupts of a device as its user gets them: an eventfd for each vector."""
+
+import ctypes
+import os
+import select
+import struct
+from types import TracebackType
+from typing import Final, Self
+
+from conformance.uapi import constants as c
+from conformance.uapi import ioctls
+from conformance.uapi.ioctls import ioctl
+from conformance.uapi.structs import vfio_irq_set
+from conformance.vfio import trace
+from conformance.vfio.device import Device
+
+_EVENTFD: Final = c.VFIO_IRQ_SET_DATA_EVENTFD | c.VFIO_IRQ_SET_ACTION_TRIGGER
+_NONE: Final = c.VFIO_IRQ_SET_DATA_NONE | c.VFIO_IRQ_SET_ACTION_TRIGGER
+
+
+def _set_msix(device: Device, flags: int, count: int, data: bytes = b"") -> None:
+    head = vfio_irq_set(flags=flags, index=c.VFIO_PCI_MSIX_IRQ_INDEX, start=0, count=count)
+    head.argsz = ctypes.sizeof(head) + len(data)
+    ioctl(
+        device.fd,
+        ioctls.VFIO_DEVICE_SET_IRQS,
+        ctypes.create_string_buffer(bytes(head) + data, head.argsz),
+    )
+
+
+class Vectors:
+    """The first ``count`` MSI-X vectors, each with an eventfd of its own.
+
+    Made for a block: they are disabled at its end. Raises :class:`OSError`.
+    """
+
+    def __init__(self, device: Device, count: int) -> None:
+        self.device = device
+        self.count = count
+        self._fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
+        try:
+            self.enable()
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with trace.quiet():
+                _set_msix(self.device, _NONE, 0)
+        finally:
+            self._close()
+
+    def enable(self) -> None:
+        """Enable MSI-X with all eventfds, which a new open of the device has undone."""
+        data = struct.pack(f"{self.count}i", *self._fds)
+        with trace.call(f"VFIO_DEVICE_SET_IRQS MSI-X 0+{self.count}, eventfds"):
+            _set_msix(self.device, _EVENTFD, self.count, data)
+
+    def wait(self, vector: int, seconds: float) -> bool:
+        """Wait for an interrupt of a vector and take it; tell whether one came in that time."""
+        ready, _, _ = select.select([self._fds[vector]], [], [], seconds)
+        return bool(ready) and self.take(vector) > 0
+
+    def take(self, vector: int) -> int:
+        """Return how many interrupts of a vector have come since it was asked before."""
+        try:
+            return os.eventfd_read(self._fds[vector])
+        except BlockingIOError:
+            return 0
+
+    def take_all(self) -> list[int]:
+        """Return the vectors of which interrupts have come since they were asked before."""
+        return [vector for vector in range(self.count) if self.take(vector)]
+
+    def _close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
