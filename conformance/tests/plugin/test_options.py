@@ -4,7 +4,7 @@
 import pytest
 
 from conformance.plugin import options
-from conformance.plugin.devices import DoorbellPlace, Place
+from conformance.plugin.devices import DoorbellPlace, KickPlace, Place, TriggerPlace, Write
 from conformance.tests.plugin.inner import BDF, CONFTEST, NO_REGION, Inner
 from conformance.vfio import sysfs
 from conformance.vfio.device import Device
@@ -23,6 +23,13 @@ pytest_plugins = ["pytester"]
         (["--vfio-scratch=0:4:0"], "32 bits"),
         (["--vfio-doorbell=0:0x1000"], "is not BAR:OFFSET:ADDRESS"),
         (["--vfio-doorbell=0:0x1000:2"], "multiple of 4"),
+        (["--vfio-enable=0:0x800"], "is not BAR:OFFSET:MASK"),
+        (["--vfio-kick=0:0x1000"], "is not BAR:OFFSET:MOVES"),
+        (["--vfio-kick=0:0x1000:3"], "multiple of 4"),
+        (["--vfio-trigger=0:0x3800:0x5"], "is not VECTOR,BAR:OFFSET:VALUE"),
+        (["--vfio-trigger=1"], "is not VECTOR,BAR:OFFSET:VALUE"),
+        (["--vfio-trigger=1,0:0x3800"], "is not BAR:OFFSET:VALUE"),
+        (["--vfio-trigger=1,0:0:0x100000000"], "32 bits"),
         (["--vfio-volatile=0"], "--vfio-volatile: '0' is not BAR:OFFSET"),
         ([f"--vfio-peer={BDF}"], "the same function as --vfio-device"),
     ],
@@ -103,6 +110,12 @@ def test_volatile_is_read_and_told(inner: Inner) -> None:
 
 def test_doorbell_is_read() -> None:
     assert options.read_doorbell("0:0x1000:0x2000") == DoorbellPlace(0, 0x1000, 0x2000)
+
+
+def test_kick_and_trigger_are_read() -> None:
+    assert options.read_kick("0:0x8400:0x6400") == KickPlace(0, 0x8400, 0x6400)
+    writes = (Write(0, 0x1524, 1), Write(0, 0x1520, 1))
+    assert options.read_trigger("2,0:0x1524:1,0:0x1520:1") == TriggerPlace(2, writes)
 
 
 def test_scratch_is_read() -> None:
