@@ -23,6 +23,13 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         help="a device; may be repeated (default: all)",
     )
     parser.add_argument(
+        "--stranger",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a driver of the kernel's source, see `check --stranger`; may be repeated",
+    )
+    parser.add_argument(
         "--image",
         action="append",
         default=[],

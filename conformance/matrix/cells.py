@@ -133,20 +133,26 @@ def columns(images: Sequence[str], trees: Sequence[Path], tree_image: str) -> li
     return found
 
 
-def plan(names: Iterable[str], among: Sequence[Column], options: Options) -> list[Cell]:
+def plan(
+    names: Iterable[str],
+    among: Sequence[Column],
+    options: Options,
+    foreign: Sequence[str] = (),
+) -> list[Cell]:
     """Return all cells, those that cannot be run with the reason.
 
     Args:
         names: Devices; without any, all that the kit describes.
         among: The kernels.
         options: Those that all cells share.
+        foreign: Names of strangers, more rows; with some, no device but those that are named.
 
     Raises:
         UsageError: Something does not exist.
         KpatchError: A description has mistakes.
     """
     cells = []
-    for name in list(names) or devices.names():
+    for name in list(names) or ([] if foreign else devices.names()):
         for column in among:
             own = replace(options, device=name, image=column.image, kernel_tree=column.kernel_tree)
             cell = Cell(devices.load(name).name, column, own)
@@ -154,7 +160,21 @@ def plan(names: Iterable[str], among: Sequence[Column], options: Options) -> lis
                 cells.append(replace(cell, request=look_up(own)))
             except UnknownMachine as error:
                 cells.append(cell.empty(str(error)))
+    for name in foreign:
+        for column in among:
+            own = replace(
+                options, stranger=name, image=column.image, kernel_tree=column.kernel_tree
+            )
+            cells.append(Cell(name, column, own, look_up(own)))
     return cells
+
+
+def with_kernel(cell: Cell, release: str) -> Cell:
+    """Return the cell, empty if the kernel that was found is older than its stranger."""
+    stranger = cell.request.stranger if cell.request else None
+    if stranger is None or cell.column.kernel_tree or not stranger.too_new(release):
+        return cell
+    return cell.empty(f"{stranger.name} is in Linux {stranger.since} and later, not in {release}")
 
 
 def with_emulator(cell: Cell, version: str) -> Cell:

@@ -61,7 +61,7 @@ def _plan(arguments: Namespace) -> list[Cell]:
     names = [str(Path(one).absolute()) if os.sep in one else one for one in arguments.device]
     selection.of_rules(arguments.rule)  # a wrong one is told once, not by every cell
     columns = matrix.columns(arguments.image, arguments.kernel_tree, arguments.tree_image)
-    return matrix.plan(names, columns, Options())
+    return matrix.plan(names, columns, Options(), arguments.stranger)
 
 
 def _extra(arguments: Namespace) -> list[str]:

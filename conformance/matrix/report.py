@@ -88,7 +88,13 @@ def include(cells: Sequence[Cell]) -> dict[str, list[dict[str, str]]]:
     found = []
     for cell in cells:
         if cell.request:
-            one = {"device": cell.options.device, "image": cell.options.image, "name": cell.name}
+            options = cell.options
+            what = (
+                {"stranger": options.stranger}
+                if options.stranger
+                else {"device": cell.options.device}
+            )
+            one = {**what, "image": options.image, "name": cell.name}
             one["summary"] = cell.request.definition.summary
             if cell.options.kernel_tree:
                 one["kernel-tree"] = str(cell.options.kernel_tree)

@@ -19,7 +19,7 @@ from typing import Protocol
 from conformance.errors import LabError
 from conformance.lab.image import image
 from conformance.lab.image.image import Image
-from conformance.matrix.cells import STATES, Cell, State, with_emulator
+from conformance.matrix.cells import STATES, Cell, State, with_emulator, with_kernel
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.tools import programs
@@ -62,7 +62,8 @@ def argv(cell: Cell, folder: Path, extra: Sequence[str]) -> list[str]:
         extra: More options of ``check``.
     """
     options = cell.options
-    words = [sys.executable, "-m", "conformance", "check", options.device]
+    words = [sys.executable, "-m", "conformance", "check"]
+    words += ["--stranger", options.stranger] if options.stranger else [options.device]
     words += ["--image", options.image, "--into", str(folder)]
     words += ["--kernel-tree", str(options.kernel_tree)] if options.kernel_tree else []
     return [*words, *extra]
@@ -90,8 +91,9 @@ def with_images(cells: Sequence[Cell], steps: Steps) -> list[Cell]:
         if wrong is not None:
             failed = replace(cell, request=None, state=State.LAB_FAILED, reason=wrong, exit_code=4)
             done.append(failed)
-        elif isinstance(found[1], Image):
-            done.append(with_emulator(cell, str(found[1].manifest["qemu"])))
+        elif isinstance(found[0], Image) and isinstance(found[1], Image):
+            fit = with_emulator(cell, str(found[1].manifest["qemu"]))
+            done.append(with_kernel(fit, found[0].release))
     return done
 
 

@@ -35,6 +35,15 @@ class Offer:
         rest = self.later & ~sum(_FLAGS)
         return " | ".join([*known, *([f"{rest:#x}"] if rest else [])]) or "no flags"
 
+    @property
+    def version_2(self) -> str:
+        """What version 2 has and lacks, ``STOP_COPY, P2P, no PRE_COPY``; empty if not offered."""
+        if self.later is None:
+            return ""
+        known = [word if self.later & flag else f"no {word}" for flag, word in _FLAGS.items()]
+        rest = self.later & ~sum(_FLAGS)
+        return ", ".join([*known, *([f"unknown flags {rest:#x}"] if rest else [])])
+
     def lacking(self, protocol: int = 0) -> str:
         """Say why a version of the protocol, 0 for any, cannot be judged; empty if it can."""
         offered = {1: bool(self.migration_regions), 2: self.later is not None}

@@ -107,14 +107,9 @@ def migration(facts: Facts) -> Iterator[Finding]:
                 "What may stay mapped while it is saved is then all that may be mapped at all.",
                 "Nothing, if that is so.",
             )
-    elif found.later is not None:
-        yield blocks(
-            f"{function.driver} offers the later protocol, VFIO_DEVICE_FEATURE_MIGRATION "
-            f"({found.later_words}), and no migration region.",
-            "QEMU from 8.0 on migrates it; the rules of this suite are those of the region.",
-            "To judge it, a driver with the region is needed.",
-        )
-    else:
+    if found.later is not None:
+        yield fine(f"{function.driver} offers version 2 with {found.version_2}.")
+    if not found.migration_regions and found.later is None:
         yield blocks(
             f"{function.driver} offers neither a migration region nor "
             "VFIO_DEVICE_FEATURE_MIGRATION.",
@@ -141,9 +136,14 @@ def _not_opened(function: Function, said: str, number: int) -> Finding:
 def monitor(facts: Facts) -> Iterator[Finding]:
     """Whether the QEMU of this machine speaks the protocol that the driver offers."""
     opened, version = facts.opened, facts.lab.qemu
-    if not version or not opened or not opened.offer or not opened.offer.migration_regions:
+    if not version or not opened or not opened.offer:
         return
-    if int(version.partition(".")[0]) > _V1_LAST:
+    offers, new = opened.offer, int(version.partition(".")[0]) > _V1_LAST
+    if offers.later is not None and (new or not offers.migration_regions):
+        yield _later(version, new=new)
+    elif not offers.migration_regions:
+        return
+    elif new:
         yield warns(
             f"The QEMU of this machine is {version}, and the driver offers version 1.",
             "QEMU from 8.0 on migrates with VFIO_DEVICE_FEATURE_MIGRATION only.",
@@ -151,3 +151,14 @@ def monitor(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield fine(f"QEMU {version} migrates with a migration region.")
+
+
+def _later(version: str, *, new: bool) -> Finding:
+    """Say whether a QEMU speaks version 2."""
+    if new:
+        return fine(f"QEMU {version} migrates with version 2.")
+    return warns(
+        f"The QEMU of this machine is {version}, and the driver offers version 2.",
+        "QEMU speaks it from 8.0 on.",
+        "To migrate a guest with it, use QEMU 8.0 or later; the suite needs none.",
+    )

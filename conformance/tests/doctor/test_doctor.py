@@ -390,7 +390,6 @@ def test_no_reset(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("opened", "told"),
     [
-        (Opened(Offer(0, 1, 0)), "offers the later protocol"),
         (Opened(Offer(0, None, 0)), "neither a migration region nor"),
         (Opened(error="Operation not permitted", errno=1), "Are interrupts remapped?"),
         (Opened(error="Device or resource busy", errno=16), "Somebody else has it"),
@@ -398,6 +397,30 @@ def test_no_reset(machine: Machine) -> None:
 )
 def test_what_the_driver_offers(machine: Machine, opened: Opened, told: str) -> None:
     assert told in cause(machine.facts(opened=opened))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (0b11, "offers version 2 with STOP_COPY, P2P, no PRE_COPY."),
+        (0b1101, "offers version 2 with STOP_COPY, no P2P, PRE_COPY, unknown flags 0x8."),
+    ],
+)
+def test_version_2_is_told_with_its_flags(machine: Machine, flags: int, told: str) -> None:
+    facts = machine.facts(opened=Opened(Offer(0, flags, 0)))
+    assert any(told in str(one) for _, one in found(facts, Level.FINE))
+    assert "neither a migration region" not in str(found(facts, Level.BLOCKS))
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "told"),
+    [("10.0.2", Level.FINE, "10.0.2 migrates with version 2"), ("7.2.9", Level.WARNS, "8.0 on")],
+)
+def test_qemu_and_version_2(machine: Machine, version: str, level: Level, told: str) -> None:
+    facts = machine.facts(opened=Opened(Offer(0, 1, 0)), lab=Lab(qemu=version))
+    assert [
+        told in str(one) for name, one in found(facts, level) if name == "monitor.protocol"
+    ] == [True]
 
 
 def test_qemu_that_speaks_another_protocol(machine: Machine) -> None:

@@ -110,6 +110,23 @@ def test_a_qemu_that_is_too_old_leaves_a_cell_empty() -> None:
     assert "needs QEMU 8.0 or later, and the image trixie has 7.2" in old.reason
 
 
+def test_a_stranger_is_a_row_and_its_kernel_may_be_too_old() -> None:
+    found = matrix.plan([], BOTH, Options(), ["xe"])
+    assert [cell.name for cell in found] == [f"xe-{column.name}" for column in BOTH]
+    words = matrix_run.argv(found[0], Path("r"), [])
+    assert words[words.index("check") + 1 :][:2] == ["--stranger", "xe"]
+    assert matrix_report.include(found)["include"][0]["stranger"] == "xe"
+    assert matrix.with_kernel(found[0], "7.3.4+deb13-amd64").request
+    old = matrix.with_kernel(found[0], "6.12.118+deb13-amd64")
+    assert old.request is None
+    assert old.reason == "xe is in Linux 7.0 and later, not in 6.12.118+deb13-amd64"
+
+
+def test_devices_and_strangers_together() -> None:
+    found = matrix.plan(["igb-vf"], BOTH[:1], Options(), ["mtty"])
+    assert [cell.device for cell in found] == ["igb-vf", "mtty"]
+
+
 def test_an_image_that_cannot_be_made_fails_its_cells_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -122,7 +139,8 @@ def test_an_image_that_cannot_be_made_fails_its_cells_only(
         return image.Image(definition, Path("/nowhere"))
 
     monkeypatch.setattr(image, "provide", provide)
-    monkeypatch.setattr(image.Image, "manifest", {"qemu": "1:10.0"})
+    manifest = {"qemu": "1:10.0", "kernel": "6.12.118+deb13-amd64"}
+    monkeypatch.setattr(image.Image, "manifest", manifest)
     good, bad = matrix_run.with_images(cells(), Steps(print))
     assert good.request
     assert bad.request is None
