@@ -22,6 +22,7 @@ from kpatch.kernel import tree as kernel
 from kpatch.kernel.tree import KernelTree
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
+from kpatch.render.context import PROTOCOLS, Form, Protocol
 from kpatch.render.render import render
 from kpatch.series import command as series_command
 from kpatch.series import make as series_make
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("render", parents=[common], help="write the sources of a driver")
     _device_argument(one)
+    _protocol_argument(one)
     one.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the sources"
     )
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "build", parents=[common], help="write the sources of a driver and build its module"
     )
     _device_argument(one)
+    _protocol_argument(one)
     one.add_argument(
         "-o",
         "--output",
@@ -131,6 +134,16 @@ def _device_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _protocol_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="version of the migration protocol: v1, the migration region; v2, "
+        "VFIO_DEVICE_FEATURE_MIGRATION (default: %(default)s)",
+    )
+
+
 def _tree_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
@@ -160,7 +173,7 @@ def _render(arguments: argparse.Namespace) -> int:
     if programs.dry():
         tree.features(arguments.output / _WORK)
         return 0
-    written = _sources(description, tree, arguments.output)
+    written = _sources(description, tree, arguments.output, arguments.protocol)
     print(f"{arguments.output}: {_count(len(written), 'file')} written for Linux {tree.release}.")
     return 0
 
@@ -172,19 +185,22 @@ def _build(arguments: argparse.Namespace) -> int:
         tree.features(output / _WORK)
         tree.make(output, ["modules"], options=["W=1"])
         return 0
-    _sources(description, tree, output)
+    _sources(description, tree, output, arguments.protocol)
     print(kbuild.build(output, tree, log=output / "build.log"))
     return 0
 
 
-def _sources(description: Device, tree: KernelTree, output: Path) -> list[Path]:
+def _sources(
+    description: Device, tree: KernelTree, output: Path, protocol: Protocol
+) -> list[Path]:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"The folder {output} cannot be made: {error.strerror}. Name another one with -o."
         ) from error
-    return render(description, tree.features(output / _WORK), output)
+    features = tree.features(output / _WORK)
+    return render(description, features, output, form=Form(protocol=protocol))
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

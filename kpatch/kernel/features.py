@@ -31,6 +31,7 @@ _PROBE = """\
 struct vfio_device_ops kpatch_probe_ops;
 struct pci_driver kpatch_probe_driver;
 struct vfio_pci_core_device kpatch_probe_core;
+struct vfio_migration_ops kpatch_probe_migration;
 
 MODULE_IMPORT_NS("KPATCH_PROBE");
 """
@@ -57,17 +58,25 @@ void __iomem *kpatch_probe_get_iomap(struct vfio_pci_core_device *core)
 }
 """
 
+_PRECOPY = """\
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/vfio.h>
+
+const unsigned int kpatch_probe_precopy = VFIO_MIGRATION_PRE_COPY;
+"""
+
 _KBUILD = """\
 # SPDX-License-Identifier: GPL-2.0-only
-obj-m := probe.o vm_flags_set.o get_iomap.o
+obj-m := probe.o vm_flags_set.o get_iomap.o precopy.o
 ccflags-y := -g
 """
 
-_TARGETS = ("probe.o", "vm_flags_set.o", "get_iomap.o")
+_TARGETS = ("probe.o", "vm_flags_set.o", "get_iomap.o", "precopy.o")
 _SOURCES = {
     "probe.c": _PROBE,
     "vm_flags_set.c": _VM_FLAGS_SET,
     "get_iomap.c": _GET_IOMAP,
+    "precopy.c": _PRECOPY,
     "Kbuild": _KBUILD,
 }
 
@@ -90,6 +99,10 @@ class Features:
         import_ns_string: MODULE_IMPORT_NS() takes a string.
         driver_managed_dma: `pci_driver` has driver_managed_dma.
         free_device_in_release: vfio_free_device() is exported, for a release of one's own.
+        precopy: VFIO_DEVICE_FEATURE_MIGRATION has the states of pre-copy.
+        precopy_info_v2: `vfio_device` has precopy_info_v2, set by the user's opt-in to flags.
+        migration_data_size: `vfio_migration_ops` has migration_get_data_size, which the core
+            then calls without a look.
     """
 
     iommufd_ops: bool
@@ -103,6 +116,9 @@ class Features:
     import_ns_string: bool
     driver_managed_dma: bool
     free_device_in_release: bool
+    precopy: bool
+    precopy_info_v2: bool
+    migration_data_size: bool
 
 
 def probe(tree: KernelTree, workdir: Path) -> Features:
@@ -129,7 +145,7 @@ def probe(tree: KernelTree, workdir: Path) -> Features:
 
 
 def _compile(tree: KernelTree, folder: Path) -> Features:
-    wanted, vm_flags_set, get_iomap = objects = [folder / name for name in _TARGETS]
+    wanted, vm_flags_set, get_iomap, precopy = objects = [folder / name for name in _TARGETS]
     for stale in objects:
         stale.unlink(missing_ok=True)
     log = folder / "probe.log"
@@ -144,7 +160,8 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
             f"does not compile:\n\n{tail}\n\nThe whole output is in {log}. "
             "Are compiler and headers those that the kernel was built with?"
         )
-    members = elf.struct_members(wanted, ("vfio_device_ops", "pci_driver", "vfio_pci_core_device"))
+    structs = ("vfio_device_ops", "pci_driver", "vfio_pci_core_device", "vfio_device")
+    members = elf.struct_members(wanted, (*structs, "vfio_migration_ops"))
     ops = members["vfio_device_ops"]
     return Features(
         iommufd_ops="bind_iommufd" in ops,
@@ -159,4 +176,7 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
         import_ns_string="KPATCH_PROBE" in elf.modinfo(wanted).get("import_ns", ()),
         driver_managed_dma="driver_managed_dma" in members["pci_driver"],
         free_device_in_release="vfio_free_device" in tree.symbols,
+        precopy=precopy.exists(),
+        precopy_info_v2="precopy_info_v2" in members["vfio_device"],
+        migration_data_size="migration_get_data_size" in members["vfio_migration_ops"],
     )

@@ -15,6 +15,7 @@ from kpatch.kernel.features import Features
 
 CORE_HEADER = "include/linux/vfio_pci_core.h"
 CORE_SOURCE = "drivers/vfio/pci/vfio_pci_core.c"
+UAPI_HEADER = "include/uapi/linux/vfio.h"
 DEVICE_HEADER = "include/linux/vfio.h"
 UAPI_HEADER = "include/uapi/linux/vfio.h"
 
@@ -62,6 +63,10 @@ def features(tree: Path) -> Features:
         import_ns_string=False,
         driver_managed_dma=True,
         free_device_in_release=False,
+        precopy="VFIO_MIGRATION_PRE_COPY" in read(tree, UAPI_HEADER),
+        precopy_info_v2="precopy_info_v2" in _struct(tree, DEVICE_HEADER, "vfio_device"),
+        migration_data_size="(*migration_get_data_size)"
+        in _struct(tree, DEVICE_HEADER, "vfio_migration_ops"),
     )
 
 

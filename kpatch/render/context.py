@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kpatch.device.description import Bar, Device, Register
 from kpatch.kernel.features import Features
@@ -21,6 +21,10 @@ _STATES = (0, 1, 2, 3, 4)
 _COMMENT = 60  # columns which are left for a list in a comment of one line
 
 
+Protocol = Literal["v1", "v2"]
+PROTOCOLS: tuple[Protocol, ...] = ("v1", "v2")
+
+
 @dataclass(frozen=True)
 class Form:
     """What is rendered: a module of its own, or a stage of the driver in a kernel tree.
@@ -29,11 +33,14 @@ class Form:
         intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
         migration: With the migration region.
         saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
+        protocol: The version of the migration protocol: "v1", the migration region; "v2",
+            VFIO_DEVICE_FEATURE_MIGRATION.
     """
 
     intree: bool = False
     migration: bool = True
     saving: bool = True
+    protocol: Protocol = "v1"
 
 
 MODULE = Form()
@@ -49,7 +56,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     tells one layout of it from another; `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
-    those of `form`; `wrapped` tells whether the ledger has to wrap vfio-pci-core's operations on
+    those of `form`, `v1` and `v2` tell its protocol, `interface` names it, and `p2p` tells whether
+    the device has the peer-to-peer states; `wrapped` tells whether the ledger has to wrap vfio-pci-core's operations on
     a vma; `iomap`, `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
     of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
@@ -85,11 +93,28 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "data_mmap_size": migration.data_mmap_size,
         "padding": migration.padding,
         "chunk_size": migration.chunk_size,
-        "precopy": migration.precopy,
+        "precopy": migration.precopy and (form.protocol == "v1" or features.precopy),
         "k": features,
         **_form(device, features, form),
         **(_software(device) if device.emulated else _PCI),
         "guard": f"{device.module.upper()}_H",
+        **_protocol(device, form),
+    }
+
+
+_OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
+_INTERFACES = {"v1": "the v1 migration region", "v2": "VFIO_DEVICE_FEATURE_MIGRATION"}
+
+
+def _protocol(device: Device, form: Form) -> dict[str, Any]:
+    """Return what depends on the version of the protocol."""
+    own = "config.o engine.o memory.o " if device.emulated else ""
+    return {
+        "v1": form.protocol == "v1",
+        "v2": form.protocol == "v2",
+        "p2p": form.protocol == "v2",
+        "interface": _INTERFACES[form.protocol],
+        "objects": f"main.o {own}registers.o stream.o {_OBJECTS[form.protocol]} mappings.o",
     }
 
 
@@ -120,7 +145,6 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
 _PCI = {
     "emulated": False,
     "kind": "VFIO variant driver",
-    "objects": "main.o registers.o stream.o region.o mappings.o",
     "vendor": "pdev->vendor",
     "pci_device": "pdev->device",
 }
@@ -134,7 +158,6 @@ def _software(device: Device) -> dict[str, Any]:
     return {
         "emulated": True,
         "kind": "VFIO driver",
-        "objects": "main.o config.o engine.o memory.o registers.o stream.o region.o mappings.o",
         "vendor": f"{device.prefix.upper()}_VENDOR",
         "pci_device": f"{device.prefix.upper()}_DEVICE",
         "region_ioctl": "compat_vfio_region_info_ioctl",

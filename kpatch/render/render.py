@@ -20,14 +20,19 @@ from kpatch.device.description import Device
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
 from kpatch.render.align import align
-from kpatch.render.context import variables
+from kpatch.render.context import MODULE, Form, variables
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 """The templates of the kit."""
 
 
 def render(
-    device: Device, features: Features, outdir: Path, *, templates: Path = TEMPLATES
+    device: Device,
+    features: Features,
+    outdir: Path,
+    *,
+    form: Form = MODULE,
+    templates: Path = TEMPLATES,
 ) -> list[Path]:
     """Write the sources of a driver into a folder, which is made if need be.
 
@@ -35,6 +40,7 @@ def render(
         device: What the driver is for.
         features: What the kernel has that it is built for.
         outdir: The folder. Other files in it are left alone.
+        form: What is rendered.
         templates: Where the templates are.
 
     Returns:
@@ -44,7 +50,7 @@ def render(
         TemplateError: A template is broken; nothing was written.
         OutputError: The folder cannot be made or written.
     """
-    contents = texts(device, features, templates=templates)
+    contents = texts(device, features, form=form, templates=templates)
     written = []
     try:
         outdir.mkdir(parents=True, exist_ok=True)
@@ -59,9 +65,11 @@ def render(
     return written
 
 
-def texts(device: Device, features: Features, *, templates: Path = TEMPLATES) -> dict[str, str]:
+def texts(
+    device: Device, features: Features, *, form: Form = MODULE, templates: Path = TEMPLATES
+) -> dict[str, str]:
     """Return the name and the text of each source of a driver; see `render`."""
-    return fill(_files(device), variables(device, features), templates=templates)
+    return fill(_files(device, form), variables(device, features, form), templates=templates)
 
 
 def fill(
@@ -105,14 +113,17 @@ def to_hex(value: int) -> str:
     return f"{value:#x}"
 
 
-def _files(device: Device) -> dict[str, str]:
+_PARTS = {"v1": ("region",), "v2": ("fsm", "session")}
+
+
+def _files(device: Device, form: Form) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
     own = ("main", "config", "engine", "memory") if device.emulated else ("main",)
     return {
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
         "registers.c": "driver/registers.c.j2",
         "stream.c": "driver/stream.c.j2",
-        "region.c": "v1/region.c.j2",
+        **{f"{name}.c": f"{form.protocol}/{name}.c.j2" for name in _PARTS[form.protocol]},
         "mappings.c": "driver/mappings.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",

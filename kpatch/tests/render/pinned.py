@@ -17,5 +17,8 @@ LINUX_6_12 = Features(
     import_ns_string=False,
     driver_managed_dma=True,
     free_device_in_release=False,
+    precopy=True,
+    precopy_info_v2=False,
+    migration_data_size=True,
 )
 """What Debian 13's kernel has; the golden trees are for it."""

@@ -176,9 +176,9 @@ void emulated_device_restore(struct emulated_device *xdev);
 int emulated_alloc_stream(struct emulated_migration *mig);
 void emulated_free_stream(struct emulated_migration *mig);
 void emulated_drop_stream(struct emulated_migration *mig);
+int emulated_append_stream(struct emulated_migration *mig, u64 size);
 void emulated_send_identity(struct emulated_device *xdev);
 void emulated_send_state(struct emulated_device *xdev, bool after_identity);
-int emulated_append_stream(struct emulated_migration *mig, u64 size);
 int emulated_parse_stream(struct emulated_device *xdev);
 
 /* region.c */

@@ -74,12 +74,12 @@ static u32 emulated_frame_crc(const struct emulated_frame *frame, size_t length)
 	return ~crc32_le(crc, (const u8 *)(frame + 1), length);
 }
 
-/* Makes the stream one frame, whose payload is in place already. */
+/* Adds a frame to the stream, whose payload is in place already. */
 static void emulated_seal_frame(struct emulated_device *xdev, enum emulated_frame_type type,
 				size_t length)
 {
 	struct emulated_migration *mig = &xdev->migration;
-	struct emulated_frame *frame = (struct emulated_frame *)mig->stream;
+	struct emulated_frame *frame = (struct emulated_frame *)(mig->stream + mig->length);
 
 	frame->magic = cpu_to_le64(EMULATED_MAGIC);
 	frame->version = cpu_to_le16(EMULATED_VERSION);
@@ -88,21 +88,21 @@ static void emulated_seal_frame(struct emulated_device *xdev, enum emulated_fram
 	frame->device = cpu_to_le16(EMULATED_DEVICE);
 	frame->length = cpu_to_le32(length);
 	frame->crc = cpu_to_le32(emulated_frame_crc(frame, length));
-	mig->length = sizeof(*frame) + length;
+	mig->length += sizeof(*frame) + length;
 }
 
-/* Makes the stream an identity frame. */
+/* Begins the stream with an identity frame. */
 void emulated_send_identity(struct emulated_device *xdev)
 {
 	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, 0);
 }
 
-/* Makes the stream the state of a stopped device. */
+/* Ends the stream with the state of a stopped device. */
 void emulated_send_state(struct emulated_device *xdev, bool after_identity)
 {
 	const u32 flags = after_identity ? EMULATED_AFTER_IDENTITY : 0;
 	struct emulated_migration *mig = &xdev->migration;
-	struct emulated_frame *frame = (struct emulated_frame *)mig->stream;
+	struct emulated_frame *frame = (struct emulated_frame *)(mig->stream + mig->length);
 	struct emulated_state *state = (struct emulated_state *)(frame + 1);
 	u32 i;
 

@@ -125,8 +125,8 @@ void i40e_vf_device_restore(struct i40e_vf_device *xdev);
 int i40e_vf_alloc_stream(struct i40e_vf_migration *mig);
 void i40e_vf_free_stream(struct i40e_vf_migration *mig);
 void i40e_vf_drop_stream(struct i40e_vf_migration *mig);
-void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity);
 int i40e_vf_append_stream(struct i40e_vf_migration *mig, u64 size);
+void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity);
 int i40e_vf_parse_stream(struct i40e_vf_device *xdev);
 
 /* region.c */

@@ -75,12 +75,12 @@ static u32 i40e_vf_frame_crc(const struct i40e_vf_frame *frame, size_t length)
 	return ~crc32_le(crc, (const u8 *)(frame + 1), length);
 }
 
-/* Makes the stream one frame, whose payload is in place already. */
+/* Adds a frame to the stream, whose payload is in place already. */
 static void i40e_vf_seal_frame(struct i40e_vf_device *xdev, enum i40e_vf_frame_type type,
 			       size_t length)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
-	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)mig->stream;
+	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)(mig->stream + mig->length);
 	struct pci_dev *pdev = xdev->core_device.pdev;
 
 	frame->magic = cpu_to_le64(I40E_VF_MAGIC);
@@ -90,15 +90,15 @@ static void i40e_vf_seal_frame(struct i40e_vf_device *xdev, enum i40e_vf_frame_t
 	frame->device = cpu_to_le16(pdev->device);
 	frame->length = cpu_to_le32(length);
 	frame->crc = cpu_to_le32(i40e_vf_frame_crc(frame, length));
-	mig->length = sizeof(*frame) + length;
+	mig->length += sizeof(*frame) + length;
 }
 
-/* Makes the stream the state of a stopped device. */
+/* Ends the stream with the state of a stopped device. */
 void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity)
 {
 	const u32 flags = after_identity ? I40E_VF_AFTER_IDENTITY : 0;
 	struct i40e_vf_migration *mig = &xdev->migration;
-	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)mig->stream;
+	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)(mig->stream + mig->length);
 	struct i40e_vf_state *state = (struct i40e_vf_state *)(frame + 1);
 	u32 i;
 

@@ -125,9 +125,9 @@ void igb_vf_device_restore(struct igb_vf_device *xdev);
 int igb_vf_alloc_stream(struct igb_vf_migration *mig);
 void igb_vf_free_stream(struct igb_vf_migration *mig);
 void igb_vf_drop_stream(struct igb_vf_migration *mig);
+int igb_vf_append_stream(struct igb_vf_migration *mig, u64 size);
 void igb_vf_send_identity(struct igb_vf_device *xdev);
 void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
-int igb_vf_append_stream(struct igb_vf_migration *mig, u64 size);
 int igb_vf_parse_stream(struct igb_vf_device *xdev);
 
 /* region.c */

@@ -74,12 +74,12 @@ static u32 igb_vf_frame_crc(const struct igb_vf_frame *frame, size_t length)
 	return ~crc32_le(crc, (const u8 *)(frame + 1), length);
 }
 
-/* Makes the stream one frame, whose payload is in place already. */
+/* Adds a frame to the stream, whose payload is in place already. */
 static void igb_vf_seal_frame(struct igb_vf_device *xdev, enum igb_vf_frame_type type,
 			      size_t length)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
-	struct igb_vf_frame *frame = (struct igb_vf_frame *)mig->stream;
+	struct igb_vf_frame *frame = (struct igb_vf_frame *)(mig->stream + mig->length);
 	struct pci_dev *pdev = xdev->core_device.pdev;
 
 	frame->magic = cpu_to_le64(IGB_VF_MAGIC);
@@ -89,21 +89,21 @@ static void igb_vf_seal_frame(struct igb_vf_device *xdev, enum igb_vf_frame_type
 	frame->device = cpu_to_le16(pdev->device);
 	frame->length = cpu_to_le32(length);
 	frame->crc = cpu_to_le32(igb_vf_frame_crc(frame, length));
-	mig->length = sizeof(*frame) + length;
+	mig->length += sizeof(*frame) + length;
 }
 
-/* Makes the stream an identity frame. */
+/* Begins the stream with an identity frame. */
 void igb_vf_send_identity(struct igb_vf_device *xdev)
 {
 	igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, 0);
 }
 
-/* Makes the stream the state of a stopped device. */
+/* Ends the stream with the state of a stopped device. */
 void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity)
 {
 	const u32 flags = after_identity ? IGB_VF_AFTER_IDENTITY : 0;
 	struct igb_vf_migration *mig = &xdev->migration;
-	struct igb_vf_frame *frame = (struct igb_vf_frame *)mig->stream;
+	struct igb_vf_frame *frame = (struct igb_vf_frame *)(mig->stream + mig->length);
 	struct igb_vf_state *state = (struct igb_vf_state *)(frame + 1);
 	u32 i;
 
