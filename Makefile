@@ -7,6 +7,7 @@ DEVICE ?= igb-vf
 IMAGE ?= trixie
 KERNEL_TREE ?=
 MODULE ?=
+PROTOCOL ?=
 STRANGER ?=
 SEED := $(or $(SEED),$(shell date +%s))
 BDF ?=
@@ -39,6 +40,7 @@ help:
 	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
 	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
 	@echo 'MODULE=          judge this .ko instead of a rendered driver'
+	@echo 'PROTOCOL=v2      render and judge version 2 of the migration protocol instead of the region'
 	@echo 'STRANGER=        judge a driver of the kernel itself, which the lab builds: mtty, qat, xe, virtio'
 	@echo 'BDF=             check on this machine, no VM: bind the driver to this PCI function, such as'
 	@echo '                 0000:3b:02.0, judge it, and put everything back; needs root'
@@ -67,7 +69,7 @@ else
 check: setup
 	@$(lab) check $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
-		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 endif
 
 matrix: setup
@@ -94,7 +96,7 @@ prove: setup
 shell: setup
 	@$(lab) shell $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
-		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
 image: setup
 	@$(lab) image $(IMAGE) $(ARGS)

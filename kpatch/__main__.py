@@ -190,9 +190,7 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sources(
-    description: Device, tree: KernelTree, output: Path, protocol: Protocol
-) -> list[Path]:
+def _sources(description: Device, tree: KernelTree, output: Path, protocol: Protocol) -> list[Path]:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

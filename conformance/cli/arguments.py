@@ -214,6 +214,12 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         help="load the modules of this folder instead of the kernel's own, such as a patched "
         "vfio-pci-core.ko that FILE.ko was built with",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("v1", "v2"),
+        help="version of the migration protocol that is rendered and judged: v1, the migration "
+        "region; v2, VFIO_DEVICE_FEATURE_MIGRATION (default: v1; of a module, what it offers)",
+    )
     parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
     parser.add_argument(
         "--accel",

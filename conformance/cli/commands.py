@@ -43,6 +43,7 @@ def _options(arguments: Namespace) -> Options:
         cold=arguments.cold,
         accelerator=arguments.accel,
         quiet=arguments.quiet,
+        protocol=arguments.protocol,
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
             *(["-k", arguments.keyword] if arguments.keyword else []),

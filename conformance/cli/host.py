@@ -104,6 +104,11 @@ def _common(parser: argparse._ActionsContainer) -> None:
 def check_whole(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program, with status 2, if options were given which go with --bdf only."""
     if arguments.bdf:
+        if arguments.protocol and not arguments.module:
+            parser.error(
+                "--protocol chooses what is rendered for the VM; with --bdf name a module that was "
+                "built by `python -m kpatch build --protocol`"
+            )
         arguments.command = "check-here"
         return
     names = (

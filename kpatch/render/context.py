@@ -57,8 +57,9 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
     those of `form`, `v1` and `v2` tell its protocol, `interface` names it, and `p2p` tells whether
-    the device has the peer-to-peer states; `wrapped` tells whether the ledger has to wrap vfio-pci-core's operations on
-    a vma; `iomap`, `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
+    the device has the peer-to-peer states; `wrapped` tells whether the ledger has to wrap
+    vfio-pci-core's operations on a vma; `iomap`, `core_region_info`, `region_ioctl`,
+    `region_info` and `storage` name functions
     of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` tells whether it is a software device, whose moving
@@ -103,7 +104,7 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
 
 
 _OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
-_INTERFACES = {"v1": "the v1 migration region", "v2": "VFIO_DEVICE_FEATURE_MIGRATION"}
+_INTERFACES = {"v1": "the v1 migration region", "v2": "the v2 migration protocol"}
 
 
 def _protocol(device: Device, form: Form) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from kpatch.kernel import kbuild
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo
+from kpatch.render.context import Form, Protocol
 from kpatch.render.render import render
 from kpatch.tools import programs
 
 BUILD_LOG = "build.log"
 
 
-def build(device: Device, kernel: BootKernel, logs: Path, steps: Steps) -> Path | None:
+def build(
+    device: Device, kernel: BootKernel, logs: Path, steps: Steps, protocol: Protocol = "v1"
+) -> Path | None:
     """Render and build the driver of a device; what has not changed is used again.
 
     Args:
@@ -30,6 +33,7 @@ def build(device: Device, kernel: BootKernel, logs: Path, steps: Steps) -> Path 
         kernel: The kernel to build for.
         logs: Where the log of the build is left, whatever happens.
         steps: Tells the user what is done.
+        protocol: The version of the migration protocol.
 
     Returns:
         The module; None in a dry run that cannot know what it would be.
@@ -37,7 +41,7 @@ def build(device: Device, kernel: BootKernel, logs: Path, steps: Steps) -> Path 
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
-    work = paths.cache() / "builds" / f"{device.name}-{kernel.key}"
+    work = paths.cache() / "builds" / f"{device.name}-{protocol}-{kernel.key}"
     log = work / BUILD_LOG
     with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
         try:
@@ -46,7 +50,7 @@ def build(device: Device, kernel: BootKernel, logs: Path, steps: Steps) -> Path 
             with steps.step("probe"), locked.lock(probes / f"{kernel.key}.lock"):
                 features = kernel.tree.features(probes / kernel.key)
             with steps.step("render"):
-                render(device, features, work / "src")
+                render(device, features, work / "src", form=Form(protocol=protocol))
             with steps.step("build"):
                 return kbuild.build(work / "src", kernel.tree, log=log)
         except KernelTreeError:

@@ -29,6 +29,7 @@ from kpatch.device import load as devices
 from kpatch.device.description import Device
 from kpatch.module import info as modules
 from kpatch.module.info import ModuleInfo
+from kpatch.render.context import PROTOCOLS, Protocol
 from kpatch.tools import programs
 
 
@@ -47,6 +48,8 @@ class Options:
         cold: Whether to boot although there is a snapshot.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         quiet: Seconds without an event after which the guest counts as hung.
+        protocol: Version of the migration protocol, ``v1`` or ``v2``: what is rendered, and what
+            is judged. Empty for what the driver offers, and v1 of a rendered one.
         tests: Node ids of the tests to run; empty for the whole suite.
         pytest_args: Arguments for pytest in the guest.
     """
@@ -61,6 +64,7 @@ class Options:
     cold: bool = False
     accelerator: str = ""
     quiet: float = QUIET
+    protocol: Protocol | None = None
     tests: Sequence[str] = ()
     pytest_args: Sequence[str] = ()
 
@@ -272,7 +276,7 @@ def write_payload(
         parameters=request.machine.parameters if module else (),
         hints=request.hints,
         tests=list(request.options.tests) or [selection.SUITE],
-        pytest_args=list(request.options.pytest_args),
+        pytest_args=[*_protocol(request.options), *request.options.pytest_args],
         quiet=request.options.quiet / 2,
         mediated=request.mediated,
     )
@@ -305,6 +309,11 @@ def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
+def _protocol(options: Options) -> list[str]:
+    """Return the option of the suite for the version that is asked for."""
+    return [f"--vfio-protocol={options.protocol[1:]}"] if options.protocol else []
+
+
 def _modules(
     request: Request, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
 ) -> tuple[ModuleInfo | None, tuple[ModuleInfo, ...]]:
@@ -323,7 +332,8 @@ def _modules(
 def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
     if request.options.bare or request.device is None:
         return None
-    path = request.options.module or driver.build(request.device, kernel, logs, steps)
+    protocol = request.options.protocol or PROTOCOLS[0]
+    path = request.options.module or driver.build(request.device, kernel, logs, steps, protocol)
     if path is None or (programs.dry() and not path.exists()):
         return None
     if request.options.modules_dir:

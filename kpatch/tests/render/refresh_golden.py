@@ -11,17 +11,25 @@ import shutil
 from pathlib import Path
 
 from kpatch.device import load as device
+from kpatch.render.context import PROTOCOLS, Form
 from kpatch.render.render import render
 from kpatch.tests.render.pinned import LINUX_6_12
 
 GOLDEN = Path(__file__).parent / "golden"
+FORMS = tuple(Form(protocol=protocol) for protocol in PROTOCOLS)
+
+
+def folder(name: str, form: Form) -> str:
+    """Return the name of a golden tree: igb-vf-v2."""
+    return f"{name}-{form.protocol}"
 
 
 def refresh(golden: Path = GOLDEN) -> None:
     """Replace all golden trees."""
     shutil.rmtree(golden, ignore_errors=True)
     for name in device.names():
-        render(device.load(name), LINUX_6_12, golden / name)
+        for form in FORMS:
+            render(device.load(name), LINUX_6_12, golden / folder(name, form), form=form)
 
 
 if __name__ == "__main__":

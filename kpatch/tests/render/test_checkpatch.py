@@ -10,7 +10,9 @@ import pytest
 
 from kpatch.device import load as device
 from kpatch.kernel.features import Features
+from kpatch.render.context import Form
 from kpatch.render.render import render
+from kpatch.tests.render.refresh_golden import FORMS
 from kpatch.tools.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
@@ -46,11 +48,14 @@ def checkpatch() -> Checkpatch:
     return Checkpatch(Path(root), Path(linux))
 
 
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.protocol)
 @pytest.mark.parametrize("has", [False, True], ids=["oldest", "newest"])
 @pytest.mark.parametrize("name", device.names())
-def test_checkpatch_is_silent(tmp_path: Path, checkpatch: Checkpatch, name: str, has: bool) -> None:
+def test_checkpatch_is_silent(
+    tmp_path: Path, checkpatch: Checkpatch, name: str, has: bool, form: Form
+) -> None:
     features = Features(**{field.name: has for field in fields(Features)})
-    render(device.load(name), features, tmp_path)
+    render(device.load(name), features, tmp_path, form=form)
     assert checkpatch(tmp_path) == ""
 
 

@@ -11,10 +11,10 @@ import pytest
 from kpatch.device import load as device
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
-from kpatch.render.context import arcs, layout_id, variables
+from kpatch.render.context import Form, arcs, layout_id, variables
 from kpatch.render.render import TEMPLATES, render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
-from kpatch.tests.render.refresh_golden import GOLDEN
+from kpatch.tests.render.refresh_golden import FORMS, GOLDEN, folder
 
 DEVICES = device.names()
 
@@ -24,14 +24,20 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(folder.iterdir())}
 
 
+forms = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.protocol)
+
+
+@forms
 @pytest.mark.parametrize("name", DEVICES)
-def test_golden_tree(name: str) -> None:
+def test_golden_tree(name: str, form: Form) -> None:
     """A wanted change: python -m kpatch.tests.render.refresh_golden, and review the diff."""
-    assert texts(device.load(name), LINUX_6_12) == tree(GOLDEN / name)
+    rendered = texts(device.load(name), LINUX_6_12, form=form)
+    assert rendered == tree(GOLDEN / folder(name, form))
 
 
 def test_golden_trees_are_of_known_devices() -> None:
-    assert tuple(sorted(path.name for path in GOLDEN.iterdir())) == DEVICES
+    known = {folder(name, form) for name in DEVICES for form in FORMS}
+    assert {path.name for path in GOLDEN.iterdir()} == known
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -52,18 +58,20 @@ def test_only_what_differs_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "main.o").exists()
 
 
+@forms
 @pytest.mark.parametrize("name", DEVICES)
-def test_every_file_says_where_it_comes_from(name: str) -> None:
-    for file, text in texts(device.load(name), LINUX_6_12).items():
+def test_every_file_says_where_it_comes_from(name: str, form: Form) -> None:
+    for file, text in texts(device.load(name), LINUX_6_12, form=form).items():
         head = "".join(text.splitlines(keepends=True)[:10])
         assert "SPDX-License-Identifier: GPL-2.0-only" in head, file
         assert f"Generated from {name}.toml" in head, file
 
 
+@forms
 @pytest.mark.parametrize("name", DEVICES)
-def test_form_is_that_of_the_kernel(name: str) -> None:
+def test_form_is_that_of_the_kernel(name: str, form: Form) -> None:
     """As far as it can be told without checkpatch: widths, blanks, ends of files."""
-    for file, text in texts(device.load(name), LINUX_6_12).items():
+    for file, text in texts(device.load(name), LINUX_6_12, form=form).items():
         assert text.endswith("\n"), file
         assert not text.endswith("\n\n"), file
         assert "\n\n\n" not in text, file

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Software device: the registers that make up the device state
+ *
+ * Generated from emulated.toml; edit that file or the templates, not this one.
+ */
+
+#include <linux/bits.h>
+
+#include "emulated.h"
+
+/**
+ * struct emulated_register - one or more alike registers of the device state
+ * @bar: BAR that holds them
+ * @width: bytes of an access: 1, 2 or 4
+ * @count: how many there are
+ * @offset: of the first one
+ * @stride: bytes from one to the next
+ * @mask: bits that are saved and restored
+ * @stop: bits which are cleared to stop the device, 0 for most registers
+ */
+struct emulated_register {
+	u8 bar;
+	u8 width;
+	u32 count;
+	u32 offset;
+	u32 stride;
+	u32 mask;
+	u32 stop;
+};
+
+static const struct emulated_register emulated_registers[] = {
+	/* CONTROL */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x0,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* MODE */
+	{
+		.bar = 0,
+		.width = 2,
+		.count = 2,
+		.offset = 0x8,
+		.stride = 0x2,
+		.mask = 0xffff,
+	},
+	/* PRIORITY */
+	{
+		.bar = 0,
+		.width = 1,
+		.count = 4,
+		.offset = 0xc,
+		.stride = 0x1,
+		.mask = 0xff,
+	},
+	/* COUNTER */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x10,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ADDRESS */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 8,
+		.offset = 0x2000,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* SCRATCH */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 2,
+		.offset = 0x1100,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* FILTER */
+	{
+		.bar = 2,
+		.width = 4,
+		.count = 1024,
+		.offset = 0x0,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* WINDOW */
+	{
+		.bar = 2,
+		.width = 4,
+		.count = 3,
+		.offset = 0x4000,
+		.stride = 0x1000,
+		.mask = 0xffffffff,
+	},
+	/* DOORBELL */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 4,
+		.offset = 0x1000,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+};
+
+static u32 emulated_get(struct emulated_device *xdev, const struct emulated_register *reg,
+			u32 i)
+{
+	return emulated_read_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width);
+}
+
+static void emulated_put(struct emulated_device *xdev, const struct emulated_register *reg,
+			 u32 i, u32 mask, u32 value)
+{
+	if (~mask & GENMASK(reg->width * BITS_PER_BYTE - 1, 0))
+		value = (emulated_get(xdev, reg, i) & ~mask) | (value & mask);
+	emulated_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, value);
+}
+
+/*
+ * Calls @fn for each register of the state, in the order of the description,
+ * with the place of its value.
+ */
+static void emulated_for_each(struct emulated_device *xdev,
+			      void (*fn)(struct emulated_device *xdev,
+					 const struct emulated_register *reg, u32 i,
+					 u32 *value))
+{
+	u32 *value = xdev->migration.values;
+	unsigned int r;
+	u32 i;
+
+	for (r = 0; r < ARRAY_SIZE(emulated_registers); r++)
+		for (i = 0; i < emulated_registers[r].count; i++)
+			fn(xdev, &emulated_registers[r], i, value++);
+}
+
+/* Keeps what the register holds and clears the bits that keep the device going. */
+static void emulated_stop(struct emulated_device *xdev, const struct emulated_register *reg,
+			  u32 i, u32 *value)
+{
+	if (!reg->stop)
+		return;
+	*value = emulated_get(xdev, reg, i) & reg->mask;
+	emulated_put(xdev, reg, i, reg->stop, 0);
+}
+
+static void emulated_start(struct emulated_device *xdev, const struct emulated_register *reg,
+			   u32 i, u32 *value)
+{
+	if (reg->stop)
+		emulated_put(xdev, reg, i, reg->stop, *value);
+}
+
+/* The registers that stop the device have been kept by emulated_stop(). */
+static void emulated_save(struct emulated_device *xdev, const struct emulated_register *reg,
+			  u32 i, u32 *value)
+{
+	if (!reg->stop)
+		*value = emulated_get(xdev, reg, i) & reg->mask;
+}
+
+/* The device stays stopped until emulated_start(). */
+static void emulated_restore(struct emulated_device *xdev, const struct emulated_register *reg,
+			     u32 i, u32 *value)
+{
+	emulated_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
+}
+
+/* When this returns, the device does nothing by itself any more. */
+void emulated_device_stop(struct emulated_device *xdev)
+{
+	emulated_engine_stop(xdev);
+	emulated_for_each(xdev, emulated_stop);
+}
+
+void emulated_device_start(struct emulated_device *xdev)
+{
+	emulated_for_each(xdev, emulated_start);
+	emulated_engine_start(xdev);
+}
+
+/* Reads the values of a stopped device. */
+void emulated_device_save(struct emulated_device *xdev)
+{
+	emulated_for_each(xdev, emulated_save);
+}
+
+/* Writes the values to a stopped device. */
+void emulated_device_restore(struct emulated_device *xdev)
+{
+	emulated_for_each(xdev, emulated_restore);
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Software device: the migration stream
+ *
+ * Generated from emulated.toml; edit that file or the templates, not this one.
+ *
+ * The stream is a sequence of frames, all integers little endian:
+ *
+ *	offset	size	content
+ *	     0	   8	magic, "VFIOMIG1"
+ *	     8	   2	version
+ *	    10	   2	type: identity or state
+ *	    12	   2	PCI vendor of the device
+ *	    14	   2	PCI device of the device
+ *	    16	   4	length of the payload in bytes
+ *	    20	   4	CRC-32 of the frame, with this field as zero
+ *	    24		payload
+ *
+ * An identity frame has no payload. One is offered in pre-copy, so that a
+ * destination which the stream does not suit is found before the source stops.
+ * The state frame comes last. Its payload is the id of the register layout,
+ * flags, both 4 bytes, and one 4-byte value for each register in the order of
+ * emulated_registers. Both driver and description can change, so a layout id
+ * other than our own is refused. A flag says that an identity frame was taken by
+ * the user, so that the loss of it shows.
+ *
+ * Nothing of a stream is applied before all of it was checked.
+ */
+
+#include <linux/bits.h>
+#include <linux/crc32.h>
+#include <linux/slab.h>
+
+#include "emulated.h"
+
+#define EMULATED_MAGIC		0x3147494d4f494656ULL
+#define EMULATED_VERSION		1
+#define EMULATED_LAYOUT_ID		0xdbe29e13
+
+enum emulated_frame_type {
+	EMULATED_FRAME_IDENTITY = 1,
+	EMULATED_FRAME_STATE = 2,
+};
+
+struct emulated_frame {
+	__le64 magic;
+	__le16 version;
+	__le16 type;
+	__le16 vendor;
+	__le16 device;
+	__le32 length;
+	__le32 crc;
+};
+
+/* Flags of the state frame */
+#define EMULATED_AFTER_IDENTITY	BIT(0)
+
+struct emulated_state {
+	__le32 layout;
+	__le32 flags;
+	__le32 values[EMULATED_NR_VALUES];
+};
+
+#define EMULATED_STREAM_SIZE \
+	(2 * sizeof(struct emulated_frame) + sizeof(struct emulated_state))
+
+static u32 emulated_frame_crc(const struct emulated_frame *frame, size_t length)
+{
+	struct emulated_frame header = *frame;
+	u32 crc;
+
+	header.crc = 0;
+	crc = crc32_le(~0, (const u8 *)&header, sizeof(header));
+	return ~crc32_le(crc, (const u8 *)(frame + 1), length);
+}
+
+/* Adds a frame to the stream, whose payload is in place already. */
+static void emulated_seal_frame(struct emulated_device *xdev, enum emulated_frame_type type,
+				size_t length)
+{
+	struct emulated_migration *mig = &xdev->migration;
+	struct emulated_frame *frame = (struct emulated_frame *)(mig->stream + mig->length);
+
+	frame->magic = cpu_to_le64(EMULATED_MAGIC);
+	frame->version = cpu_to_le16(EMULATED_VERSION);
+	frame->type = cpu_to_le16(type);
+	frame->vendor = cpu_to_le16(EMULATED_VENDOR);
+	frame->device = cpu_to_le16(EMULATED_DEVICE);
+	frame->length = cpu_to_le32(length);
+	frame->crc = cpu_to_le32(emulated_frame_crc(frame, length));
+	mig->length += sizeof(*frame) + length;
+}
+
+/* Begins the stream with an identity frame. */
+void emulated_send_identity(struct emulated_device *xdev)
+{
+	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, 0);
+}
+
+/* Ends the stream with the state of a stopped device. */
+void emulated_send_state(struct emulated_device *xdev, bool after_identity)
+{
+	const u32 flags = after_identity ? EMULATED_AFTER_IDENTITY : 0;
+	struct emulated_migration *mig = &xdev->migration;
+	struct emulated_frame *frame = (struct emulated_frame *)(mig->stream + mig->length);
+	struct emulated_state *state = (struct emulated_state *)(frame + 1);
+	u32 i;
+
+	emulated_device_save(xdev);
+	state->layout = cpu_to_le32(EMULATED_LAYOUT_ID);
+	state->flags = cpu_to_le32(flags);
+	for (i = 0; i < EMULATED_NR_VALUES; i++)
+		state->values[i] = cpu_to_le32(mig->values[i]);
+	emulated_seal_frame(xdev, EMULATED_FRAME_STATE, sizeof(*state));
+}
+
+static bool emulated_frame_valid(struct emulated_device *xdev, const struct emulated_frame *frame,
+				 size_t room)
+{
+	return room >= sizeof(*frame) &&
+	       frame->magic == cpu_to_le64(EMULATED_MAGIC) &&
+	       frame->version == cpu_to_le16(EMULATED_VERSION) &&
+	       frame->vendor == cpu_to_le16(EMULATED_VENDOR) &&
+	       frame->device == cpu_to_le16(EMULATED_DEVICE) &&
+	       le32_to_cpu(frame->length) <= room - sizeof(*frame) &&
+	       frame->crc == cpu_to_le32(emulated_frame_crc(frame, le32_to_cpu(frame->length)));
+}
+
+/*
+ * Checks the received stream and takes the values out of it.
+ * Return: 0, or -EINVAL if it is not whole, not sound or not meant for this device.
+ */
+int emulated_parse_stream(struct emulated_device *xdev)
+{
+	struct emulated_migration *mig = &xdev->migration;
+	const struct emulated_frame *frame = (const struct emulated_frame *)mig->stream;
+	const struct emulated_state *state;
+	size_t room = mig->length;
+	u32 flags = 0;
+	u32 i;
+
+	if (!emulated_frame_valid(xdev, frame, room))
+		return -EINVAL;
+	if (frame->type == cpu_to_le16(EMULATED_FRAME_IDENTITY) && !frame->length) {
+		flags = EMULATED_AFTER_IDENTITY;
+		room -= sizeof(*frame);
+		frame++;
+		if (!emulated_frame_valid(xdev, frame, room))
+			return -EINVAL;
+	}
+
+	state = (const struct emulated_state *)(frame + 1);
+	if (frame->type != cpu_to_le16(EMULATED_FRAME_STATE) ||
+	    le32_to_cpu(frame->length) != sizeof(*state) ||
+	    room != sizeof(*frame) + sizeof(*state) ||
+	    state->layout != cpu_to_le32(EMULATED_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
+		return -EINVAL;
+
+	for (i = 0; i < EMULATED_NR_VALUES; i++)
+		mig->values[i] = le32_to_cpu(state->values[i]);
+	return 0;
+}
+
+const size_t emulated_stream_size = EMULATED_STREAM_SIZE;

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel Ethernet 700 series virtual function: the registers that make up the device state
+ *
+ * Generated from i40e-vf.toml; edit that file or the templates, not this one.
+ */
+
+#include <linux/bits.h>
+
+#include "i40e_vf.h"
+
+/**
+ * struct i40e_vf_register - one or more alike registers of the device state
+ * @bar: BAR that holds them
+ * @width: bytes of an access: 1, 2 or 4
+ * @count: how many there are
+ * @offset: of the first one
+ * @stride: bytes from one to the next
+ * @mask: bits that are saved and restored
+ * @stop: bits which are cleared to stop the device, 0 for most registers
+ */
+struct i40e_vf_register {
+	u8 bar;
+	u8 width;
+	u32 count;
+	u32 offset;
+	u32 stride;
+	u32 mask;
+	u32 stop;
+};
+
+static const struct i40e_vf_register i40e_vf_registers[] = {
+	/* VFQF_HENA */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 2,
+		.offset = 0xc400,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* VFQF_HKEY */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 13,
+		.offset = 0xcc00,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* VFQF_HLUT */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 16,
+		.offset = 0xd000,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* VFINT_ITRN1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 48,
+		.offset = 0x2800,
+		.stride = 0x4,
+		.mask = 0xfff,
+	},
+	/* VFINT_ICR0_ENA1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x5000,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ATQBAL1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x7c00,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ATQBAH1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x7800,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ATQH1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x6400,
+		.stride = 0x4,
+		.mask = 0x3ff,
+	},
+	/* ATQT1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x8400,
+		.stride = 0x4,
+		.mask = 0x3ff,
+	},
+	/* ATQLEN1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x6800,
+		.stride = 0x4,
+		.mask = 0xf00003ff,
+		.stop = 0x80000000,
+	},
+	/* ARQBAL1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x6c00,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ARQBAH1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x6000,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
+	/* ARQH1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x7400,
+		.stride = 0x4,
+		.mask = 0x3ff,
+	},
+	/* ARQT1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x7000,
+		.stride = 0x4,
+		.mask = 0x3ff,
+	},
+	/* ARQLEN1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x8000,
+		.stride = 0x4,
+		.mask = 0xf00003ff,
+		.stop = 0x80000000,
+	},
+	/* QRX_TAIL1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 16,
+		.offset = 0x2000,
+		.stride = 0x4,
+		.mask = 0x1fff,
+	},
+	/* QTX_TAIL1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 16,
+		.offset = 0x0,
+		.stride = 0x4,
+		.mask = 0x1fff,
+	},
+	/* VFINT_DYN_CTLN1 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 16,
+		.offset = 0x3800,
+		.stride = 0x4,
+		.mask = 0x4001fff9,
+	},
+	/* VFINT_DYN_CTL01 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x5c00,
+		.stride = 0x4,
+		.mask = 0x1fff9,
+	},
+};
+
+static u32 i40e_vf_get(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+		       u32 i)
+{
+	return i40e_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width);
+}
+
+static void i40e_vf_put(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			u32 i, u32 mask, u32 value)
+{
+	if (~mask & GENMASK(reg->width * BITS_PER_BYTE - 1, 0))
+		value = (i40e_vf_get(xdev, reg, i) & ~mask) | (value & mask);
+	i40e_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, value);
+}
+
+/*
+ * Calls @fn for each register of the state, in the order of the description,
+ * with the place of its value.
+ */
+static void i40e_vf_for_each(struct i40e_vf_device *xdev,
+			     void (*fn)(struct i40e_vf_device *xdev,
+					const struct i40e_vf_register *reg, u32 i,
+					u32 *value))
+{
+	u32 *value = xdev->migration.values;
+	unsigned int r;
+	u32 i;
+
+	for (r = 0; r < ARRAY_SIZE(i40e_vf_registers); r++)
+		for (i = 0; i < i40e_vf_registers[r].count; i++)
+			fn(xdev, &i40e_vf_registers[r], i, value++);
+}
+
+/* Keeps what the register holds and clears the bits that keep the device going. */
+static void i40e_vf_stop(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			 u32 i, u32 *value)
+{
+	if (!reg->stop)
+		return;
+	*value = i40e_vf_get(xdev, reg, i) & reg->mask;
+	i40e_vf_put(xdev, reg, i, reg->stop, 0);
+}
+
+static void i40e_vf_start(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			  u32 i, u32 *value)
+{
+	if (reg->stop)
+		i40e_vf_put(xdev, reg, i, reg->stop, *value);
+}
+
+/* The registers that stop the device have been kept by i40e_vf_stop(). */
+static void i40e_vf_save(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			 u32 i, u32 *value)
+{
+	if (!reg->stop)
+		*value = i40e_vf_get(xdev, reg, i) & reg->mask;
+}
+
+/* The device stays stopped until i40e_vf_start(). */
+static void i40e_vf_restore(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			    u32 i, u32 *value)
+{
+	i40e_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
+}
+
+/* Call it under i40e_vf_lock_registers(), as the others. */
+void i40e_vf_device_stop(struct i40e_vf_device *xdev)
+{
+	i40e_vf_for_each(xdev, i40e_vf_stop);
+}
+
+void i40e_vf_device_start(struct i40e_vf_device *xdev)
+{
+	i40e_vf_for_each(xdev, i40e_vf_start);
+}
+
+/* Reads the values of a stopped device. */
+void i40e_vf_device_save(struct i40e_vf_device *xdev)
+{
+	i40e_vf_for_each(xdev, i40e_vf_save);
+}
+
+/* Writes the values to a stopped device. */
+void i40e_vf_device_restore(struct i40e_vf_device *xdev)
+{
+	i40e_vf_for_each(xdev, i40e_vf_restore);
+}

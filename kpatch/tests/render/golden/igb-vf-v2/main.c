@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel 82576 virtual function: VFIO variant driver with the v2 migration protocol
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ *
+ * The function is passed through as vfio-pci does. On top of that come the states
+ * of VFIO_DEVICE_FEATURE_MIGRATION (fsm.c) and their streams (session.c).
+ * BARs which must not be mapped as a whole while the device state is saved have
+ * the capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
+ */
+
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/vfio_pci_core.h>
+
+#include "igb_vf.h"
+
+static struct igb_vf_device *igb_vf_of_core(struct vfio_pci_core_device *core)
+{
+	return container_of(core, struct igb_vf_device, core_device);
+}
+
+static struct igb_vf_device *igb_vf_of_vdev(struct vfio_device *core_vdev)
+{
+	return container_of(core_vdev, struct igb_vf_device, core_device.vdev);
+}
+
+/*
+ * memory_lock keeps the memory of the function enabled, powered and out of reset
+ * while it is held for reading. A reset holds it for writing when it gets to
+ * igb_vf_pci_reset_done(), so it comes before the lock of the migration.
+ */
+void igb_vf_lock_registers(struct igb_vf_device *xdev)
+{
+	down_read(&xdev->core_device.memory_lock);
+}
+
+void igb_vf_unlock_registers(struct igb_vf_device *xdev)
+{
+	up_read(&xdev->core_device.memory_lock);
+}
+
+/* Can the registers be accessed now? Ask under igb_vf_lock_registers(). */
+bool igb_vf_registers_enabled(struct igb_vf_device *xdev)
+{
+	struct vfio_pci_core_device *core = &xdev->core_device;
+	u16 command = le16_to_cpup((__le16 *)&core->vconfig[PCI_COMMAND]);
+
+	/* A virtual function has no memory enable of its own. */
+	return core->pdev->current_state == PCI_D0 &&
+	       (core->pdev->no_command_memory || (command & PCI_COMMAND_MEMORY));
+}
+
+u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width)
+{
+	void __iomem *addr = xdev->bar[bar] + offset;
+
+	switch (width) {
+	case 1:
+		return ioread8(addr);
+	case 2:
+		return ioread16(addr);
+	default:
+		return ioread32(addr);
+	}
+}
+
+void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
+			   u32 value)
+{
+	void __iomem *addr = xdev->bar[bar] + offset;
+
+	switch (width) {
+	case 1:
+		iowrite8(value, addr);
+		break;
+	case 2:
+		iowrite16(value, addr);
+		break;
+	default:
+		iowrite32(value, addr);
+		break;
+	}
+}
+
+static int igb_vf_init_dev(struct vfio_device *core_vdev)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+
+	igb_vf_ledger_init(&xdev->ledger);
+	igb_vf_migration_init(core_vdev, &xdev->migration);
+	return vfio_pci_core_init_dev(core_vdev);
+}
+
+static int igb_vf_map_bars(struct igb_vf_device *xdev)
+{
+	xdev->bar[0] = compat_vfio_pci_iomap(&xdev->core_device, 0);
+	if (IS_ERR(xdev->bar[0]))
+		return PTR_ERR(xdev->bar[0]);
+	return 0;
+}
+
+static int igb_vf_open_device(struct vfio_device *core_vdev)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+	struct vfio_pci_core_device *core = &xdev->core_device;
+	int ret;
+
+	ret = vfio_pci_core_enable(core);
+	if (ret)
+		return ret;
+
+	ret = igb_vf_map_bars(xdev);
+	if (ret)
+		goto err_disable;
+
+	ret = igb_vf_migration_open(xdev);
+	if (ret)
+		goto err_disable;
+
+	vfio_pci_core_finish_enable(core);
+	return 0;
+
+err_disable:
+	vfio_pci_core_disable(core);
+	return ret;
+}
+
+/* The data_fd of a session that is not over ends here. */
+static void igb_vf_close_device(struct vfio_device *core_vdev)
+{
+	igb_vf_migration_close(igb_vf_of_vdev(core_vdev));
+	vfio_pci_core_close_device(core_vdev);
+}
+
+/* What vfio-pci-core says of a region, and the layouts where they are restricted. */
+static int igb_vf_get_region_info(struct vfio_device *core_vdev, struct vfio_region_info *info,
+				  struct vfio_info_cap *caps)
+{
+	const struct igb_vf_layout *layout = igb_vf_find_layout(info->index);
+	int ret;
+
+	ret = compat_vfio_pci_get_region_info(core_vdev, info, caps);
+	if (ret || !layout || !(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
+		return ret;
+
+	ret = igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &layout->whole, 1);
+	if (ret)
+		return ret;
+	return igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING, layout->areas,
+				layout->nr_areas);
+}
+
+static long igb_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
+{
+	return compat_vfio_pci_ioctl(core_vdev, cmd, arg, igb_vf_get_region_info);
+}
+
+static int igb_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma)
+{
+	unsigned int index = vma->vm_pgoff >> (VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT);
+	int ret;
+
+	ret = vfio_pci_core_mmap(core_vdev, vma);
+	if (ret || !igb_vf_find_layout(index))
+		return ret;
+	return igb_vf_ledger_add(&igb_vf_of_vdev(core_vdev)->ledger, vma);
+}
+
+static const struct vfio_device_ops igb_vf_ops = {
+	.name = "igb-vf-vfio-pci",
+	.init = igb_vf_init_dev,
+	.release = vfio_pci_core_release_dev,
+	.open_device = igb_vf_open_device,
+	.close_device = igb_vf_close_device,
+	.ioctl = igb_vf_ioctl,
+	COMPAT_VFIO_REGION_INFO_OPS
+	.device_feature = vfio_pci_core_ioctl_feature,
+	.read = vfio_pci_core_read,
+	.write = vfio_pci_core_write,
+	.mmap = igb_vf_mmap,
+	.request = vfio_pci_core_request,
+	.match = vfio_pci_core_match,
+	COMPAT_VFIO_IOMMUFD_OPS
+	COMPAT_VFIO_MATCH_OPS
+};
+
+/* The layouts hold for the BARs of the description only. */
+static int igb_vf_check_bars(struct pci_dev *pdev)
+{
+	static const resource_size_t sizes[PCI_STD_NUM_BARS] = {
+		[0] = 0x4000,
+	};
+	int i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		if (!sizes[i] || pci_resource_len(pdev, i) == sizes[i])
+			continue;
+		pci_err(pdev, "BAR %d has %llu bytes, this driver is for %llu\n", i,
+			(u64)pci_resource_len(pdev, i), (u64)sizes[i]);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static int igb_vf_pci_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct igb_vf_device *xdev;
+	int ret;
+
+	ret = igb_vf_check_bars(pdev);
+	if (ret)
+		return ret;
+
+	xdev = vfio_alloc_device(igb_vf_device, core_device.vdev, &pdev->dev, &igb_vf_ops);
+	if (IS_ERR(xdev))
+		return PTR_ERR(xdev);
+
+	dev_set_drvdata(&pdev->dev, &xdev->core_device);
+	ret = vfio_pci_core_register_device(&xdev->core_device);
+	if (ret)
+		goto err_put_vdev;
+	return 0;
+
+err_put_vdev:
+	vfio_put_device(&xdev->core_device.vdev);
+	return ret;
+}
+
+static void igb_vf_pci_remove(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	vfio_pci_core_unregister_device(core);
+	vfio_put_device(&core->vdev);
+}
+
+static void igb_vf_pci_reset_done(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	igb_vf_migration_reset(igb_vf_of_core(core));
+}
+
+static const struct pci_error_handlers igb_vf_err_handlers = {
+	.reset_done = igb_vf_pci_reset_done,
+	.error_detected = vfio_pci_core_aer_err_detected,
+};
+
+static const struct pci_device_id igb_vf_pci_table[] = {
+	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(0x8086, 0x10ca) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, igb_vf_pci_table);
+
+static struct pci_driver igb_vf_pci_driver = {
+	.name = KBUILD_MODNAME,
+	.id_table = igb_vf_pci_table,
+	.probe = igb_vf_pci_probe,
+	.remove = igb_vf_pci_remove,
+	.err_handler = &igb_vf_err_handlers,
+	.driver_managed_dma = true,
+};
+module_pci_driver(igb_vf_pci_driver);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Intel 82576 virtual function: VFIO variant driver with migration");
