@@ -55,7 +55,7 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="cells at a time (default: one for each processor; "
+        help="cells in parallel (default: one for each processor; "
         "a guest without KVM keeps one busy)",
     )
     parser.add_argument(
@@ -66,8 +66,10 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         help="only tests of this rule, or of all below it; may be repeated",
     )
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
-    parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
-    parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
+    parser.add_argument("--cold", action="store_true", help="boot even if there is a snapshot")
+    parser.add_argument(
+        "--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs the guests"
+    )
     parser.add_argument(
         "--list-json",
         action="store_true",

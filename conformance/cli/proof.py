@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 _QUIET = 40.0
-"""Seconds; a mutant that hangs is no accident, so nobody waits for long."""
+"""Seconds without an event before a guest counts as hung; mutants hang often."""
 
 
 def mutants(parser: argparse.ArgumentParser) -> None:
@@ -27,25 +27,25 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         "--unplanned",
         type=int,
         metavar="N",
-        help="instead of these, N mutants made by universalmutator; takes an hour for 100",
+        help="judge N operator mutants made by universalmutator instead; 100 take an hour",
     )
     parser.add_argument(
         "--again",
         default="",
         metavar="IMAGE",
-        help="try the unplanned mutants that survive once more in this image, such as debug",
+        help="retry surviving operator mutants in this image, such as debug",
     )
-    parser.add_argument("--list", action="store_true", help="list mutants, and do nothing")
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="drivers built at a time (default: 2)"
+        "--jobs", type=int, default=2, metavar="N", help="drivers built in parallel (default: 2)"
     )
     parser.add_argument(
         "--guests",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="guests beside each other (default: one for each processor, %(default)s)",
+        help="guests in parallel (default: one per CPU, %(default)s)",
     )
     parser.add_argument(
         *("--results", "-o"),
@@ -57,14 +57,14 @@ def mutants(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with what is in that folder; what was tried with the same tests stays",
+        help="resume the run in that folder; results from the same tests are kept",
     )
     parser.add_argument(
         "--quiet",
         type=float,
         default=_QUIET,
         metavar="SECONDS",
-        help="without a word for so long, the guest counts as hung (default: %(default)g)",
+        help="seconds without an event after which the guest counts as hung (default: %(default)g)",
     )
     parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 
@@ -74,7 +74,7 @@ def variants(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command="variants")
     parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all without one")
     _sample(parser)
-    parser.add_argument("--list", action="store_true", help="list variants, and do nothing")
+    parser.add_argument("--list", action="store_true", help="only list the variants")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
@@ -88,7 +88,7 @@ def variants(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sample", type=int, metavar="N", help="only so many of them, at random")
+    parser.add_argument("--sample", type=int, metavar="N", help="a random sample of this size")
     parser.add_argument(
-        "--seed", type=int, metavar="S", help="chooses them (default: another one in each run)"
+        "--seed", type=int, metavar="S", help="seed of the sample (default: a new one each run)"
     )

@@ -75,7 +75,7 @@ def bind(names: Sequence[str], driver: str, journal: Journal, host: HostPaths) -
             except SysfsError as error:
                 raise DriverError(str(error), _said(log)) from error
         if not sysfs.offers_vfio(name, sysfs=host.sysfs):
-            raise DriverError(f"{driver} has taken {name} but does not hand it out through VFIO.")
+            raise DriverError(f"{driver} has taken {name} but does not offer it through VFIO.")
 
 
 def _said(log: KernelLog) -> list[str]:

@@ -54,7 +54,7 @@ class RestoreError(LabError):
         lines = [
             "This machine is not as it was before:",
             *(f"  - {line}" for line in left),
-            "What is to be put back stays noted. Remove the cause, then run "
+            "The journal keeps the open steps. Remove the cause, then run "
             "`python3 -m conformance restore`; a reboot puts everything back as well.",
         ]
         super().__init__("\n".join(lines))

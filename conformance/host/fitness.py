@@ -20,7 +20,7 @@ from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo, diagnose
 
 _VFIO = "vfio_pci:"
-"""What the kernel puts before the alias of a driver that binds by driver_override only."""
+"""Prefix of the alias of a driver that binds by driver_override only."""
 
 
 def of_description(device: Device, names: Sequence[str], host: HostPaths) -> list[Reason]:

@@ -144,8 +144,8 @@ def the_journal(host: HostPaths) -> Iterator[Journal]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the kernel when we end
         except BlockingIOError:
             other = os.pread(fd, 32, 0).decode().strip() or "?"
-            what = f"Another run on this machine, process {other}, is going on."
-            raise Refused([Reason(what, "Wait for its end, or interrupt it.")]) from None
+            what = f"Another run on this machine, process {other}, is active."
+            raise Refused([Reason(what, "Wait until it ends, or interrupt it.")]) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield Journal(host)

@@ -118,7 +118,7 @@ def restore(journal: Journal, host: HostPaths, say: Say) -> bool:
     say(f"An earlier run (process {record.pid}) was killed and has left this machine changed.")
     done = undo(journal, host, say)
     if done:
-        say("Everything it had changed is as it was before.")
+        say("All its changes are undone.")
     return done
 
 

@@ -11,7 +11,7 @@ from kpatch.errors import ProgramFailed
 from kpatch.tools import programs
 
 TYPE1 = "vfio_iommu_type1"
-"""What a container needs and no driver depends on."""
+"""Modules that a container needs and no driver depends on."""
 
 
 def loaded(name: str, host: HostPaths) -> bool:
@@ -51,7 +51,7 @@ def coming(names: Iterable[str], host: HostPaths) -> list[str]:
         if there(name_of(name), host):
             continue
         argv = ["modprobe", "--show-depends", name]
-        hint = "Is this the kernel's own folder of modules, and complete? Run depmod."
+        hint = "Is /lib/modules of the running kernel complete? Run depmod."
         for line in programs.run(argv, hint=hint).stdout.splitlines():
             kind, _, path = line.strip().partition(" ")
             if kind == "insmod":

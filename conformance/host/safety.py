@@ -14,7 +14,7 @@ from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
 
 _HARMLESS = ("pci-stub", "pcieport")
-"""Drivers beside which the kernel hands out a group: they do no DMA of their own."""
+"""Drivers that do not make a group unviable: they do no DMA of their own."""
 
 UNBIND = "--unbind"
 PHYSICAL = "--physical"
@@ -82,7 +82,7 @@ def as_bound(names: Sequence[str], host: HostPaths) -> Look:
     for name in _known(names, host, look):
         driver = sysfs.driver(name, sysfs=host.sysfs)
         if not sysfs.offers_vfio(name, sysfs=host.sysfs):
-            is_bound = f"bound to {driver}, which does not hand it out through VFIO"
+            is_bound = f"bound to {driver}, which does not offer it through VFIO"
             look.refuse(
                 f"{name} is {is_bound if driver else 'bound to no driver'}.",
                 "Bind the driver to be judged first, or have the kit's own driver built, bound "
@@ -107,8 +107,8 @@ def _known(names: Sequence[str], host: HostPaths, look: Look) -> Iterator[str]:
             yield name
         elif re.fullmatch(r"[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]", name):
             look.refuse(
-                f"{name} is no whole address.",
-                f"Put the PCI domain before it: 0000:{name.lower()}.",
+                f"{name} lacks the PCI domain.",
+                f"Write the domain, too: 0000:{name.lower()}.",
             )
         elif sysfs.is_pci(name):
             look.refuse(
@@ -143,7 +143,7 @@ def _group(name: str, host: HostPaths, look: Look) -> bool:
     # The groups of software devices have the same name, rightly.
     if sysfs.is_pci(name) and kind.exists() and kind.read_text().strip() == "vfio-noiommu":
         look.refuse(
-            f"{name} is handed out without an IOMMU (vfio-noiommu), which the suite does not use.",
+            f"{name} is in vfio-noiommu mode, which the suite does not support.",
             "Turn the IOMMU on, and vfio's enable_unsafe_noiommu_mode off.",
         )
         return False
@@ -176,7 +176,7 @@ def _held(name: str, host: HostPaths, look: Look) -> None:
     for one in usage.holders(name, sysfs=host.sysfs, proc=host.proc):
         look.refuse(
             f"{name} is in use: {one.command} (process {one.pid}) has {one.path} open.",
-            "End that program, such as the virtual machine that has the function.",
+            "End that program; it may be a virtual machine.",
         )
 
 
@@ -195,15 +195,14 @@ def _interfaces(name: str, host: HostPaths, look: Look) -> None:
     for one in usage.interfaces(name, sysfs=host.sysfs, proc=host.proc):
         if one.default_route:
             look.refuse(
-                f"{name} has the network interface {one.name}, through which this machine reaches "
-                "others (default route).",
+                f"{name} has the network interface {one.name}, which has the default route.",
                 "Use another function, or route through another interface first.",
             )
         elif one.up:
             look.questions.append(
                 Question(
-                    f"The network interface {one.name} of {name} is up. It would go; it comes "
-                    "back after the run, but its addresses and routes do not.",
+                    f"The network interface {one.name} of {name} is up. It disappears for the "
+                    "run; afterwards its addresses and routes are lost.",
                     UNBIND,
                 )
             )
@@ -214,7 +213,7 @@ def _disks(name: str, host: HostPaths, look: Look) -> None:
         if one.use:
             look.refuse(
                 f"{name} has the disk {one.name}, which is {one.use}.",
-                "Use another function. A disk in use is never taken away.",
+                "Use another function. A disk in use is never unbound.",
             )
 
 
@@ -224,8 +223,8 @@ def _bound(name: str, host: HostPaths, look: Look) -> None:
         return
     look.questions.append(
         Question(
-            f"{name} is bound to {driver}. It would be unbound from it for the run, and bound to "
-            "it again after the run.",
+            f"{name} is bound to {driver}. It would be unbound for the run and bound again "
+            "afterwards.",
             UNBIND,
         )
     )
@@ -238,8 +237,8 @@ def _physical(name: str, host: HostPaths, look: Look, *, bind: bool) -> None:
     virtual = sysfs.virtual_functions(name, sysfs=host.sysfs)
     if virtual and bind:
         look.refuse(
-            f"{name} is a physical function with {len(virtual)} virtual ones, which would go with "
-            "its driver and could not be put back as they were.",
+            f"{name} is a physical function with {len(virtual)} virtual ones, which vanish when "
+            "it is unbound and cannot be restored.",
             f"Name one of these instead: {' '.join(virtual[:8])}. Or write 0 to its sriov_numvfs "
             "first.",
         )
@@ -247,15 +246,15 @@ def _physical(name: str, host: HostPaths, look: Look, *, bind: bool) -> None:
         look.questions.append(
             Question(
                 f"{name} is a physical function with {len(virtual)} virtual ones. The suite "
-                "resets it again and again, which cuts off whoever uses them.",
+                "resets it again and again, which cuts off their users.",
                 PHYSICAL,
             )
         )
     elif bind:
         look.questions.append(
             Question(
-                f"{name} is a physical function, not a virtual one. It is the whole adapter that "
-                "would be bound, reset and written to.",
+                f"{name} is a physical function, not a virtual one. The whole adapter would be "
+                "bound, reset and written to.",
                 PHYSICAL,
             )
         )

@@ -23,10 +23,10 @@ from conformance.vfio.errors import SysfsError
 from kpatch.errors import KpatchError
 
 MARK = "VFIO_KIT_RUN"
-"""The variable in the environment of all processes of the suite."""
+"""Environment variable that marks all processes of the suite."""
 
 _PATIENCE = 10.0
-"""Seconds for processes to go and to let go of a device; a reset takes a tenth of one."""
+"""Seconds for processes to end and release a device; a reset takes 0.1."""
 
 Say = Callable[[str], None]
 
@@ -47,7 +47,7 @@ def undo(journal: Journal, host: HostPaths, say: Say) -> bool:
     if record is None:
         return False
     if record.boot_id != host.boot_id:
-        say("The machine was restarted since, which has put everything back.")
+        say("The machine was rebooted since; that has undone everything.")
         journal.end()
         return False
     left: list[str] = []
@@ -70,7 +70,7 @@ def undisturbed(say: Say) -> Iterator[None]:
     """Within the block, answer Ctrl-C and its like with words only. For the main thread."""
 
     def patience(_number: int, _frame: FrameType | None) -> None:
-        say("Putting things back as they were; this takes a moment.")
+        say("Restoring this machine; this takes a moment.")
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, patience) for number in numbers}
@@ -113,7 +113,7 @@ def _end_suite(mark: str, host: HostPaths) -> list[str]:
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             listed = ", ".join(map(str, alive))
-            return [f"process {listed} of the suite does not end: it hangs in the kernel"]
+            return [f"process {listed} of the suite does not end: it is stuck in the kernel"]
         time.sleep(0.05)
     return []
 
@@ -131,7 +131,7 @@ def _marked(mark: str, host: HostPaths) -> list[int]:
 
 def _put_back(was: FunctionBefore, host: HostPaths, say: Say) -> list[str]:
     if not (host.sysfs / "bus/pci/devices" / was.bdf).exists():
-        say(f"{was.bdf} is gone, so nothing of it is put back.")
+        say(f"{was.bdf} is gone; nothing to restore.")
         return []
     now = sysfs.driver(was.bdf, sysfs=host.sysfs)
     if now != was.driver and (holding := _wait_for_holders(was.bdf, host)):

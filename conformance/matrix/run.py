@@ -168,7 +168,7 @@ def judged(cell: Cell, code: int) -> Cell:
     """
     assert cell.folder
     if code not in STATES:
-        reason = f"its run ended with status {code}: {_last(cell) or 'and said nothing'}"
+        reason = f"exit status {code}: {_last(cell) or 'no output'}"
         known = code in (2, 130)
         state = State.NOT_RUN if known else State.LAB_FAILED
         return replace(cell, state=state, reason=reason, exit_code=code if known else 4)
@@ -176,7 +176,7 @@ def judged(cell: Cell, code: int) -> Cell:
         results = json.loads((cell.folder / "results.json").read_text("utf-8"))
     except (OSError, ValueError):
         # A status says nothing without the results that go with it.
-        reason = f"it left no results, and said last: {_last(cell) or 'nothing'}"
+        reason = f"it left no results; its last line: {_last(cell) or 'nothing'}"
         return replace(cell, state=State.LAB_FAILED, reason=reason, exit_code=4)
     reason = results["verdict"]["reason"]
     return replace(cell, state=STATES[code], reason=reason, exit_code=code, results=results)

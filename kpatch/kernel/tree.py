@@ -127,7 +127,7 @@ class KernelTree:
         if missing:
             raise KernelTreeError(
                 f"The kernel of {self.path}, {self.release}, does not export {missing[0]}. "
-                "A migration driver as a module needs Linux 6.1 or later."
+                "A modular migration driver needs Linux 6.1 or later."
             )
 
     def features(self, workdir: Path) -> Features:

@@ -22,7 +22,7 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
         "series",
         help="write the driver as a patch series for a kernel source tree",
         description="Write the driver as a patch series for a kernel source tree, which is only "
-        "read. Author is the name and address that git has of you.",
+        "read. The author is git's user.name and user.email.",
     )
     one.add_argument(
         "device", metavar="DEVICE", help="name of a known device, or the path of a description"
@@ -47,21 +47,21 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
         "--previous",
         metavar="DIR",
         type=Path,
-        help="the version before, to compare with in the cover letter",
+        help="folder of the previous version, for the range-diff in the cover letter",
     )
-    one.add_argument("--rfc", action="store_true", help="mark it as a request for comments")
+    one.add_argument("--rfc", action="store_true", help="mark it RFC")
     one.add_argument("-s", "--signoff", action="store_true", help="add your own Signed-off-by")
     one.add_argument(
         "--tested",
         metavar="FILE",
         type=Path,
-        help="gate.json of a gate run of this series: what was tested, for the cover letter",
+        help="gate.json of a gate run of this series, for the test notes of the cover letter",
     )
     one.add_argument(
         "--no-recipients",
         dest="ask",
         action="store_false",
-        help="do not ask the tree's get_maintainer.pl whom it goes to",
+        help="do not ask the tree's get_maintainer.pl for recipients",
     )
     one.set_defaults(command=run)
 

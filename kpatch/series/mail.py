@@ -95,7 +95,7 @@ def recipients(tree: Path, maintainers: Path, patches: Sequence[Path], who: Iden
         if error.status == 127:
             raise
         raise SourceTreeError(
-            f"{script} does not tell the recipients: {error.tail.strip() or error}. Is the source "
+            f"{script} cannot name the recipients: {error.tail.strip() or error}. Is the source "
             "tree whole? --no-recipients makes the series without them."
         ) from error
     if any("+++ b/include/uapi/" in path.read_text("utf-8", errors="replace") for path in patches):
@@ -162,7 +162,7 @@ def send_files(target: Path, patches: Sequence[Path], people: Recipients, topic:
     base = _base(patches[0])
     _script(
         target / "send.sh",
-        "Sends the series. Read it once more; --dry-run shows what would be sent.",
+        "Sends the series. Read it again first; --dry-run shows what would be sent.",
         f'git send-email --suppress-cc=body --suppress-cc=author "$@"{options} \\\n\t{names}',
     )
     _script(
@@ -207,7 +207,7 @@ def _replay(repository: Repository, base: str, folder: Path) -> str:
     except ProgramFailed as error:
         raise SeriesError(
             f"{patch} of the previous version does not apply to this tree, so the two cannot be "
-            "compared. Name the tree that it was made for, or make the series without --previous."
+            "compared. Name the tree it was made for, or leave out --previous."
         ) from error
     finally:
         repository.run("checkout", "--quiet", "--detach", "--force", tip)

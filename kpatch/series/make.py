@@ -59,7 +59,7 @@ def make(request: Request, target: Path) -> list[Path]:
     if request.device.emulated:
         raise SeriesError(
             f"{request.device.name} is a software device, made for tests: there is no hardware "
-            "that a kernel would need its driver for. It can be rendered and built as a module."
+            "for it. It can be rendered and built as a module."
         )
     version, tree = request.version, request.tree.absolute()
     if version.number < 1 or (version.number > 1) != (version.previous is not None):
@@ -162,7 +162,8 @@ def _check_target(target: Path, version: Version) -> None:
         raise OutputError(f"{target} cannot be used: {error.strerror}.") from error
     if strange:
         raise OutputError(
-            f"{target} has other files than a series ({strange[0]}). Name an empty or a new folder."
+            f"{target} holds files that are no series ({strange[0]}). Name an empty or a new "
+            "folder."
         )
 
 

@@ -94,7 +94,7 @@ def with_modules(kernel: BootKernel, folder: Path, sandbox: Sandbox) -> BootKern
     """
     replaced = {module_name(path): path.absolute() for path in sorted(folder.glob("*.ko"))}
     if not replaced:
-        raise UsageError(f"The folder {folder} has no kernel modules (*.ko) to load.")
+        raise UsageError(f"The folder {folder} has no kernel modules (*.ko).")
     digest = hashlib.sha256(kernel.key.encode())
     for name, path in replaced.items():
         digest.update(f"\0{name}\0".encode() + path.read_bytes())

@@ -81,7 +81,7 @@ def evaluate(
         done = programs.run(sandbox.argv(argv, bind=[folder], cwd=folder), timeout=60)
         documents = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
     except (ProgramFailed, ValueError) as error:
-        say(f"The coverage cannot be told: {error}")
+        say(f"Cannot determine the coverage: {error}")
         return []
     files = merge(_entries(documents, sources))
     document = {"format": 1, "files": [one.as_json() for one in files]}

@@ -25,6 +25,6 @@ def commands(request: Request, steps: Steps) -> None:
     """
     prepared = prepare(request, _FOLDER, steps)
     if prepared is None:
-        steps.say("What follows depends on the result of these commands.")
+        steps.say("The rest depends on the results of these commands.")
         return
     session.dry(prepared.lab, RunFiles(_FOLDER, _FOLDER), steps, cold=request.options.cold)

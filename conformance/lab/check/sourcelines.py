@@ -80,7 +80,7 @@ def table(files: Sequence[FileCoverage]) -> list[str]:
     for one in files:
         if one.missed:
             source = one.path.read_text(encoding="utf-8").splitlines()
-            rows += ["", f"{one.path.name}: lines that were not executed"]
+            rows += ["", f"{one.path.name}: lines that were never executed"]
             rows += [f"{number:>6}  {source[number - 1]}" for number in one.missed]
     lines = _sum(one.line_counts for one in files)
     branches = _sum(one.branch_counts for one in files)

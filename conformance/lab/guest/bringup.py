@@ -23,10 +23,10 @@ BOOT_TIMEOUT = 120.0
 """Seconds a guest may take to boot; without KVM it takes about ten."""
 
 _WAKE_TIMEOUT = 20.0
-"""Seconds a restored guest may take to answer; it takes a tenth of one."""
+"""Seconds a restored guest may take to answer; usually 0.1."""
 
 _KEPT = 3
-"""Snapshots that are kept for a machine and image: switching back and forth stays quick."""
+"""Snapshots kept per machine and image, so that switching back and forth stays quick."""
 
 _STATE = "state"
 
@@ -82,10 +82,10 @@ def _restored(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitSta
                 guest.wait_ready(_WAKE_TIMEOUT)
             state.parent.touch()  # it was used: others are older
         except (QemuError, GuestLost, LabError) as error:
-            steps.say(f"The snapshot does not work any more, booting instead. {_first(error)}")
+            steps.say(f"The snapshot does not work any more; booting instead. {_first(error)}")
             locked.remove(lab.snapshot)
             return None
-        steps.say("The lab came from its snapshot.")
+        steps.say("The lab was restored from its snapshot.")
         stack.push(trial.pop_all())
         return guest
 
@@ -98,7 +98,7 @@ def _booted(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack
     except GuestLost as error:
         if lab.accelerator != "kvm":
             raise
-        steps.say(f"The lab does not boot with KVM, trying without. {_first(error)}")
+        steps.say(f"The lab does not boot with KVM; trying without. {_first(error)}")
         stack.close()
         accel.distrust(lab.emulator.sandbox)
         return _boot(replace(lab, accelerator="tcg"), files, steps, stack)
@@ -126,7 +126,7 @@ def _alone(lab: Lab, steps: Steps) -> Iterator[None]:
         yield
         return
     with locked.lock(
-        paths.cache() / "boot.lock", lambda: steps.say("Another guest boots; waiting for it.")
+        paths.cache() / "boot.lock", lambda: steps.say("Another guest is booting; waiting for it.")
     ):
         yield
 
@@ -149,7 +149,7 @@ def _write(lab: Lab, guest: Guest, part: Path, steps: Steps) -> None:
         guest.monitor.execute("cont")
     except QemuError as error:
         # The guest itself is as good as before, unless the monitor is gone as well.
-        steps.say(f"No snapshot could be written, the next run will boot. {_first(error)}")
+        steps.say(f"Cannot write the snapshot; the next run will boot. {_first(error)}")
         guest.monitor.execute("cont")
         return
     locked.remove(lab.snapshot)

@@ -30,7 +30,7 @@ _PLACE = Path("/run/kit/kit")
 """Where the agent unpacks the kit."""
 
 _KEPT = 4
-"""Copies of the kit that are kept; runs that go on at the same time read theirs."""
+"""Staged copies of the kit to keep: parallel runs read theirs."""
 
 GUEST = (
     "__init__.py",
@@ -46,7 +46,7 @@ GUEST = (
     "bench/__init__.py",
     "bench/measure",
 )
-"""What the guest gets of the package."""
+"""Parts of the package that the guest gets: a positive list."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from conformance.running import paths
 from kpatch.tools import programs
 
 _TIMEOUT = 10.0
-"""Seconds the server may take to start; it takes a fraction of one."""
+"""Seconds the server may take to start; usually a fraction of one."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from conformance.lab.machine.monitor import Monitor
 from kpatch.tools import programs
 
 _LONGEST = 80
-"""Bytes of a folder's path that leave room for the name of a socket in it."""
+"""Longest path of a folder, in bytes, that leaves room for a socket name (sun_path)."""
 
 
 @contextlib.contextmanager

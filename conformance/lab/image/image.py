@@ -37,7 +37,7 @@ _TIDY_UP = 60.0
 _MANIFEST = "manifest.json"
 
 _ENVIRONMENT = {"INITRD": "No"}
-"""For the kernel's package: nobody boots the initial RAM disk that it would make."""
+"""For the kernel package: its initial RAM disk is never booted."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Image:
 
 
 _NOT_CONTENT = {"name", "summary", "cmdline", "qemu", "for_tests"}
-"""What an image is called and said to be, and with what it is used, is not in it."""
+"""Name, summary and use of an image do not change its contents."""
 
 
 def key(definition: ImageDefinition) -> str:
@@ -136,7 +136,7 @@ def provide(definition: ImageDefinition, steps: Steps) -> Image:
         folder.parent.mkdir(parents=True, exist_ok=True)
 
         def waiting() -> None:
-            steps.say(f"Another run makes the image {definition.name}; waiting for it.")
+            steps.say(f"Another run is making the image {definition.name}; waiting for it.")
 
         with steps.step("image"), locked.lock(folder.parent / f"{definition.name}.lock", waiting):
             if not image.exists():
@@ -234,7 +234,7 @@ def _check_space(folder: Path, needed: int) -> None:
 def _make_root(definition: ImageDefinition, part: Path, log: Path, steps: Steps) -> None:
     tar, root = part / "root.tar", part / "root"
     hint = (
-        "It needs the network, and space in the temporary folder. What it fetches from where is "
+        "It needs network access and space in the temporary folder. What it fetches from where is "
         "decided by the apt settings of this host."
     )
     argv = mmdebstrap_argv(definition, tar)

@@ -23,11 +23,11 @@ from kpatch.tools import programs
 from kpatch.tools.sandbox import Sandbox
 
 SPACE = 4 << 30
-"""Bytes that a build takes while it goes on: the sources, 1.8 GB, and the objects."""
+"""Peak disk use of a build in bytes: the sources, 1.8 GB, and the objects."""
 
 _TIMEOUT = 3600.0
 _PROGRESS = 30.0
-"""Seconds between two words about how far a build is."""
+"""Seconds between two progress lines of a build."""
 
 _FRAGMENT = "fragment.config"
 _MAKE = ("make", f"-j{os.cpu_count() or 1}")

@@ -88,9 +88,9 @@ def check(fragment: str, config: str, kconfigs: Iterable[str], name: str) -> Non
 
 def _reason(one: Unmet, known: set[str]) -> str:
     if one.symbol not in known:
-        return "this kernel has no such symbol"
+        return "the kernel has no such symbol"
     if one.wanted == "n":
         return f"it is {one.actual}, because something else selects it"
     if one.actual == "n":
-        return "it is off, because what it depends on is off"
+        return "it is off: a symbol that it depends on is off"
     return f"it is {one.actual}, because of what it depends on or what selects it"

@@ -22,10 +22,10 @@ from kpatch.tools.sandbox import Sandbox
 KVM = Path("/dev/kvm")
 
 _TIMEOUT = 10.0
-"""Seconds for a boot that takes one with KVM."""
+"""Seconds for the probe boot; with KVM it takes one."""
 
 _SIGN = "lab-init: the probe ran"
-"""What init says, see vm-images/guest/init."""
+"""Printed by vm-images/guest/init."""
 
 _WORKS, _HANGS = "works", "hangs"
 
@@ -59,7 +59,7 @@ def accelerator(sandbox: Sandbox, boot: Boot) -> tuple[str, str]:
     if not KVM.exists():
         return "tcg", "this host has no /dev/kvm"
     if not os.access(KVM, os.R_OK | os.W_OK):
-        return "tcg", "this user may not open /dev/kvm (add the user to the group kvm)"
+        return "tcg", "no permission to open /dev/kvm (add this user to the group kvm)"
     answer = _answer(sandbox)
     if not answer.exists():
         works = works_here(sandbox, boot)
@@ -69,7 +69,7 @@ def accelerator(sandbox: Sandbox, boot: Boot) -> tuple[str, str]:
         answer.write_text(_WORKS if works else _HANGS, encoding="utf-8")
     if answer.read_text(encoding="utf-8") == _WORKS:
         return "kvm", "a kernel boots with it"
-    return "tcg", "/dev/kvm is there, but a kernel does not boot with it"
+    return "tcg", "/dev/kvm exists, but a kernel does not boot with it"
 
 
 def known(sandbox: Sandbox) -> bool | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from conformance.lab.image.definitions import MachineDefinition
 
 EVENTS_PORT = "lab.events"
-"""Name of the guest's port for events; the agent looks for it."""
+"""Name of the virtio-serial port for events, in host and guest."""
 
 PAYLOAD_SIZE = 256 << 20
 """Bytes of the payload disk: a snapshot holds its size, so every payload has the same."""

@@ -269,12 +269,12 @@ def test_a_driver_with_a_fault(results: Path, tmp_path: Path) -> None:
 
 
 def test_a_module_that_is_no_driver_for_vfio(results: Path, tmp_path: Path) -> None:
-    """The kernel's own igbvf takes the function, and does not hand it out."""
+    """The kernel's own igbvf takes the function, and does not offer it through VFIO."""
     found = next(Path("/lib/modules", os.uname().release).rglob("igbvf.ko*"))
     module = Path(shutil.copy(found, tmp_path / found.name))
     ended = call(results, *check("--module", str(module), "--rule", "region"))
     assert ended.status == 1, ended.said
-    assert "does not hand it out through VFIO" in ended.said
+    assert "does not offer it through VFIO" in ended.said
     assert machine()["functions"][DEVICE] == (None, "(null)")
 
 
@@ -300,7 +300,7 @@ def test_killed_while_tests_run(results: Path) -> None:
     ended = call(results / "next", *check(*SOME))
     assert ended.status == 0, ended.said
     assert f"An earlier run (process {process.pid}) was killed" in ended.said
-    assert "Everything it had changed is as it was before." in ended.said
+    assert "All its changes are undone." in ended.said
     assert machine() == before
 
 
@@ -314,7 +314,7 @@ def test_killed_after_so_many_steps(results: Path, steps: int) -> None:
     assert JOURNAL.exists()
     done = subprocess.run(command("restore"), cwd=KIT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Everything it had changed is as it was before." in done.stdout
+    assert "All its changes are undone." in done.stdout
     assert machine() == before
 
 

@@ -162,7 +162,7 @@ def test_an_interface_that_is_up_is_told(host: FakeHost, paths: HostPaths) -> No
     host.interface(VF, "eth1")
     words = " ".join(question.what for question in to_bind(paths).questions)
     assert "eth1" in words
-    assert "addresses and routes do not" in words
+    assert "addresses and routes are lost" in words
 
 
 def test_a_stub_needs_no_consent(host: FakeHost, paths: HostPaths) -> None:
@@ -203,7 +203,7 @@ def test_judged_as_bound(host: FakeHost, paths: HostPaths) -> None:
     host.function(VF, "vfio-pci")
     assert safety.as_bound([VF], paths) == Look()
     host.function(PEER, "igbvf", group="13")
-    assert "bound to igbvf, which does not hand it out" in refused(safety.as_bound([PEER], paths))
+    assert "bound to igbvf, which does not offer it" in refused(safety.as_bound([PEER], paths))
     host.function("0000:01:10.4", group="14")
     assert "bound to no driver" in refused(safety.as_bound(["0000:01:10.4"], paths))
 

@@ -219,7 +219,7 @@ def test_after_a_restart_there_is_nothing_to_undo(machine: Machine) -> None:
     said: list[str] = []
     with the_journal(machine.paths) as journal:
         assert not undo.undo(journal, machine.paths, said.append)
-    assert "restarted" in said[0]
+    assert "rebooted" in said[0]
     assert machine.left() == ["lock"]
 
 
@@ -312,7 +312,7 @@ def test_signals_wait_until_all_is_undone(machine: Machine) -> None:
 def test_one_run_at_a_time(machine: Machine) -> None:
     with (
         the_journal(machine.paths),
-        pytest.raises(Refused, match=f"process {os.getpid()}, is going on"),
+        pytest.raises(Refused, match=f"process {os.getpid()}, is active"),
         the_journal(machine.paths),
     ):
         pass

@@ -140,7 +140,7 @@ def test_snapshot_that_does_not_work_is_booted_instead(
 def test_run_goes_on_without_room_for_a_snapshot(files: RunFiles) -> None:
     told = Told()
     assert play("no room", files, told=told) == ["payload", "done"]
-    assert "No snapshot could be written" in told
+    assert "Cannot write the snapshot" in told
     assert list((files.logs / "snapshots").iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_kvm_that_fails_after_the_probe_is_given_up(
     ):
         pass
     assert distrusted == ["root"]
-    assert "does not boot with KVM, trying without" in told
+    assert "does not boot with KVM; trying without" in told
 
 
 @pytest.fixture

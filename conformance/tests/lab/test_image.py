@@ -65,7 +65,7 @@ def test_no_network_is_told_with_the_log_and_a_hint(
     play(tmp_path, f"cat <<'X' >&2\n{NO_NETWORK}\nX\nexit 25")
     said = str(failure(trixie))
     assert "apt-get update failed" in said
-    assert "It needs the network" in said
+    assert "It needs network access" in said
     assert str(paths.logs() / "image-trixie.log") in said
 
 

@@ -160,7 +160,7 @@ def test_second_run_restores_what_the_first_booted(tmp_path: Path) -> None:
     assert warm.document["seed"] != cold.document["seed"]  # random although from a snapshot
 
 
-@pytest.mark.parametrize("sign", ["lab came from its snapshot", "Booting", "guest: tests"])
+@pytest.mark.parametrize("sign", ["lab was restored from its snapshot", "Booting", "guest: tests"])
 def test_interrupt_leaves_nothing(tmp_path: Path, sign: str) -> None:
     command = [sys.executable, "-m", "conformance", "check", "--results", str(tmp_path)]
     command += ["--cold"] if sign == "Booting" else []

@@ -64,7 +64,7 @@ def of_module(name: str) -> list[str]:
     """Return the names of the software devices that a module has brought.
 
     Raises:
-        Failure: There is none, or one is not handed out by VFIO.
+        Failure: There is none, or one is not offered by VFIO.
     """
     drivers = Path("/sys/module", name, "drivers").iterdir()
     found = sorted(link for driver in drivers for link in driver.iterdir() if link.is_symlink())
@@ -81,7 +81,7 @@ def make_mediated(parent: str, kind: str, count: int) -> list[str]:
     """Make mediated devices of a type, and return their names.
 
     Raises:
-        Failure: One is not made, or not handed out by VFIO.
+        Failure: One is not made, or not offered by VFIO.
     """
     make = Path(parent, "mdev_supported_types", kind, "create")
     names = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, count + 1)]
