@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from conformance import errors
 from conformance.bench import report as bench_report
-from conformance.bench.measure.ratios import Row
-from conformance.errors import AgentError, LabError
+from conformance.errors import LabError
+from conformance.events.kinds import Agent, AgentError, Event, Output, Phase, Ratio
 from conformance.lab.check.prepare import Request, prepare, write_payload
 from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.guest import Event
 from conformance.lab.guest.qemu import run_folder
 from conformance.running.steps import Steps
 
@@ -48,7 +48,7 @@ def bench(request: Request, results: Path, out: TextIO) -> None:
         with ready_guest(prepared.lab, files, steps, cold=request.options.cold) as guest:
             guest.order("bench")
             say("Measuring, which takes a minute or two ...")
-            rows: list[Row] = []
+            rows: list[Ratio] = []
             for row in follow(guest.events(request.options.quiet), results / _LOG):
                 for line in bench_report.lines(row, rows[-1] if rows else None):
                     say(line)
@@ -58,7 +58,7 @@ def bench(request: Request, results: Path, out: TextIO) -> None:
         say(f"written: {path}")
 
 
-def follow(events: Iterable[Event], log: Path) -> Iterator[Row]:
+def follow(events: Iterable[Event], log: Path) -> Iterator[Ratio]:
     """Yield the rows that the guest measures, until it is done.
 
     Args:
@@ -66,21 +66,22 @@ def follow(events: Iterable[Event], log: Path) -> Iterator[Row]:
         log: Takes what was printed in the guest.
 
     Raises:
-        AgentError: The guest could not measure, or not all.
+        LabError: The guest could not measure, or not all.
     """
     status = "none"
     for event in events:
-        if event["event"] == "measure":
-            yield Row(**{key: value for key, value in event.items() if key != "event"})
-        elif event["event"] == "output":
-            log.write_text(event["text"], encoding="utf-8")
-        elif event["event"] == "agent-error":
-            raise AgentError(f"The guest's agent gave up ({event['phase']}): {event['message']}")
-        elif event.get("phase") == "measured":
-            status = event["detail"]
+        match event:
+            case Ratio():
+                yield event
+            case Output(text):
+                log.write_text(text, encoding="utf-8")
+            case AgentError(phase, message):
+                raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
+            case Agent(Phase.MEASURED, detail):
+                status = detail
     if status != "0":
         said = log.read_text("utf-8").splitlines()[-1:] if log.exists() else []
-        raise AgentError(
+        raise errors.AgentError(
             f"Measuring ended with status {status}: {' '.join(said) or 'nothing was said'}. "
             f"All of it is in {log}."
         )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree import ElementTree as ET
 
-from conformance.bench.measure.ratios import Row
+from conformance.events.kinds import Ratio
 
 _WIDTH, _LEFT, _RIGHT = 860.0, 250.0, 70.0
 _BAR, _TOP, _LINES = 24.0, 46.0, 220.0
@@ -79,7 +79,7 @@ class _Sheet:
         return ET.tostring(self.root, encoding="unicode") + "\n"
 
 
-def plot(rows: Sequence[Row], titles: Mapping[str, str], label: Callable[[Row], str]) -> str:
+def plot(rows: Sequence[Ratio], titles: Mapping[str, str], label: Callable[[Ratio], str]) -> str:
     """Return the plot of all rows, a panel for each group that has some.
 
     Args:
@@ -99,7 +99,7 @@ def plot(rows: Sequence[Row], titles: Mapping[str, str], label: Callable[[Row], 
     return sheet.finish()
 
 
-def _bars(sheet: _Sheet, rows: Sequence[Row], label: Callable[[Row], str]) -> None:
+def _bars(sheet: _Sheet, rows: Sequence[Ratio], label: Callable[[Ratio], str]) -> None:
     """Draw a bar from 1 to each ratio, and its spread as a line."""
     ends = [value for row in rows for value in (row.low, row.high)]
     scale = Scale(ends, _LEFT, _WIDTH - _RIGHT)
@@ -119,7 +119,7 @@ def _bars(sheet: _Sheet, rows: Sequence[Row], label: Callable[[Row], str]) -> No
     sheet.at = bottom + 24
 
 
-def _growth(sheet: _Sheet, rows: Sequence[Row]) -> None:
+def _growth(sheet: _Sheet, rows: Sequence[Ratio]) -> None:
     """Draw a line over the number of mappings for each kind of write."""
     top, bottom = sheet.at, sheet.at + _LINES
     across = Scale([row.live or 1 for row in rows], 60, _WIDTH - _LEFT)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from conformance.bench import plot as bench_plot
-from conformance.bench.measure.ratios import Row
+from conformance.events.kinds import Ratio
 
 TITLES = {
     "mappings": "time with the driver / time with plain vfio-pci",
@@ -19,7 +19,7 @@ TITLES = {
 """What the ratios of each group mean."""
 
 
-def lines(row: Row, before: Row | None) -> Iterator[str]:
+def lines(row: Ratio, before: Ratio | None) -> Iterator[str]:
     """Yield the lines of the table that a row adds: a title as well where a group begins.
 
     Args:
@@ -33,10 +33,10 @@ def lines(row: Row, before: Row | None) -> Iterator[str]:
     yield f"  {label(row):<38} {number(row.ratio):>8}  ({spread})"
 
 
-def label(row: Row) -> str:
+def label(row: Ratio) -> str:
     """Return what a row is of.
 
-    >>> label(Row("mappings", "fork + exit", "plain vfio-pci", 100, 1.0, 1.0, 1.0, 3))
+    >>> label(Ratio("mappings", "fork + exit", "plain vfio-pci", 100, 1.0, 1.0, 1.0, 3))
     'fork + exit, 100 live mappings'
     """
     if row.live is None:
@@ -55,7 +55,7 @@ def number(value: float) -> str:
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
-def write(results: Path, rows: Sequence[Row], versions: Mapping[str, str]) -> list[Path]:
+def write(results: Path, rows: Sequence[Ratio], versions: Mapping[str, str]) -> list[Path]:
     """Write ``bench.json`` and ``bench.svg``, and return their paths.
 
     Raises:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import GuestHung
+from conformance.events.stream import EventDecoder
 from conformance.host.paths import HostPaths
 from conformance.host.undo import MARK
 from conformance.kernel.log import Taint
-from conformance.report import EventDecoder, Reporter, Verdict
+from conformance.report import Reporter, Verdict
 from conformance.running import paths
 from kpatch.tools import programs
 from kpatch.tools.programs import Running

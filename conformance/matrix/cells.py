@@ -13,6 +13,7 @@ from typing import Any
 from conformance.errors import UnknownMachine
 from conformance.lab.check.prepare import Options, Request, look_up, too_old
 from conformance.lab.image import definitions
+from conformance.report.results import RuleVerdict
 from kpatch.device import load as devices
 
 
@@ -103,7 +104,7 @@ class Cell:
     def failed_rules(self) -> list[str]:
         """The rules that failed."""
         rules: Mapping[str, Any] = self.results.get("rules", {})
-        return [name for name, rule in rules.items() if rule["verdict"] == "failed"]
+        return [name for name, rule in rules.items() if rule["verdict"] == RuleVerdict.FAILED]
 
 
 def columns(images: Sequence[str], trees: Sequence[Path], tree_image: str) -> list[Column]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from conformance.events.writer import Events
+from conformance.events import kinds
+from conformance.events.stream import EventWriter
 from conformance.kernel.log import KernelLog, Taint, reports, taint_words
 from conformance.plugin import checks, options, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
-from conformance.plugin.outcome import Failure, Tally, failure_of
+from conformance.plugin.outcome import Blame, Cause, Tally, blame_of
 from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
 from conformance.vfio import sysfs, trace
 from conformance.vfio.errors import SysfsError, VfioError
@@ -69,7 +70,7 @@ class Session:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.events = Events(config.getoption("--vfio-events"))
+        self.events = EventWriter(config.getoption("--vfio-events"))
         self.log = KernelLog()
         self.flags = Taint()
         self.taint = self.flags.read()
@@ -121,20 +122,21 @@ class Session:
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
         pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
         pairs = pairs[: workers.count(pairs, len(session.items))]
+        planned = (kinds.Planned(name_of(item), tuple(rules_of(item))) for item in session.items)
+        versions = (platform.release(), platform.python_version(), pytest.__version__)
         self.events.emit(
-            "session",
-            collected=len(session.items),
-            tests=[{"id": name_of(item), "rules": rules_of(item)} for item in session.items],
-            device=device,
-            peer=peer,
-            kernel=platform.release(),
-            python=platform.python_version(),
-            pytest=pytest.__version__,
-            seed=self.settings.seed,
-            workers=len(pairs),
-            lacking=lacking,
-            protocol=self.config.stash[DEVICES].protocol,
-            volatile=[str(place) for place in self.settings.volatile],
+            kinds.Session(
+                collected=len(session.items),
+                tests=tuple(planned),
+                device=device or {},
+                peer=peer,
+                versions=dict(zip(kinds.Session.VERSIONS, versions, strict=True)),
+                seed=self.settings.seed,
+                workers=len(pairs),
+                lacking=lacking,
+                protocol=self.config.stash[DEVICES].protocol,
+                volatile=tuple(str(place) for place in self.settings.volatile),
+            )
         )
         if len(pairs) == 1:
             return None
@@ -184,19 +186,14 @@ class Session:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Frame a test by its two events."""
         rules = rules_of(item)
-        self.events.emit("start", id=name_of(item), rules=rules)
+        self.events.emit(kinds.Start(name_of(item), tuple(rules)))
         checks.set_current_rule(rules[0] if rules else "")
         trace.start()
         self.tally = Tally()
         self._look_at_kernel()  # what came between two tests belongs to neither
         yield
-        self.events.emit(
-            "result",
-            id=name_of(item),
-            rules=rules,
-            observed=item.stash.get(OBSERVED, {}),
-            **self.tally.as_event(),
-        )
+        observed = item.stash.get(OBSERVED, {})
+        self.events.emit(self.tally.result(name_of(item), rules, observed))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(
@@ -205,28 +202,28 @@ class Session:
         """Judge a phase: what it raised, what the kernel said, and whether skips are allowed."""
         outcome = yield
         report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
-        failure = failure_of(item, call, report)
+        blame = blame_of(item, call, report)
         inapplicable = call.excinfo is not None and isinstance(call.excinfo.value, NotApplicable)
         if report.skipped and not inapplicable and self.config.getoption("--vfio-no-skips"):
-            reason = self.tally.skip_reason(report)
-            failure = Failure.of("run the test", "no skip (--vfio-no-skips)", f"skipped: {reason}")
+            skipped = f"skipped: {self.tally.skip_reason(report)}"
+            blame = Blame.of(Cause.SKIP, expected="no skip (--vfio-no-skips)", actual=skipped)
             report.outcome = "failed"
-            report.longrepr = failure.message
+            report.longrepr = blame.failure.message
         said = self._look_at_kernel()
         if said and not report.failed:
-            failure = Failure.of("run the test", "a silent kernel", said[0])
+            blame = Blame.of(Cause.KERNEL, expected="a silent kernel", actual=said[0])
             report.outcome = "failed"
             report.longrepr = "\n".join(("The kernel reported:", *said))
         if report.failed:
             item.vfio_failed = True  # type: ignore[attr-defined]
             report.sections.append(("VFIO calls", "\n".join(trace.lines())))
-        self.tally.add(report, failure, trace.lines(), applicable=not inapplicable)
+        self.tally.add(report, blame, trace.lines(), applicable=not inapplicable)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the devices and tell the end."""
         self.config.stash[DEVICES].close()
         duration = round(time.monotonic() - self.started, 3)
-        self.events.emit("finish", status=int(exitstatus), duration=duration)
+        self.events.emit(kinds.Finish(int(exitstatus), duration))
 
     def pytest_unconfigure(self) -> None:
         """Close what is open."""

@@ -2,12 +2,15 @@
 """The verdict on one test, out of the reports of its three phases."""
 
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
+from conformance.events.kinds import Failure, Result, TestOutcome
 from conformance.plugin.checks import RequirementFailed
 
 #: What pytest puts before the reason: the name of the exception.
@@ -15,26 +18,32 @@ _NAME = re.compile(r"^(?:[\w.]+\.)?(?:Skipped|NotApplicable): ")
 _KERNEL_LINES = 200  # more than a report with its call trace needs
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a test failed, as the report tells it; ``rule`` is None if no requirement is named."""
+class Cause(Enum):
+    """What made a phase of a test fail."""
 
-    rule: str | None
-    did: str
-    expected: str
-    actual: str
-    message: str
-    where: str
+    REQUIREMENT = auto()  # a check says that the device broke a rule
+    KERNEL = auto()  # the kernel reported trouble meanwhile
+    SKIP = auto()  # it was skipped, and --vfio-no-skips forbids that
+    ERROR = auto()  # an exception that no check raised
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Why a phase failed, and the words for it."""
+
+    cause: Cause
+    failure: Failure
 
     @classmethod
-    def of(cls, did: str, expected: str, actual: str, *, where: str = "") -> Self:
-        """Make one that names no rule."""
-        return cls(None, did, expected, actual, f"expected {expected}, got {actual}", where)
+    def of(cls, cause: Cause, *, expected: str, actual: str) -> Self:
+        """Blame something that happened while the test ran, and breaks no rule in particular."""
+        message = f"expected {expected}, got {actual}"
+        return cls(cause, Failure("", "run the test", expected, actual, message, ""))
 
 
-def failure_of(
+def blame_of(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
-) -> Failure | None:
+) -> Blame | None:
     """Return why a phase failed, None if it did not.
 
     ``where`` is the innermost line of the test's own file, if it got that far.
@@ -48,16 +57,18 @@ def failure_of(
     entry = next(ours, entries[-1])
     where = f"{entry.path}:{entry.lineno + 1}"
     if isinstance(error, RequirementFailed):
-        return Failure(error.rule, error.did, error.expected, error.actual, str(error), where)
+        broken = Failure(error.rule, error.did, error.expected, error.actual, str(error), where)
+        return Blame(Cause.REQUIREMENT, broken)
     message = f"{type(error).__name__}: {error}"
-    return Failure(None, f"{call.when} of the test", "no error", message, message, where)
+    raised = Failure("", f"{call.when} of the test", "no error", message, message, where)
+    return Blame(Cause.ERROR, raised)
 
 
 @dataclass
 class Tally:
     """Collects the phases of one test."""
 
-    outcome: str = "passed"
+    outcome: TestOutcome = TestOutcome.PASSED
     duration: float = 0.0
     failure: Failure | None = None
     skip: str | None = None
@@ -67,7 +78,7 @@ class Tally:
     def add(
         self,
         report: pytest.TestReport,
-        failure: Failure | None,
+        blame: Blame | None,
         calls: list[str],
         *,
         applicable: bool = True,
@@ -79,15 +90,15 @@ class Tally:
         """
         self.duration += report.duration
         if report.failed:
-            by_rule = failure is not None and (failure.rule or report.when == "call")
-            kernel = failure is not None and failure.expected == "a silent kernel"
-            skips = failure is not None and failure.actual.startswith("skipped: ")
-            if self.failure is None:
-                self.outcome = "failed" if by_rule or kernel or skips else "error"
-                self.failure = failure
+            if self.failure is None and blame is not None:
+                error = blame.cause is Cause.ERROR and report.when != "call"
+                self.outcome = TestOutcome.ERROR if error else TestOutcome.FAILED
+                self.failure = blame.failure
+            elif self.failure is None:
+                self.outcome = TestOutcome.ERROR
             self.calls = calls
-        elif report.skipped and self.outcome == "passed":
-            self.outcome = "skipped" if applicable else "not-applicable"
+        elif report.skipped and self.outcome is TestOutcome.PASSED:
+            self.outcome = TestOutcome.SKIPPED if applicable else TestOutcome.NOT_APPLICABLE
             self.skip = self.skip_reason(report)
 
     @staticmethod
@@ -97,13 +108,16 @@ class Tally:
             return _NAME.sub("", str(report.longrepr[2]))
         return str(report.longrepr)
 
-    def as_event(self) -> dict[str, Any]:
-        """Return the fields of the result event."""
-        return {
-            "outcome": self.outcome,
-            "duration": round(self.duration, 4),
-            "failure": asdict(self.failure) if self.failure else None,
-            "skip": self.skip,
-            "calls": self.calls,
-            "klog": self.klog[-_KERNEL_LINES:],
-        }
+    def result(self, name: str, rules: Sequence[str], observed: Mapping[str, str]) -> Result:
+        """Return the event of the test's end."""
+        return Result(
+            id=name,
+            rules=tuple(rules),
+            outcome=self.outcome,
+            duration=round(self.duration, 4),
+            observed=observed,
+            failure=self.failure,
+            skip=self.skip,
+            calls=tuple(self.calls),
+            klog=tuple(self.klog[-_KERNEL_LINES:]),
+        )

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from conformance.events.kinds import TestOutcome
 from conformance.proof.mutant import Mutant
-from conformance.proof.trials import DIED, DONE, HUNG, Outcome
+from conformance.proof.trials import End, Outcome
 
 
 class Verdict(StrEnum):
@@ -60,9 +61,9 @@ def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
     A test kills only for its own rules, and only if the driver itself passes it. A kernel that
     died or hung counts only where the mutant says that this is the defect.
     """
-    good = {name for name, one in baseline.tests.items() if one.outcome == "passed"}
+    good = {name for name, one in baseline.tests.items() if one.outcome is TestOutcome.PASSED}
     bad = {name: one for name, one in outcome.tests.items() if one.bad and name in good}
-    lost = outcome.end in {DIED, HUNG}
+    lost = outcome.end in {End.DIED, End.HUNG}
     killers = {}
     for rule in mutant.rules:
         killers[rule] = tuple(name for name, one in bad.items() if rule in one.rules)
@@ -75,7 +76,7 @@ def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
         killers,
         tuple(sorted(broken - set(mutant.rules))),
         tuple(sorted({rule for one in outcome.tests.values() for rule in one.rules})),
-        "" if outcome.end == DONE else f"{outcome.end}: {outcome.detail}",
+        "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail}",
         outcome.seconds,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from conformance.errors import LabError
 from conformance.lab.check.prepare import Prepared
-from conformance.proof import guests, trials
+from conformance.proof import guests
 from conformance.proof import mutant as mutants
 from conformance.proof import operators as generic
 from conformance.proof.build import Builder
@@ -19,7 +19,7 @@ from conformance.proof.journal import Journal
 from conformance.proof.judge import failing
 from conformance.proof.operators import Generic, Known
 from conformance.proof.run import BASELINE, JOURNAL, Say, Wanted, Watch, bench_for
-from conformance.proof.trials import Bench, Outcome, Trial
+from conformance.proof.trials import Bench, End, Outcome, Trial
 from conformance.running import paths, selection
 from kpatch.device import load as devices
 from kpatch.render import render
@@ -220,7 +220,7 @@ def killed(outcome: Outcome, baseline: Outcome) -> str:
     for name, one in outcome.tests.items():
         if one.bad and name not in unfit:
             return name
-    return "" if outcome.end == trials.DONE else f"{outcome.end}: {outcome.detail.splitlines()[0]}"
+    return "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail.splitlines()[0]}"
 
 
 def _line(outcome: Outcome, sample: Mapping[str, Generic], baseline: Outcome) -> str:

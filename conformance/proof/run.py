@@ -14,14 +14,14 @@ from conformance.errors import LabError
 from conformance.lab.check.prepare import Options, Prepared, look_up, prepare
 from conformance.lab.strangers import build as strangers_build
 from conformance.lab.strangers import definition as strangers
-from conformance.proof import guests, trials
+from conformance.proof import guests
 from conformance.proof import junit as mutants_junit
 from conformance.proof import report as mutants_report
 from conformance.proof.build import Builder, Built
 from conformance.proof.journal import Journal
 from conformance.proof.judge import Judged, Verdict, failing, judge, unjudged
 from conformance.proof.mutant import DEVICE, EditError, Mutant
-from conformance.proof.trials import Bench, Outcome, Trial
+from conformance.proof.trials import Bench, End, Outcome, Trial
 from conformance.running import paths, selection
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
@@ -272,7 +272,7 @@ class _Progress:
         where = f"[{self._count}/{self._number}]"
         if outcome.name == BASELINE:
             self.baseline = outcome
-            if outcome.end != trials.DONE:
+            if outcome.end is not End.DONE:
                 raise LabError(f"The suite did not get through without a defect: {outcome.detail}")
             self._say(f"{where} the driver itself: {len(failing(outcome))} tests fail")
             for name, why in failing(outcome).items():

@@ -11,13 +11,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from conformance.errors import AgentError, GuestHung, GuestLost
+from conformance import errors
+from conformance.errors import GuestHung, GuestLost
+from conformance.events.kinds import BAD, Agent, AgentError, Event, Phase, Result, TestOutcome
 from conformance.lab.guest import payload
 from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.guest import Event
 from conformance.lab.guest.payload import Job
 from conformance.lab.guest.payload import Trial as PayloadTrial
 from conformance.lab.guest.qemu import run_folder
@@ -28,10 +30,15 @@ from conformance.running.steps import Steps
 from kpatch.module.info import ModuleInfo
 
 _LEAK = "robust.leak"
-DONE = "done"
-DIED = "died"
-HUNG = "hung"
-GAVE_UP = "gave up"
+
+
+class End(StrEnum):
+    """How a trial ended."""
+
+    DONE = "done"  # all tests were run
+    DIED = "died"  # the kernel did
+    HUNG = "hung"
+    GAVE_UP = "gave up"  # the agent did
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,21 @@ class TestResult:
     """What a test said.
 
     Attributes:
-        outcome: ``passed``, ``failed``, ``error`` or ``skipped``.
+        outcome: How it ended.
         rules: The rules it is of.
         message: Why it failed or was skipped.
     """
 
     __test__ = False  # not a class of tests
 
-    outcome: str
+    outcome: TestOutcome
     rules: tuple[str, ...]
     message: str = ""
 
     @property
     def bad(self) -> bool:
         """Whether it failed."""
-        return self.outcome in {"failed", "error"}
+        return self.outcome in BAD
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Outcome:
     Attributes:
         name: Whose.
         tests: The result of each test that came to an end, by its short name.
-        end: How it ended: all tests were run; or the kernel died or hung; or the agent gave up.
+        end: How it ended.
         detail: More about an end that is not good.
         file: The file of the module.
         asked: The tests which were to run.
@@ -87,7 +94,7 @@ class Outcome:
 
     name: str
     tests: dict[str, TestResult] = field(default_factory=dict)
-    end: str = DONE
+    end: End = End.DONE
     detail: str = ""
     file: str = ""
     asked: tuple[str, ...] = ()
@@ -105,10 +112,10 @@ class Outcome:
     def from_json(cls, raw: Mapping[str, Any]) -> Outcome:
         """Read what `as_json` wrote."""
         tests = {
-            name: TestResult(one["outcome"], tuple(one["rules"]), one["message"])
+            name: TestResult(TestOutcome(one["outcome"]), tuple(one["rules"]), one["message"])
             for name, one in raw["tests"].items()
         }
-        return cls(**{**raw, "tests": tests, "asked": tuple(raw["asked"])})
+        return cls(**{**raw, "tests": tests, "end": End(raw["end"]), "asked": tuple(raw["asked"])})
 
 
 @dataclass(frozen=True)
@@ -165,23 +172,25 @@ def follow(events: Iterator[Event]) -> Iterator[Outcome]:
     begun = 0.0
     try:
         for event in events:
-            if event["event"] == "agent-error":
-                if current is None:
-                    raise AgentError(f"The guest's agent gave up: {event['message']}")
-                current.end, current.detail = GAVE_UP, f"{event['phase']}: {event['message']}"
-                yield _timed(current, begun)
-                current = None
-            elif event["event"] == "result" and current:
-                current.tests[event["id"]] = _result(event)
-            elif event.get("phase") == "trial":
-                current, begun = Outcome(event["detail"]), time.monotonic()
-            elif event.get("phase") == "trial-ended" and current:
-                yield _timed(current, begun)
-                current = None
+            match event:
+                case AgentError(phase, message):
+                    if current is None:
+                        raise errors.AgentError(f"The guest's agent gave up: {message}")
+                    current.end, current.detail = End.GAVE_UP, f"{phase}: {message}"
+                    yield _timed(current, begun)
+                    current = None
+                case Result() if current:
+                    result = TestResult(event.outcome, event.rules, event.reason)
+                    current.tests[event.id] = result
+                case Agent(Phase.TRIAL, name):
+                    current, begun = Outcome(name), time.monotonic()
+                case Agent(Phase.TRIAL_ENDED) if current:
+                    yield _timed(current, begun)
+                    current = None
     except GuestLost as error:
         if current is None:
             raise
-        current.end = HUNG if isinstance(error, GuestHung) else DIED
+        current.end = End.HUNG if isinstance(error, GuestHung) else End.DIED
         current.detail = error.reason
         yield _timed(current, begun)
 
@@ -189,12 +198,6 @@ def follow(events: Iterator[Event]) -> Iterator[Outcome]:
 def _timed(outcome: Outcome, begun: float) -> Outcome:
     outcome.seconds = round(time.monotonic() - begun, 1)
     return outcome
-
-
-def _result(event: Event) -> TestResult:
-    failure = event["failure"] or {}
-    message = failure.get("message") or event["skip"] or ""
-    return TestResult(event["outcome"], tuple(event["rules"]), message)
 
 
 def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> None:

@@ -6,20 +6,15 @@ reporter prints progress and summary and leaves `results.json`, `junit.xml`,
 `report.ktap` and the raw `events.jsonl` in the results folder.
 """
 
-from conformance.events.errors import EventError, TruncatedEventsError
-from conformance.events.reader import EventDecoder
 from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.reporter import Reporter, replay
 from conformance.report.verdict import Conclusion, Verdict
 
 __all__ = [
     "Conclusion",
-    "EventDecoder",
-    "EventError",
     "ReportError",
     "Reporter",
     "ResultsFolderError",
-    "TruncatedEventsError",
     "Verdict",
     "replay",
 ]

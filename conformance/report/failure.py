@@ -3,7 +3,8 @@
 
 from collections.abc import Iterator
 
-from conformance.report.results import BAD, Results, TestOutcome, TestRecord
+from conformance.events.kinds import BAD, TestOutcome
+from conformance.report.results import Results, TestRecord
 from conformance.report.text import Style, block, listing, printable
 from conformance.requirements import load_catalogue
 

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from conformance.report.results import Results, RuleResult, RuleVerdict, TestOutcome, TestRecord
+from conformance.events.kinds import TestOutcome
+from conformance.report.results import Results, RuleResult, RuleVerdict, TestRecord
 from conformance.report.verdict import Verdict
 
 SCHEMA = 1

@@ -21,7 +21,8 @@ from junitparser import (
     TestSuite,
 )
 
-from conformance.report.results import Results, TestOutcome, TestRecord
+from conformance.events.kinds import TestOutcome
+from conformance.report.results import Results, TestRecord
 from conformance.report.settle import told_by_tests
 from conformance.report.text import printable
 from conformance.report.verdict import Conclusion, Verdict

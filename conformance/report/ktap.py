@@ -7,7 +7,8 @@ kunit_parser.py takes for structure inside a diagnostic line is kept out of it.
 
 from collections.abc import Iterator
 
-from conformance.report.results import BAD, Results, TestOutcome, TestRecord
+from conformance.events.kinds import BAD, TestOutcome
+from conformance.report.results import Results, TestRecord
 from conformance.report.settle import told_by_tests
 from conformance.report.text import printable
 from conformance.report.verdict import Verdict

@@ -2,16 +2,16 @@
 """Takes the events of a run and leaves its report, whatever happens in between."""
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
+from typing import TextIO
 
-from conformance.events import reader as events
 from conformance.events.errors import EventError
+from conformance.events.kinds import Event
+from conformance.events.stream import EventDecoder, line
 from conformance.report import jsonfile, ktap, summary
 from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.files import write_whole
@@ -64,36 +64,33 @@ class Reporter:
         self._begun = clock()
         self._timings: dict[str, float] = {}
         self._problem = ""
-        self._number = 0
         self._exit_code: int | None = None
         self._progress = Progress(self._out, self.results, self._style, clock=clock)
         try:
             results_dir.mkdir(parents=True, exist_ok=True)
-            self._events = (results_dir / EVENTS_FILE).open("w", encoding="utf-8")
+            self._events = (results_dir / EVENTS_FILE).open("wb")
         except OSError as error:
             raise ResultsFolderError(results_dir / EVENTS_FILE, error) from error
 
-    def feed(self, event: Mapping[str, Any]) -> None:
+    def feed(self, event: Event) -> None:
         """Take in one event of the guest.
 
         Raises:
-            EventError: the event is damaged or out of order. The run can no longer
+            EventError: the event is out of order. The run can no longer
                 conform; `finish` still writes all files.
             ResultsFolderError: the event cannot be kept, for instance on a full disk.
         """
-        self._number += 1
         try:
-            self._events.write(json.dumps(event, default=str) + "\n")
+            self._events.write(line(event))
             self._events.flush()
         except OSError as error:
             raise ResultsFolderError(self._dir / EVENTS_FILE, error) from error
         try:
-            parsed = events.parse(event, self._number)
-            self.results.add(parsed)
+            self.results.add(event)
         except EventError as error:
             self.problem(error)
             raise
-        self._progress.show(parsed)
+        self._progress.show(event)
 
     def problem(self, error: ReportError | EventError) -> None:
         """Note that the stream of events is damaged: the run proves nothing any more."""
@@ -174,7 +171,7 @@ def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> in
     Raises:
         OSError: `path` cannot be read.
     """
-    decoder = events.EventDecoder()
+    decoder = EventDecoder()
     try:
         for event in decoder.feed(path.read_bytes()):
             reporter.feed(event)

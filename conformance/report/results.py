@@ -6,23 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from conformance.events import reader as events
+from conformance.events import kinds as events
 from conformance.events.errors import EventError
+from conformance.events.kinds import BAD, CUT_SHORT, TestOutcome
 from conformance.requirements import Requirement
-
-
-class TestOutcome(StrEnum):
-    """How one test ended. An error is a failure outside of the test's own checks."""
-
-    __test__ = False  # not a class of tests
-
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
-    SKIPPED = "skipped"
-    NOT_APPLICABLE = "not-applicable"  # the device does not have what the test is about
-    RUNNING = "running"  # was running when the run ended
-    NOT_RUN = "not-run"  # was planned, its turn never came
 
 
 class RuleVerdict(StrEnum):
@@ -33,10 +20,6 @@ class RuleVerdict(StrEnum):
     SKIPPED = "skipped"
     NOT_TESTED = "not-tested"
     NOT_APPLICABLE = "not-applicable"
-
-
-BAD = frozenset({TestOutcome.FAILED, TestOutcome.ERROR})
-CUT_SHORT = frozenset({TestOutcome.RUNNING, TestOutcome.NOT_RUN})
 
 
 @dataclass
@@ -133,8 +116,8 @@ class Results:
                 self.finish = event
             case events.AgentError():
                 self.agent_error = event
-            case events.Agent():
-                pass
+            case _:
+                pass  # how the run goes on; says nothing of a test
 
     def count(self, outcome: TestOutcome) -> int:
         """How many tests ended as `outcome`, those included of which only the number is known."""
@@ -208,7 +191,7 @@ class Results:
             raise EventError("a test ends which has not started", event.id)
         self._check_rules(event.id, (*event.rules, *event.observed))
         record.rules = event.rules
-        record.outcome = TestOutcome(event.outcome)
+        record.outcome = event.outcome
         record.result = event
 
     def _check_rules(self, test_id: str, rules: tuple[str, ...]) -> None:

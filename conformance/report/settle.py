@@ -7,7 +7,8 @@ status agrees with the results, and at least one rule was judged.
 
 from enum import IntEnum
 
-from conformance.report.results import Results, RuleVerdict, TestOutcome
+from conformance.events.kinds import TestOutcome
+from conformance.report.results import Results, RuleVerdict
 from conformance.report.text import plural
 from conformance.report.verdict import Conclusion, Verdict
 from conformance.requirements import LEVELS

@@ -4,15 +4,9 @@
 import textwrap
 from collections.abc import Iterator
 
+from conformance.events.kinds import CUT_SHORT, TestOutcome
 from conformance.report.failure import explain
-from conformance.report.results import (
-    CUT_SHORT,
-    GroupResult,
-    Results,
-    RuleResult,
-    RuleVerdict,
-    TestOutcome,
-)
+from conformance.report.results import GroupResult, Results, RuleResult, RuleVerdict
 from conformance.report.text import Style, block, listing, plural, printable
 from conformance.report.verdict import Conclusion, Verdict
 

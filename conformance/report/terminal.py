@@ -5,9 +5,10 @@ import shutil
 import time
 from collections.abc import Callable
 
-from conformance.events import reader as events
+from conformance.events import kinds as events
+from conformance.events.kinds import BAD, TestOutcome
 from conformance.report.output import Output
-from conformance.report.results import BAD, Results, TestOutcome
+from conformance.report.results import Results
 from conformance.report.text import Style, plural, printable
 
 _PERIOD = 10.0  # seconds between plain lines: a log of CI stays short, and shows life

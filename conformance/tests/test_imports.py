@@ -26,7 +26,7 @@ ALLOWED: dict[str, str] = {
     "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
     "report events requirements errors kpatch",
     "conformance.matrix": "lab.check lab.image running report errors kpatch",
-    "conformance.bench": "bench.measure lab.check lab.guest running errors",
+    "conformance.bench": "bench.measure lab.check lab.guest running events errors",
     "conformance.host": "running report events requirements vfio kernel errors kpatch",
     "conformance.doctor": "lab.machine vfio kernel errors kpatch",
     "conformance.lab": "",

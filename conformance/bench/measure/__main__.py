@@ -8,11 +8,10 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import chain
 
 from conformance.bench.measure import mappings, states, stream
-from conformance.events.writer import Events
+from conformance.events.stream import EventWriter
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 
@@ -25,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", metavar="PATH", help="takes the rows, as JSON lines")
     arguments = parser.parse_args(argv)
     with (
-        Events(arguments.events) as events,
+        EventWriter(arguments.events) as events,
         Container() as container,
         Device.open(arguments.device, container) as tested,
         Device.open(arguments.plain, container) as plain,
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             mappings.measure(tested, plain), states.measure(tested), stream.measure(tested)
         )
         for row in rows:
-            events.emit("measure", **asdict(row))
+            events.emit(row)
     return 0
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Final
 
 from conformance.bench.measure.held import Held, places
-from conformance.bench.measure.ratios import Row, compare, interleaved, timed
+from conformance.bench.measure.ratios import compare, interleaved, timed
+from conformance.events.kinds import Ratio
 from conformance.vfio.device import Device
 
 _LIVE: Final = (0, 100, 10000)
@@ -18,7 +19,7 @@ _MANY: Final = 10000
 _PAIRS: Final = 500
 
 
-def measure(tested: Device, plain: Device) -> Iterator[Row]:
+def measure(tested: Device, plain: Device) -> Iterator[Ratio]:
     """Yield a row for mapping and unmapping, and for forking, with so many mappings live."""
     pages = _pages(tested)
     both = {"tested": Held(tested.fd, pages), "plain": Held(plain.fd, pages)}
@@ -48,7 +49,7 @@ def _pages(tested: Device) -> Sequence[int]:
     return places(region, region.runtime_areas)
 
 
-def _row(name: str, live: int, taken: dict[str, list[int]]) -> Row:
+def _row(name: str, live: int, taken: dict[str, list[int]]) -> Ratio:
     return compare("mappings", name, "plain vfio-pci", taken["tested"], taken["plain"], live=live)
 
 

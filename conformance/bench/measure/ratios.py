@@ -8,8 +8,9 @@ so that a machine that gets slower meanwhile slows down both sides.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from conformance.events.kinds import Ratio
 
 #: Takes one sample and returns nanoseconds; what it does beside is not in them.
 Case = Callable[[], int]
@@ -17,31 +18,6 @@ Case = Callable[[], int]
 _K = TypeVar("_K")
 
 _WARM: Final = 2
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured ratio.
-
-    Attributes:
-        group: ``mappings``, ``states`` or ``stream``.
-        name: What was measured.
-        against: What it was measured against.
-        live: Mappings that were live meanwhile; None where that means nothing.
-        ratio: Of the medians over all rounds.
-        low: The least ratio within a round.
-        high: The greatest ratio within a round.
-        rounds: How many rounds there were.
-    """
-
-    group: str
-    name: str
-    against: str
-    live: int | None
-    ratio: float
-    low: float
-    high: float
-    rounds: int
 
 
 def timed(action: Callable[[], object], times: int = 1) -> int:
@@ -74,12 +50,12 @@ def compare(
     base: Sequence[float],
     *,
     live: int | None = None,
-) -> Row:
+) -> Ratio:
     """Return how much longer ``times`` are than ``base``, round by round.
 
     >>> compare("states", "a", "b", [20, 30, 40], [10, 10, 10])
-    Row(group='states', name='a', against='b', live=None, ratio=3.0, low=2.0, high=4.0, rounds=3)
+    Ratio(group='states', name='a', against='b', live=None, ratio=3.0, low=2.0, high=4.0, rounds=3)
     """
     within = [one / other for one, other in zip(times, base, strict=True)]
     ratio = statistics.median(times) / statistics.median(base)
-    return Row(group, name, against, live, ratio, min(within), max(within), len(within))
+    return Ratio(group, name, against, live, ratio, min(within), max(within), len(within))

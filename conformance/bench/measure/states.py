@@ -10,7 +10,8 @@ from functools import partial
 from typing import Final
 
 from conformance.bench.measure.held import Held, places
-from conformance.bench.measure.ratios import Row, compare, interleaved
+from conformance.bench.measure.ratios import compare, interleaved
+from conformance.events.kinds import Ratio
 from conformance.migration.v1.region import DEVICE_STATE, MigrationRegion
 from conformance.migration.v1.states import PRE_COPY, RUNNING, STOP_COPY
 from conformance.vfio.device import Device
@@ -21,7 +22,7 @@ _WARM: Final = 20
 _WRITES: Final = 51
 
 
-def measure(tested: Device) -> Iterator[Row]:
+def measure(tested: Device) -> Iterator[Ratio]:
     """Yield a row for each kind of write and number of mappings.
 
     Writes that are accepted have their mappings inside the saving areas, those that are refused
@@ -38,7 +39,7 @@ def measure(tested: Device) -> Iterator[Row]:
     yield from _growth("refused 1 -> 2", partial(register.refused, STOP_COPY), tested, conflict)
 
 
-def _growth(name: str, write: partial[int], tested: Device, pages: list[int]) -> Iterator[Row]:
+def _growth(name: str, write: partial[int], tested: Device, pages: list[int]) -> Iterator[Ratio]:
     if not pages:
         return
     with Held(tested.fd, pages) as held:

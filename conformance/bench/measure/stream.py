@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from conformance.bench.measure.ratios import Case, Row, compare, interleaved, timed
+from conformance.bench.measure.ratios import Case, compare, interleaved, timed
+from conformance.events.kinds import Ratio
 from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.states import RESUMING
 from conformance.vfio import libc
@@ -20,7 +21,7 @@ _COPIES: Final = 50
 _WIDTH: Final = 8
 
 
-def measure(tested: Device) -> Iterator[Row]:
+def measure(tested: Device) -> Iterator[Ratio]:
     """Yield the throughput of each way, as a part of that of memcpy().
 
     The device resumes meanwhile: then the whole section is the user's. A reset ends that. A

@@ -8,23 +8,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from conformance import requirements
-from conformance.errors import AgentError, ConformanceError, GuestLost
+from conformance import errors, requirements
+from conformance.errors import ConformanceError, GuestLost
 from conformance.events.errors import EventError
+from conformance.events.kinds import Agent, AgentError, Coverage, Event, Output, Phase
 from conformance.lab.check.coverage import Counts, evaluate
 from conformance.lab.check.prepare import Prepared, Request, prepare, write_payload
 from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.guest import Event
 from conformance.lab.guest.qemu import run_folder
 from conformance.report import Conclusion, Reporter, ReportError, Verdict
 from conformance.running.steps import Steps
 from kpatch.errors import KpatchError
 
-DRIVER_PHASES = {
-    "module": "the driver could not be loaded",
-    "bind": "the driver did not take the functions",
-    "unload": "the driver could not be removed",
-    "leaks": "the driver has lost memory",
+DRIVER_PHASES: dict[str, str] = {
+    Phase.MODULE: "the driver could not be loaded",
+    Phase.BIND: "the driver did not take the functions",
+    Phase.UNLOAD: "the driver could not be removed",
+    Phase.LEAKS: "the driver has lost memory",
 }
 """Phases of the agent in which a failure is the driver's."""
 
@@ -91,9 +91,9 @@ def _timed(events: Iterable[Event], steps: Steps) -> Iterable[Event]:
     """Pass events on and keep the time of the agent's phases."""
     begun = time.monotonic()
     for event in events:
-        if event["event"] == "agent" and event["phase"] != "tests":
+        if isinstance(event, Agent) and event.phase != Phase.TESTS:
             now = time.monotonic()
-            name = "tests" if event["phase"] == "tests-ended" else f"guest {event['phase']}"
+            name = "tests" if event.phase == Phase.TESTS_ENDED else f"guest {event.phase}"
             steps.times[name] = now - begun
             begun = now
         yield event
@@ -106,30 +106,31 @@ def _follow(
     verdict = Verdict.completed()
     counts = Counts(results / "coverage")
     for event in events:
-        if event["event"] == "output":
-            output = results / "pytest.log"
-            output.write_text(event["text"], encoding="utf-8")
+        if isinstance(event, Output):
+            (results / "pytest.log").write_text(event.text, encoding="utf-8")
             continue
-        if event["event"] == "coverage":
-            counts.add(event["path"], event["data"])
+        if isinstance(event, Coverage):
+            counts.add(event.path, event.data)
             continue
         reporter.feed(event)  # first, so that the kernel's log is in the report
-        if event["event"] == "agent-error":
-            verdict = _agent_error(event, prepared)
-        if event.get("phase") == "tests-ended" and event["detail"] not in ("0", "1"):
-            _show(results / "pytest.log", reporter)
-            if event["detail"] == _REFUSED:
-                verdict = Verdict.bad_usage("pytest refused its arguments", "its words are above")
+        match event:
+            case AgentError():
+                verdict = _agent_error(event, prepared)
+            case Agent(Phase.TESTS_ENDED, detail) if detail not in ("0", "1"):
+                _show(results / "pytest.log", reporter)
+                if detail == _REFUSED:
+                    hint = "its words are above"
+                    verdict = Verdict.bad_usage("pytest refused its arguments", hint)
     if counts.found:
         evaluate(counts, prepared.lab.image.sandbox, results, reporter.note)
     return verdict
 
 
-def _agent_error(event: Event, prepared: Prepared) -> Verdict:
-    phase = event["phase"]
+def _agent_error(event: AgentError, prepared: Prepared) -> Verdict:
+    phase, message = event.phase, event.message
     if phase not in DRIVER_PHASES:
-        raise AgentError(f"The guest's agent gave up ({phase}): {event['message']}")
-    reason = f"{DRIVER_PHASES[phase]}: {event['message']}"
+        raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
+    reason = f"{DRIVER_PHASES[phase]}: {message}"
     hint = f"the module was {prepared.module.path}" if prepared.module else ""
     return Verdict(Conclusion.REQUIREMENT_FAILED, reason, hint)
 

@@ -14,10 +14,11 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
-from conformance.errors import AgentError
+from conformance import errors
+from conformance.events.kinds import AgentError
 from conformance.lab.check.prepare import Request, prepare, write_payload
 from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.guest import Guest
+from conformance.lab.guest.guest import Guest, is_end
 from conformance.lab.guest.qemu import run_folder
 from conformance.running.steps import Steps
 
@@ -86,8 +87,8 @@ def _relay(console: socket.socket, guest: Guest) -> None:
             console.sendall(keys or _END)
         if any(descriptor in ready for descriptor in guest.descriptors):
             event = guest.poll()
-            if event and event["event"] == "agent-error":
-                klog = "\r\n".join(event["klog"])
-                raise AgentError(f"{event['phase']}: {event['message']}\r\n{klog}")
-            if event and event.get("phase") == "done":
+            if isinstance(event, AgentError):
+                klog = "\r\n".join(event.klog)
+                raise errors.AgentError(f"{event.phase}: {event.message}\r\n{klog}")
+            if event and is_end(event):
                 return

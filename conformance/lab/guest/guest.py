@@ -11,10 +11,9 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from conformance import errors
 from conformance.errors import (
-    AgentError,
     ConformanceError,
     GuestHung,
     GuestPanicked,
@@ -22,13 +21,12 @@ from conformance.errors import (
     LabError,
     QemuError,
 )
+from conformance.events.kinds import Agent, AgentError, Event, Phase, Result, Start
+from conformance.events.stream import EventDecoder
 from conformance.kernel import console
 from conformance.lab.machine.argv import RunFiles
 from conformance.lab.machine.monitor import Monitor
-from conformance.report import EventDecoder
 from kpatch.tools.programs import Running
-
-Event = dict[str, Any]
 
 _STACKS = 3.0
 """Seconds a hung guest gets to write to its console where it hangs."""
@@ -105,10 +103,11 @@ class Guest:
             if event is None:
                 reason = f"The guest did not come up within {timeout:g} s."
                 raise GuestSilent(reason, self._stuck())
-            if event["event"] == "agent-error":
-                raise AgentError(f"The guest cannot run the suite: {event['message']}")
-            if event.get("phase") == "ready":
-                return
+            match event:
+                case AgentError(message=message):
+                    raise errors.AgentError(f"The guest cannot run the suite: {message}")
+                case Agent(Phase.READY):
+                    return
 
     def events(self, quiet: float) -> Iterator[Event]:
         """Yield all that the guest says, up to and including that it is done.
@@ -129,7 +128,7 @@ class Guest:
                 raise GuestHung(reason, self._stuck())
             self._last = _describe(event) or self._last
             yield event
-            if event["event"] == "agent" and event.get("phase") == "done":
+            if is_end(event):
                 return
 
     def _next(self, timeout: float) -> Event | None:
@@ -180,6 +179,11 @@ class Guest:
         return _read(self.files.console_log)
 
 
+def is_end(event: Event) -> bool:
+    """Tell whether the guest has done what it was ordered to."""
+    return isinstance(event, Agent) and event.phase == Phase.DONE
+
+
 def _read(path: Path) -> bytes:
     with contextlib.suppress(OSError):
         return path.read_bytes()
@@ -188,11 +192,11 @@ def _read(path: Path) -> bytes:
 
 def _describe(event: Event) -> str:
     """Say in words where the guest is after an event."""
-    match event["event"]:
-        case "start":
-            return f"test {event.get('id')} began"
-        case "result":
-            return f"test {event.get('id')} ended"
-        case "agent":
-            return f"its agent's phase {event.get('phase')!r}"
+    match event:
+        case Start(name):
+            return f"test {name} began"
+        case Result(name):
+            return f"test {name} ended"
+        case Agent(phase):
+            return f"its agent's phase {phase!r}"
     return ""

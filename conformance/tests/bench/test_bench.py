@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,28 +14,29 @@ import pytest
 from conformance.bench import plot as bench_plot
 from conformance.bench import report as bench_report
 from conformance.bench.command import follow
-from conformance.bench.measure.ratios import Row, compare, interleaved, timed
+from conformance.bench.measure.ratios import compare, interleaved, timed
 from conformance.bench.plot import Scale
 from conformance.cli.arguments import parse
 from conformance.errors import AgentError
+from conformance.events import kinds
+from conformance.events.kinds import Agent, Event, Output, Phase, Ratio
 
 ROWS = [
-    Row("mappings", "mmap + munmap", "plain vfio-pci", 0, 1.05, 0.98, 1.2, 21),
-    Row("mappings", "fork + exit", "plain vfio-pci", 1, 1.0, 0.9, 1.1, 21),
-    Row("states", "accepted 1 -> 3", "1 mapping", 10, 1.0, 0.7, 1.4, 9),
-    Row("states", "accepted 1 -> 3", "1 mapping", 10000, 1.1, 0.8, 1.3, 9),
-    Row("states", "refused 1 -> 2", "1 mapping", 10000, 0.99, 0.8, 1.3, 9),
-    Row("stream", "8-byte reads", "memcpy", None, 0.0012, 0.001, 0.0013, 21),
+    Ratio("mappings", "mmap + munmap", "plain vfio-pci", 0, 1.05, 0.98, 1.2, 21),
+    Ratio("mappings", "fork + exit", "plain vfio-pci", 1, 1.0, 0.9, 1.1, 21),
+    Ratio("states", "accepted 1 -> 3", "1 mapping", 10, 1.0, 0.7, 1.4, 9),
+    Ratio("states", "accepted 1 -> 3", "1 mapping", 10000, 1.1, 0.8, 1.3, 9),
+    Ratio("states", "refused 1 -> 2", "1 mapping", 10000, 0.99, 0.8, 1.3, 9),
+    Ratio("stream", "8-byte reads", "memcpy", None, 0.0012, 0.001, 0.0013, 21),
 ]
 
 
-def _events(*, status: str = "0") -> Iterator[dict[str, Any]]:
-    yield {"event": "agent", "phase": "measure", "detail": ""}
-    for row in ROWS:
-        yield {"event": "measure", **row.__dict__}
-    yield {"event": "output", "text": "Traceback\nOSError: no device\n"}
-    yield {"event": "agent", "phase": "measured", "detail": status}
-    yield {"event": "agent", "phase": "done", "detail": ""}
+def _events(*, status: str = "0") -> Iterator[Event]:
+    yield Agent("measure", "")
+    yield from ROWS
+    yield Output("Traceback\nOSError: no device\n")
+    yield Agent(Phase.MEASURED, status)
+    yield Agent(Phase.DONE, "")
 
 
 def test_ratio_is_of_the_medians_and_spread_is_within_rounds() -> None:
@@ -79,7 +79,7 @@ def test_a_benchmark_that_broke_is_told_with_its_last_words(tmp_path: Path) -> N
 
 
 def test_an_agent_that_gives_up_is_told(tmp_path: Path) -> None:
-    event = {"event": "agent-error", "phase": "plain", "message": "no vfio_pci", "klog": []}
+    event = kinds.AgentError("plain", "no vfio_pci")
     with pytest.raises(AgentError, match=r"\(plain\): no vfio_pci"):
         list(follow([event], tmp_path / "log"))
 
@@ -91,7 +91,7 @@ def test_table_has_a_title_for_each_group_and_a_line_for_each_row() -> None:
     assert "  8-byte reads                             0.0012  (0.001 .. 0.0013)" in lines
 
 
-def _lines(row: Row | None, before: Row | None) -> list[str]:
+def _lines(row: Ratio | None, before: Ratio | None) -> list[str]:
     assert row
     return list(bench_report.lines(row, before))
 
@@ -99,7 +99,7 @@ def _lines(row: Row | None, before: Row | None) -> list[str]:
 def test_results_are_written(tmp_path: Path) -> None:
     data, plot = bench_report.write(tmp_path, ROWS, {"kernel": "6.12"})
     found = json.loads(data.read_text())
-    assert [Row(**one) for one in found["rows"]] == ROWS
+    assert [Ratio(**one) for one in found["rows"]] == ROWS
     assert found["versions"] == {"kernel": "6.12"}
     assert plot.name == "bench.svg"
 

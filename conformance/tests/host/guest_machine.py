@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from conformance.errors import AgentError
+from conformance import errors
+from conformance.events.kinds import Agent, AgentError, Output, Phase
 from conformance.lab.check.prepare import Options, look_up, prepare
 from conformance.lab.guest import payload
 from conformance.lab.guest.bringup import ready_guest
@@ -53,10 +54,11 @@ def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet:
         with ready_guest(prepared.lab, files, steps) as guest:
             guest.order("script", argv=list(argv))
             for event in guest.events(quiet):
-                if event["event"] == "output":
-                    say(event["text"].rstrip("\n"))
-                elif event["event"] == "agent-error":
-                    raise AgentError(f"{event['phase']}: {event['message']}")
-                elif event.get("phase") == "script-ended":
-                    status = event["detail"]
+                match event:
+                    case Output(text):
+                        say(text.rstrip("\n"))
+                    case AgentError(phase, message):
+                        raise errors.AgentError(f"{phase}: {message}")
+                    case Agent(Phase.SCRIPT_ENDED, detail):
+                        status = detail
     return int(status)

@@ -17,6 +17,7 @@ import pytest
 
 from conformance.cli.arguments import parse
 from conformance.errors import GuestHung
+from conformance.events.stream import parse as event_of
 from conformance.host import bind, check, commands, fitness, judge, safety, suite
 from conformance.host.errors import DriverError, Refused, RestoreError
 from conformance.host.journal import FunctionBefore, Journal, the_journal
@@ -162,7 +163,7 @@ def go(
     def run(_job: Job, _results: Path, reporter: Reporter, _here: HostPaths) -> Verdict:
         assert host.bound(DEVICE) == "igb_vf_vfio_pci"
         for event in GOOD:
-            reporter.feed(event)
+            reporter.feed(event_of(event))
         return work()
 
     with pytest.MonkeyPatch.context() as patch:

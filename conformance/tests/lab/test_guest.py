@@ -26,6 +26,8 @@ from conformance.errors import (
     LabError,
     QemuError,
 )
+from conformance.events import kinds
+from conformance.events.kinds import Agent
 from conformance.lab.check import prepare, run
 from conformance.lab.check.prepare import Options, Prepared
 from conformance.lab.guest import bringup as session
@@ -87,7 +89,8 @@ def play(story: str, files: RunFiles, *, cold: bool = False, told: Told | None =
     steps = (told or Told()).steps
     with session.ready_guest(lab(story, files.logs), files, steps, cold=cold) as guest:
         guest.order("check")
-        return [str(event.get("phase", event["event"])) for event in guest.events(quiet=0.5)]
+        heard = list(guest.events(quiet=0.5))
+    return [event.phase if isinstance(event, Agent) else event.KIND for event in heard]
 
 
 def processes(place: Path) -> list[str]:
@@ -272,7 +275,7 @@ def test_times_are_in_the_results_and_on_the_terminal(checked: Any) -> None:
 
 
 def test_agent_error_that_is_not_the_drivers_is_the_labs(files: RunFiles) -> None:
-    event = {"event": "agent-error", "phase": "payload", "message": "x", "klog": []}
+    event = kinds.AgentError("payload", "x")
     with pytest.raises(AgentError):
         run._agent_error(event, Prepared(lab("", files.logs), None, {}))
 

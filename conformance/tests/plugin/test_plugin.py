@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.events.reader import Result, parse
+from conformance.events.kinds import Result
+from conformance.events.stream import parse
 from conformance.tests.plugin.inner import BDF, HEAD, PEER, Inner
 
 pytest_plugins = ["pytester"]
@@ -97,7 +98,7 @@ def test_a_mistake_in_a_test_is_told_as_it_is(inner: Inner) -> None:
     inner.run("@rule('state.default')\ndef test_it(device):\n    raise KeyError('x')\n")
     (outcome,) = inner.results
     assert outcome["outcome"] == "failed"
-    assert outcome["failure"]["rule"] is None
+    assert outcome["failure"]["rule"] == ""
     assert outcome["failure"]["message"] == "KeyError: 'x'"
 
 

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from conformance.events.reader import Session, parse
+from conformance.events.kinds import Session
+from conformance.events.stream import parse
 from conformance.plugin import workers
 from conformance.tests.plugin.inner import PEER, Inner
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from conformance.errors import LabError
+from conformance.events.kinds import TestOutcome
 from conformance.proof import mutant as mutants
 from conformance.proof import operators as generic
 from conformance.proof import operators_run as generic_run
-from conformance.proof import trials
 from conformance.proof.operators import Generic, Known
 from conformance.proof.operators_run import Fate
-from conformance.proof.trials import Outcome, TestResult
+from conformance.proof.trials import End, Outcome, TestResult
 from kpatch.device import load as device
 from kpatch.render import render
 from kpatch.tests.render.pinned import LINUX_6_12
@@ -57,8 +57,10 @@ def test_generate(tmp_path: Path) -> None:
     assert generic.shuffled(found, 1) != generic.shuffled(found, 2)
 
 
-def outcome(end: str = trials.DONE, **tests: str) -> Outcome:
-    results = {name: TestResult(said, ("state.reset",)) for name, said in tests.items()}
+def outcome(end: End = End.DONE, **tests: str) -> Outcome:
+    results = {
+        name: TestResult(TestOutcome(said), ("state.reset",)) for name, said in tests.items()
+    }
     return Outcome("m", results, end, "a detail")
 
 
@@ -67,8 +69,8 @@ def test_killed() -> None:
     assert generic_run.killed(outcome(a="failed"), good) == "a"
     assert generic_run.killed(outcome(b="failed"), good) == ""
     assert generic_run.killed(outcome(a="skipped"), good) == ""
-    assert generic_run.killed(outcome(trials.DIED, a="passed"), good) == "died: a detail"
-    assert generic_run.killed(outcome(trials.GAVE_UP), good) == "gave up: a detail"
+    assert generic_run.killed(outcome(End.DIED, a="passed"), good) == "died: a detail"
+    assert generic_run.killed(outcome(End.GAVE_UP), good) == "gave up: a detail"
 
 
 def fate(name: str, by: str = "", image: str = "", known: Known | None = None) -> Fate:

@@ -4,12 +4,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from conformance.errors import AgentError, GuestHung, GuestPanicked
+from conformance.events import kinds
+from conformance.events.kinds import Agent, Event, Failure, Result, TestOutcome
 from conformance.proof import junit as mutants_junit
 from conformance.proof import report as mutants_report
 from conformance.proof import run as mutants_run
@@ -17,7 +18,7 @@ from conformance.proof import trials
 from conformance.proof.journal import Journal
 from conformance.proof.judge import Judged, Verdict, judge, unjudged
 from conformance.proof.mutant import Mutant
-from conformance.proof.trials import Outcome, TestResult, Trial
+from conformance.proof.trials import End, Outcome, TestResult, Trial
 
 RULES = ("state.reset", "save.fresh")
 
@@ -26,13 +27,14 @@ def mutant(*rules: str, crash: bool = False) -> Mutant:
     return Mutant("m", rules, "It is wrong.", "", crash, ())
 
 
-def outcome(end: str = trials.DONE, **tests: str) -> Outcome:
+def outcome(end: End = End.DONE, **tests: str) -> Outcome:
     """Tests named r_... are of state.reset, f_... of save.fresh, both_... of both."""
     of = {"r": RULES[:1], "f": RULES[1:], "both": RULES}
     results = {
-        name: TestResult(said, of[name.split("_")[0]], "why") for name, said in tests.items()
+        name: TestResult(TestOutcome(said), of[name.split("_")[0]], "why")
+        for name, said in tests.items()
     }
-    return Outcome("m", results, end, "a detail" if end != trials.DONE else "")
+    return Outcome("m", results, end, "a detail" if end is not End.DONE else "")
 
 
 GOOD = outcome(r_1="passed", r_2="passed", f_1="passed", both_1="passed")
@@ -66,49 +68,43 @@ def test_a_skip_does_not_kill() -> None:
     assert judge(mutant(RULES[0]), outcome(r_1="skipped"), GOOD).verdict is Verdict.SURVIVED
 
 
-@pytest.mark.parametrize("end", [trials.DIED, trials.HUNG])
-def test_a_crash_kills_only_where_it_is_the_defect(end: str) -> None:
+@pytest.mark.parametrize("end", [End.DIED, End.HUNG])
+def test_a_crash_kills_only_where_it_is_the_defect(end: End) -> None:
     assert judge(mutant(RULES[0]), outcome(end), GOOD).verdict is Verdict.LOST
     assert judge(mutant(RULES[0], crash=True), outcome(end), GOOD).verdict is Verdict.KILLED
     assert judge(mutant(RULES[0]), outcome(end, r_1="failed"), GOOD).verdict is Verdict.KILLED
 
 
-def events(*names: str) -> Iterator[dict[str, Any]]:
+def events(*names: str) -> Iterator[Event]:
     for name in names:
         kind, _, rest = name.partition(" ")
         if kind == "result":
             test, said = rest.split()
-            failure = {"message": "why"} if said == "failed" else None
-            yield {
-                "event": "result",
-                "id": test,
-                "rules": ["state.reset"],
-                "outcome": said,
-                "failure": failure,
-                "skip": None,
-            }
+            failure = Failure("", "", "", "", "why", "") if said == "failed" else None
+            outcome = TestOutcome(said)
+            yield Result(test, ("state.reset",), outcome, 0.1, {}, failure, None, (), ())
         elif kind == "agent-error":
-            yield {"event": kind, "phase": "bind", "message": rest}
+            yield kinds.AgentError("bind", rest)
         elif kind == "panic":
             raise GuestPanicked("The kernel died.", ())
         elif kind == "hang":
             raise GuestHung("Nothing was heard.", ())
         else:
-            yield {"event": "agent", "phase": kind, "detail": rest}
+            yield Agent(kind, rest)
 
 
 def test_outcomes_of_one_guest() -> None:
     heard = ("payload", "trial a", "result t failed", "trial-ended a", "trial b", "trial-ended b")
     first, second = trials.follow(events(*heard, "done"))
-    assert (first.name, first.end, first.tests["t"].message) == ("a", trials.DONE, "why")
+    assert (first.name, first.end, first.tests["t"].message) == ("a", End.DONE, "why")
     assert (second.name, second.tests) == ("b", {})
 
 
 @pytest.mark.parametrize(
     ("last", "end"),
-    [("panic", trials.DIED), ("hang", trials.HUNG), ("agent-error no", trials.GAVE_UP)],
+    [("panic", End.DIED), ("hang", End.HUNG), ("agent-error no", End.GAVE_UP)],
 )
-def test_bad_ends(last: str, end: str) -> None:
+def test_bad_ends(last: str, end: End) -> None:
     (only,) = trials.follow(events("trial a", "result t failed", last))
     assert only.end == end
     assert only.tests["t"].bad

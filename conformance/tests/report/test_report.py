@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from conformance.report import Conclusion, EventError, Reporter, ResultsFolderError, Verdict
+from conformance.events.errors import EventError
+from conformance.events.stream import parse
+from conformance.report import Conclusion, Reporter, ResultsFolderError, Verdict
 from conformance.report.text import printable
 from conformance.requirements import load
 
@@ -59,7 +61,7 @@ def ended(folder: Path, *events: dict[str, Any]) -> tuple[int, str]:
     """Exit code and reason of a completed run with these events."""
     report = reporter(folder)
     for event in events:
-        report.feed(event)
+        report.feed(parse(event))
     code = report.finish(Verdict.completed())
     return code, json.loads((folder / "results.json").read_text())["verdict"]["reason"]
 
@@ -114,12 +116,12 @@ def test_disorder_is_refused_and_the_run_proves_nothing(
     report = reporter(tmp_path)
     *fine, bad = events
     for event in fine:
-        report.feed(event)
+        report.feed(parse(event))
     with pytest.raises(EventError, match=words):
-        report.feed(bad)
+        report.feed(parse(bad))
     assert report.finish(Verdict.completed()) == 4
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1]) == bad  # kept, for whoever looks for the reason
+    assert parse(json.loads(lines[-1])) == parse(bad)  # kept, for whoever looks for the reason
 
 
 def test_finish_counts_once(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_a_full_disk_is_said_and_nothing_else_breaks(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").symlink_to("/dev/full")
     report = reporter(tmp_path)
     with pytest.raises(ResultsFolderError, match="No space left on device"):
-        report.feed(session(1))
+        report.feed(parse(session(1)))
     assert report.finish(Verdict.lab_failed("no space")) == 4
 
 
@@ -165,7 +167,7 @@ def test_a_run_goes_on_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
     with os.fdopen(writing, "w") as out:
         report = Reporter(tmp_path, out, requirements=load(), versions={})
         for event in (session(1), *PASS, finish(0)):
-            report.feed(event)
+            report.feed(parse(event))
         assert report.finish(Verdict.completed()) == 0
     assert json.loads((tmp_path / "results.json").read_text())["verdict"]["exit_code"] == 0
 
@@ -181,14 +183,14 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(tmp_path: Path) -> Non
 def test_plain_progress_is_periodic_and_failures_are_immediate(tmp_path: Path) -> None:
     out, clock = io.StringIO(), Clock()
     report = reporter(tmp_path, out, clock)
-    report.feed(session(4))
+    report.feed(parse(session(4)))
     for name in "ab":
-        report.feed(start(name))
-        report.feed(result(name))
+        report.feed(parse(start(name)))
+        report.feed(parse(result(name)))
     assert "[2/4]" not in out.getvalue()
     clock.now = 11.0
-    report.feed(start("c"))
-    report.feed(result("c", "failed"))
+    report.feed(parse(start("c")))
+    report.feed(parse(result("c", "failed")))
     assert f"FAILED  c  [{RULE}]\n[3/4] 1 failed\n" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
@@ -199,9 +201,9 @@ def test_live_progress_is_one_line_within_the_terminal(
     monkeypatch.setenv("COLUMNS", "40")
     out = Terminal()
     report = reporter(tmp_path, out)
-    report.feed(session(2))
+    report.feed(parse(session(2)))
     before = len(out.getvalue())
-    report.feed(start("x" * 100))
+    report.feed(parse(start("x" * 100)))
     shown = out.getvalue()[before:]
     assert shown.startswith("\r\x1b[2K[0/2]")
     assert "\n" not in shown
@@ -225,12 +227,12 @@ def test_versions_and_timings_reach_the_file(tmp_path: Path) -> None:
 def test_failures_of_a_rule_are_told_together_and_the_first_in_full(tmp_path: Path) -> None:
     out = io.StringIO()
     report = reporter(tmp_path, out)
-    report.feed(session(5))
+    report.feed(parse(session(5)))
     said = {"rule": RULE, "did": "reset", "expected": "state 1", "actual": "state 2"}
     for name in "abcde":
-        report.feed(start(name))
-        report.feed({**result(name, "failed"), "failure": said})
-    report.feed(finish(1))
+        report.feed(parse(start(name)))
+        report.feed(parse({**result(name, "failed"), "failure": said}))
+    report.feed(parse(finish(1)))
     report.finish(Verdict.completed())
     text = out.getvalue()
     assert text.count(load()[RULE].text.split(".")[0][:40]) == 1
@@ -242,8 +244,8 @@ def test_failures_of_a_rule_are_told_together_and_the_first_in_full(tmp_path: Pa
 def test_names_of_tests_cannot_break_the_ktap(tmp_path: Path) -> None:
     report = reporter(tmp_path)
     for event in (session(1), start("a # SKIP\nnot ok 2 b"), result("a # SKIP\nnot ok 2 b")):
-        report.feed(event)
-    report.feed(finish(0))
+        report.feed(parse(event))
+    report.feed(parse(finish(0)))
     report.finish(Verdict.completed())
     assert "ok 1 a + SKIP not ok 2 b\n" in (tmp_path / "report.ktap").read_text()
 
@@ -252,7 +254,7 @@ def test_half_a_character_of_the_guest_harms_no_file(tmp_path: Path) -> None:
     report = reporter(tmp_path)
     broken = {**result("a", "skipped"), "skip": json.loads('"\\ud800"'), "klog": ["\ud800"]}
     for event in (session(1), start("a"), broken, finish(0)):
-        report.feed(event)
+        report.feed(parse(event))
     assert report.finish(Verdict.completed()) == 4  # everything was skipped
     assert r"\ud800" in (tmp_path / "report.ktap").read_text()
 
@@ -266,10 +268,10 @@ def test_nothing_to_judge_does_not_look_like_conforming(tmp_path: Path) -> None:
     out = io.StringIO()
     one = reporter(tmp_path, out)
     why = "0000:01:10.0, bound to vfio-pci: it offers no migration region"
-    one.feed({**session(1), "lacking": why})
-    one.feed(start("a"))
-    one.feed({**result("a", "skipped"), "skip": f"not applicable: {why}"})
-    one.feed(finish(0))
+    one.feed(parse({**session(1), "lacking": why}))
+    one.feed(parse(start("a")))
+    one.feed(parse({**result("a", "skipped"), "skip": f"not applicable: {why}"}))
+    one.feed(parse(finish(0)))
     assert one.finish(Verdict.completed()) == 5
     assert f"nothing was judged: no rule is applicable: {why}" in out.getvalue()
     assert "NOT APPLICABLE" in out.getvalue()
@@ -280,14 +282,14 @@ def test_nothing_to_judge_does_not_look_like_conforming(tmp_path: Path) -> None:
 def test_what_the_device_does_not_have_is_neither_passed_nor_skipped(tmp_path: Path) -> None:
     out = io.StringIO()
     one = reporter(tmp_path, out)
-    one.feed({**session(2), "protocol": 2})
+    one.feed(parse({**session(2), "protocol": 2}))
     for name in ("a", "b"):
-        one.feed(start(name, "saving.refuse" if name == "a" else "saving.accept"))
+        one.feed(parse(start(name, "saving.refuse" if name == "a" else "saving.accept")))
         told = {"skip": "this device has no pre-copy"} if name == "b" else {}
         outcome = "not-applicable" if name == "b" else "passed"
         rule = "saving.accept" if name == "b" else "saving.refuse"
-        one.feed({**result(name, outcome), "rules": [rule], **told})
-    one.feed(finish(0))
+        one.feed(parse({**result(name, outcome), "rules": [rule], **told}))
+    one.feed(parse(finish(0)))
     assert one.finish(Verdict.completed()) == 0
     assert "this session judges version 2 of the protocol" in out.getvalue()
     assert "this device has no pre-copy" in out.getvalue()
@@ -305,10 +307,10 @@ def test_what_the_device_does_not_have_is_neither_passed_nor_skipped(tmp_path: P
 def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
     out = io.StringIO()
     one = reporter(tmp_path, out)
-    one.feed({**session(1), "volatile": ["0:0x4400:0xffffffff"]})
-    one.feed(start("a"))
-    one.feed(result("a"))
-    one.feed(finish(0))
+    one.feed(parse({**session(1), "volatile": ["0:0x4400:0xffffffff"]}))
+    one.feed(parse(start("a")))
+    one.feed(parse(result("a")))
+    one.feed(parse(finish(0)))
     one.finish(Verdict.completed())
     assert "IGNORED" in out.getvalue()
     assert "0:0x4400:0xffffffff" in out.getvalue()
@@ -324,10 +326,10 @@ def test_without_junitparser_the_other_files_are_written(
     monkeypatch.delattr("conformance.report.junit", raising=False)
     out = io.StringIO()
     one = reporter(tmp_path, out)
-    one.feed(session(1))
-    one.feed(start("a"))
-    one.feed(result("a"))
-    one.feed(finish(0))
+    one.feed(parse(session(1)))
+    one.feed(parse(start("a")))
+    one.feed(parse(result("a")))
+    one.feed(parse(finish(0)))
     assert one.finish(Verdict.completed()) == 0
     assert "junit.xml is not written" in out.getvalue()
     assert sorted(path.name for path in tmp_path.iterdir()) == [

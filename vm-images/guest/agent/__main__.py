@@ -34,7 +34,7 @@ def main() -> None:
             port.phase("ready")
             order = port.receive()
     except Exception as error:
-        port.send("agent-error", phase="boot", message=_words(error), klog=[])
+        port.error("boot", _words(error))
     if agent:
         agent.serve(order)
     time.sleep(5)  # the host ends the machine as soon as it has heard all
@@ -63,8 +63,7 @@ class Agent:
         try:
             self._serve(order)
         except Exception as error:
-            klog = self._log.lines()[-_LOG_LINES:]
-            self._port.send("agent-error", phase=self._phase, message=_words(error), klog=klog)
+            self._port.error(self._phase, _words(error), self._log.lines()[-_LOG_LINES:])
         self._port.phase("done")
 
     def _serve(self, order: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,27 @@ class Port:
         while data:
             data = data[os.write(self._fd, data) :]
 
-    def send(self, event: str, **fields: object) -> None:
-        """Send one event."""
-        self.write(json.dumps({"event": event, **fields}).encode() + b"\n")
+    # The events which conformance.events.kinds reads. The agent runs before the host has sent
+    # the kit with that module, so they are spelt here as well; a unit test compares.
 
     def phase(self, name: str, detail: str = "") -> None:
         """Say how far the agent got."""
-        self.send("agent", phase=name, detail=detail)
+        self._send("agent", phase=name, detail=detail)
+
+    def error(self, phase: str, message: str, klog: Sequence[str] = ()) -> None:
+        """Say why the agent cannot go on, with lines of the kernel's log."""
+        self._send("agent-error", phase=phase, message=message, klog=list(klog))
+
+    def output(self, text: str) -> None:
+        """Pass on what a program printed."""
+        self._send("output", text=text)
+
+    def coverage(self, path: str, data: str) -> None:
+        """Pass on a file of gcov's counts, in base64."""
+        self._send("coverage", path=path, data=data)
+
+    def _send(self, event: str, **fields: object) -> None:
+        self.write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def receive(self) -> dict[str, Any]:
         """Wait for an order of the host."""

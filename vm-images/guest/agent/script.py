@@ -32,5 +32,5 @@ def run(port: Port, order: Mapping[str, Any], functions: list[str]) -> int:
         raise Failure(f"{order['argv'][0]} cannot be run: {error}") from error
     assert child.stdout
     for line in child.stdout:
-        port.send("output", text=line.decode(errors="replace"))
+        port.output(line.decode(errors="replace"))
     return child.wait()

@@ -68,7 +68,7 @@ def _run(port: Port, quiet: float, module: str, arguments: list[str]) -> int:
     os.close(events)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(OSError):
-        port.send("output", text=_OUTPUT.read_text(errors="replace")[-_LONGEST_OUTPUT:])
+        port.output(_OUTPUT.read_text(errors="replace")[-_LONGEST_OUTPUT:])
     if status < 0:
         raise Failure(f"the suite was killed by signal {-status} ({signal.strsignal(-status)})")
     return status

@@ -18,7 +18,7 @@ def send_coverage(port: Port) -> None:
     """Send what a module that was built for it has counted of its own execution."""
     for path in sorted(_COVERAGE.rglob("*.gcda")):
         data = base64.b64encode(path.read_bytes()).decode()
-        port.send("coverage", path=f"/{path.relative_to(_COVERAGE)}", data=data)
+        port.coverage(f"/{path.relative_to(_COVERAGE)}", data)
 
 
 def look_for_leaks() -> None:
