@@ -30,7 +30,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     arguments = parser.parse_args(words)
     if arguments.command not in ("check", "run") and rest:
-        parser.error(f"the command {arguments.command} passes nothing on, so `--` has no meaning")
+        parser.error(
+            f"the command {arguments.command} takes no arguments for pytest, so `--` has no meaning"
+        )
     arguments.pytest_arguments = rest
     if hasattr(arguments, "named"):
         arguments.described = arguments.named or arguments.device
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _check(one)
     doctor_arguments.add(
         commands.add_parser(
-            "doctor", parents=[common], help="why a function cannot be migrated or tested here"
+            "doctor", parents=[common], help="say why a function cannot be migrated or tested here"
         )
     )
     one = commands.add_parser(
@@ -77,11 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     _results(one)
     _tests(one)
     one = commands.add_parser(
-        "restore", parents=[common], help="put back what a killed run has left on this machine"
+        "restore", parents=[common], help="undo what a killed run has left on this machine"
     )
     one.set_defaults(command="restore")
     matrix_arguments.matrix(
-        commands.add_parser("matrix", parents=[common], help="devices x kernels: one table")
+        commands.add_parser(
+            "matrix", parents=[common], help="judge all devices on all kernels: one table"
+        )
     )
     gate_arguments.gate(
         commands.add_parser(
@@ -91,17 +95,19 @@ def _parser() -> argparse.ArgumentParser:
             description=gate_arguments.DESCRIPTION,
         )
     )
-    _bench(commands.add_parser("bench", parents=[common], help="measure what a driver costs"))
-    _shell(commands.add_parser("shell", parents=[common], help="the same machine, with a prompt"))
+    _bench(commands.add_parser("bench", parents=[common], help="measure the cost of a driver"))
+    _shell(
+        commands.add_parser("shell", parents=[common], help="boot the same machine, with a prompt")
+    )
     _image(commands.add_parser("image", parents=[common], help="make lab images"))
     suite_arguments.mutants(
         commands.add_parser(
-            "mutants", parents=[common], help="judge the suite by faulty drivers it must notice"
+            "mutants", parents=[common], help="judge the suite by faulty drivers that it must fail"
         )
     )
     suite_arguments.variants(
         commands.add_parser(
-            "variants", parents=[common], help="judge the suite by good drivers it must pass"
+            "variants", parents=[common], help="judge the suite by good drivers that it must pass"
         )
     )
     one = commands.add_parser(
@@ -121,7 +127,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
         "--into",
         type=Path,
         metavar="DIR",
-        help="the folder of the results itself, instead of a new one in that of --results",
+        help="folder for the results, instead of a new one in --results",
     )
     _tests(parser)
     host_arguments.check(parser)
@@ -130,7 +136,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
 def _tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
-        "--walks", type=int, metavar="N", help="random walks to take; thousands for a soak"
+        "--walks", type=int, metavar="N", help="number of random walks; thousands for a soak test"
     )
     parser.add_argument(
         "--rule",
@@ -153,7 +159,7 @@ def _results(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder that gets a folder for this run (default: ./results)",
+        help="parent folder of the results (default: ./results)",
     )
 
 
@@ -169,9 +175,9 @@ def _image(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="images; without one, all in which drivers are judged",
+        help="images (default: all that judge drivers)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands")
+    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     parser.add_argument(
         "--prune", action="store_true", help="remove images whose definition has changed"
     )
@@ -195,10 +201,13 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         "--kernel-tree",
         type=Path,
         metavar="PATH",
-        help="a kernel tree that was built, instead of the image's kernel",
+        help="a built kernel tree, instead of the kernel of the image",
     )
     parser.add_argument(
-        "--module", type=Path, metavar="FILE.ko", help="judge this module instead of a rendered one"
+        "--module",
+        type=Path,
+        metavar="FILE.ko",
+        help="judge this module (.ko) instead of a rendered driver",
     )
     parser.add_argument(
         "--stranger",
@@ -220,7 +229,7 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         help="version of the migration protocol that is rendered and judged: v1, the migration "
         "region; v2, VFIO_DEVICE_FEATURE_MIGRATION (default: v1; of a module, what it offers)",
     )
-    parser.add_argument("--cold", action="store_true", help="boot, even if there is a snapshot")
+    parser.add_argument("--cold", action="store_true", help="boot even if there is a snapshot")
     parser.add_argument(
         "--accel",
         choices=("kvm", "tcg"),
@@ -232,8 +241,6 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=QUIET,
         metavar="SECONDS",
-        help="without a word for so long, the guest counts as hung (default: %(default)g)",
+        help="seconds without an event after which the guest counts as hung (default: %(default)g)",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands that would be run, run none"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="only print the commands")

@@ -28,7 +28,7 @@ from kpatch.device import load as descriptions
 from kpatch.tools import programs
 
 Say = Callable[[str], None]
-"""Takes lines for the user."""
+"""Prints a line for the user."""
 
 
 def _options(arguments: Namespace) -> Options:
@@ -164,6 +164,6 @@ def devices(_arguments: Namespace, say: Say) -> int:
         try:
             where = f"machine {machine_for(pci_ids(device), name, known).name}"
         except UnknownMachine:
-            where = "no machine of the lab has it; on a host with the real function only"
+            where = "no machine of the lab has it: needs a host with the real function"
         say(f"{name}  {', '.join(pci_ids(device)) or 'software'}  {device.summary} ({where})")
     return 0

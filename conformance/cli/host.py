@@ -13,16 +13,16 @@ def check(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "on this machine",
         "With --bdf the driver is built for the running kernel, bound to functions of this "
-        "machine and judged there; then everything is put back as it was. --kernel-tree then names "
-        "the build tree of the running kernel, if it is not in /lib/modules; options of images "
-        "and virtual machines have no meaning.",
+        "machine and judged there; then all changes are undone. --kernel-tree then names "
+        "the build tree of the running kernel, if it is not in /lib/modules; options for images "
+        "and virtual machines do not apply.",
     )
     group.add_argument("--bdf", metavar="BDF", help="the PCI function, such as 0000:3b:02.0")
     group.add_argument("--peer", metavar="BDF", help="a second one, as destination")
     group.add_argument(
         "--unbind",
         action="store_true",
-        help="consent that they are taken from the drivers they are bound to",
+        help="consent to unbind the functions from their drivers",
     )
     _common(group)
 
@@ -42,7 +42,7 @@ def run(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=QUIET,
         metavar="SECONDS",
-        help="without a word for so long, the suite counts as hung (default: %(default)g)",
+        help="seconds without an event after which the suite counts as hung (default: %(default)g)",
     )
     parser.set_defaults(unbind=False)
     _common(parser)
@@ -57,46 +57,46 @@ def _common(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="BAR:OFFSET:MASK",
-        help="bits of a 4-byte register which the suite may write freely; may be repeated",
+        help="bits of a 32-bit register that the suite may write; may be repeated",
     )
     parser.add_argument(
         "--volatile",
         action="append",
         default=[],
         metavar="BAR:OFFSET[:MASK]",
-        help="bits of a 4-byte register which change by themselves even in a stopped device, "
-        "such as a clock; they are not looked at, and the report says so; may be repeated",
+        help="bits of a 32-bit register that change by themselves even in a stopped device, such "
+        "as a clock; comparisons ignore them, and the report says so; may be repeated",
     )
     parser.add_argument(
         "--doorbell",
         action="append",
         default=[],
         metavar="BAR:OFFSET:ADDRESS",
-        help="a 4-byte register which makes the running device write to memory, where the two "
-        "registers at ADDRESS say; without one no dirty pages are judged; may be repeated",
+        help="a 32-bit register: a write makes the running device write to the IOVA in the two "
+        "registers at ADDRESS; without one no dirty pages are judged; may be repeated",
     )
     parser.add_argument(
         "--enable",
         action="append",
         default=[],
         metavar="BAR:OFFSET:MASK",
-        help="bits of a 4-byte register which set a part of the device going, such as a queue; "
-        "may be repeated",
+        help="bits of a 32-bit register that start a part of the device, such as a queue; may be "
+        "repeated",
     )
     parser.add_argument(
         "--kick",
         action="append",
         default=[],
         metavar="BAR:OFFSET:MOVES",
-        help="a 4-byte register of which a write makes the running device move the one at MOVES; "
-        "may be repeated",
+        help="a 32-bit register: a write makes the running device change the one at MOVES; may "
+        "be repeated",
     )
     parser.add_argument(
         "--trigger",
         action="append",
         default=[],
         metavar="VECTOR,BAR:OFFSET:VALUE,...",
-        help="writes of which the last raises an interrupt on an MSI-X vector; without one no "
+        help="writes, the last of which raises an interrupt on an MSI-X vector; without them no "
         "interrupts are judged; may be repeated",
     )
 

@@ -81,5 +81,5 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder that gets a folder for this run (default: ./results)",
+        help="parent folder of the results (default: ./results)",
     )

@@ -82,7 +82,7 @@ def variants(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="folder that gets a folder for each run (default: ./results)",
+        help="parent folder of the results (default: ./results)",
     )
     parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 

@@ -23,8 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="scope",
         choices=("function", "lab", "all"),
-        help="judge only whether functions of this machine can be used, or only whether the "
-        "lab's virtual machines can be run (default: all, and with BDF: function)",
+        help="check only the functions of this machine, or only what the lab needs (default: "
+        "both; with BDF: function)",
     )
     parser.add_argument(
         "--open",

@@ -10,7 +10,7 @@ from conformance.doctor.facts.facts import Facts
 from conformance.doctor.facts.function import Function
 
 _V1_LAST = 7
-"""The last version of QEMU which migrates with the migration region is 7.2."""
+"""QEMU 7.2 is the last version that migrates with the migration region."""
 
 
 def bound(facts: Facts) -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def bound(facts: Facts) -> Iterator[Finding]:
     elif function.plain:
         yield blocks(
             f"{function.bdf} ({function.ids}) is bound to vfio-pci itself.",
-            "That hands it out and knows nothing of migration: there is no migration region.",
+            "vfio-pci itself does not support migration: it has no migration region.",
             _how(function, facts),
         )
     elif function.total:
@@ -61,7 +61,7 @@ def _how(function: Function, facts: Facts) -> str:
     others = f" (only {', '.join(catch_all)}, which is for any function)" if catch_all else ""
     known = f"No module of {facts.kernel.release} has an alias vfio_pci:... for it{others}. "
     return (
-        f"{known}Build a driver (python -m kpatch devices lists what is described), load it, and "
+        f"{known}Build a driver (python -m kpatch devices lists the descriptions), load it, and "
         f"{bind} `make check BDF={function.bdf}` does all of it for the time of a run."
     )
 
@@ -87,9 +87,9 @@ def migration(facts: Facts) -> Iterator[Finding]:
         because = offer.refused(function)
         if not because:
             yield warns(
-                f"What {function.driver} offers of migration is not known.",
-                "Only opening the device tells, and that resets the function.",
-                f"If nobody minds: doctor {function.bdf} --open.",
+                f"It is unknown what migration support {function.driver} offers.",
+                "Only opening the device shows it, and that resets the function.",
+                f"If a reset is acceptable: doctor {function.bdf} --open.",
             )
         return
     if opened.offer is None:
@@ -104,8 +104,8 @@ def migration(facts: Facts) -> Iterator[Finding]:
         if not found.saving_layouts:
             yield warns(
                 f"{function.driver} offers no VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING.",
-                "What may stay mapped while it is saved is then all that may be mapped at all.",
-                "Nothing, if that is so.",
+                "Then everything that can be mapped may stay mapped while it is saved.",
+                "If that is right: nothing.",
             )
     if found.later is not None:
         yield fine(f"{function.driver} offers version 2 with {found.version_2}.")
@@ -120,15 +120,15 @@ def migration(facts: Facts) -> Iterator[Finding]:
 
 def _not_opened(function: Function, said: str, number: int) -> Finding:
     do = {
-        errno.EPERM: "Are interrupts remapped? The kernel's log tells.",
-        errno.EBUSY: "Somebody else has it: see who has its group's file open.",
+        errno.EPERM: "Are interrupts remapped? See the kernel log.",
+        errno.EBUSY: "Another process has it: see who has its group file open.",
         errno.EACCES: "Run it as a user who may open the files in /dev/vfio.",
         errno.ENODEV: "Is the module vfio_iommu_type1 loaded, and the group viable?",
         errno.ENOMEM: "Raise the limit of locked memory (ulimit -l).",
-    }.get(number, "The kernel's log may tell why.")
+    }.get(number, "The kernel log may say why.")
     return blocks(
         f"The device of {function.bdf} cannot be opened: {said}.",
-        "Whoever wants to use it is refused likewise.",
+        "Every other user is refused, too.",
         do,
     )
 

@@ -9,8 +9,8 @@ from conformance.doctor.facts.facts import Facts
 from conformance.doctor.facts.function import Function
 
 _SRIOV_LOG = {
-    r"not enough MMIO resources for SR-IOV": "there was no address space for their BARs (ENOMEM): "
-    "boot with pci=realloc, or give the slot more in the firmware's setup",
+    r"not enough MMIO resources for SR-IOV": "no address space for their BARs (ENOMEM): boot "
+    "with pci=realloc, or give the slot more in the firmware setup",
     r"out of range of \[bus": "the bus numbers behind the port do not suffice (ENOMEM): boot with "
     "pci=assign-busses, or put the card elsewhere",
     r"no driver bound to device; cannot configure": "a physical function without a driver makes "
@@ -28,7 +28,7 @@ def bridge(facts: Facts) -> Iterator[Finding]:
     if function and function.bridge:
         yield blocks(
             f"{function.bdf} is a bridge.",
-            "VFIO hands out endpoints only.",
+            "VFIO offers endpoints only.",
             "Ask about a function behind it.",
         )
 
@@ -76,10 +76,10 @@ def grouped(facts: Facts) -> Iterator[Finding]:
     if function and facts.iommu.on and function.group is None:
         yield blocks(
             f"{function.bdf} is in no IOMMU group, although the IOMMU is on.",
-            "VFIO hands out functions by their group. The IOMMU has none for this one.",
-            "Is it left out by a word such as iommu=pt or intel_iommu=igfx_off, or is it behind "
-            "an IOMMU that the firmware does not describe? Look for its address in the "
-            "kernel's log.",
+            "VFIO offers functions by IOMMU group, and this one has none.",
+            "Does a kernel parameter such as iommu=pt or intel_iommu=igfx_off exclude it, or is "
+            "it behind an IOMMU that the firmware does not describe? Search the kernel log for "
+            "its address.",
         )
 
 
@@ -93,14 +93,16 @@ def viable(facts: Facts) -> Iterator[Finding]:
         listed = ", ".join(f"{member.name} ({member.driver})" for member in bad)
         yield blocks(
             f"Others of the IOMMU group {function.group} have drivers of the host: {listed}.",
-            "The IOMMU cannot tell them apart, so that a group is user space's as a whole or not "
-            "at all.",
-            "Unbind them or bind them to vfio-pci, if this machine can do without; or put the card "
+            "The IOMMU cannot tell them apart: user space gets the whole group or none of it.",
+            "Unbind them or bind them to vfio-pci, if this machine can do without them; or put "
+            "the card "
             "into a slot whose port has ACS.",
         )
     elif function.members:
         listed = ", ".join(member.name for member in function.members)
-        yield fine(f"The IOMMU group {function.group} has others, which do not hinder: {listed}.")
+        yield fine(
+            f"The IOMMU group {function.group} has other functions, which do no harm: {listed}."
+        )
     else:
         yield fine(f"The IOMMU group {function.group} is its own.")
 
@@ -120,7 +122,7 @@ def in_use(facts: Facts) -> Iterator[Finding]:
             "End that process, or wait for it.",
         )
     elif function.vfio and facts.user.uid:
-        yield fine("No process of this user has it open; of others only root can tell.")
+        yield fine("No process of this user has it open; only root sees those of others.")
     elif function.vfio:
         yield fine("Nobody has it open.")
 
@@ -135,8 +137,8 @@ def reset(facts: Facts) -> Iterator[Finding]:
     else:
         yield warns(
             f"{function.bdf} cannot be reset by itself (no reset_method).",
-            "What one user leaves in it the next one finds, and tests that reset it fail.",
-            "See whether somebody has emptied its file reset_method: writing `default` fills it.",
+            "State leaks from one user to the next, and tests that reset it fail.",
+            "Has its file reset_method been emptied? Writing `default` restores it.",
         )
 
 
@@ -150,8 +152,8 @@ def candidates(facts: Facts) -> Iterator[Finding]:
         yield fine(f"Functions to ask about, as `doctor BDF`: {shown}{more}.")
     else:
         yield warns(
-            "This machine has no function with SR-IOV, and VFIO has none.",
+            "No function of this machine has SR-IOV, and none is bound to VFIO.",
             "What migrates are mostly virtual functions.",
-            "Any function can be asked about by its address (lspci -D); in the lab's virtual "
-            "machine drivers are judged without any.",
+            "Name any function by its address (lspci -D). The lab judges drivers in a virtual "
+            "machine, without hardware.",
         )

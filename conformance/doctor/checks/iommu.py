@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from conformance.doctor.checks.finding import Finding, blocks, fine, warns
 from conformance.doctor.facts.facts import Facts
 
-_WHY = "Without one VFIO gives no function to user space: its DMA could go anywhere."
+_WHY = "Without an IOMMU VFIO gives no function to user space: its DMA could go anywhere."
 
 
 def absent(facts: Facts) -> Iterator[Finding]:
@@ -17,7 +17,7 @@ def absent(facts: Facts) -> Iterator[Finding]:
             "The machine has no IOMMU, or its firmware hides it: there is neither a DMAR nor an "
             "IVRS table.",
             _WHY,
-            "Switch VT-d or AMD-Vi on in the firmware's setup. A virtual machine needs one from "
+            "Switch VT-d or AMD-Vi on in the firmware setup. A virtual machine needs one from "
             "its host: QEMU's -device intel-iommu,intremap=on with "
             "-machine q35,kernel-irqchip=split.",
         )
@@ -54,13 +54,13 @@ def remapping(facts: Facts) -> Iterator[Finding]:
         return
     if iommu.remapping is None:
         yield warns(
-            "Whether interrupts are remapped could not be found out.",
+            "It is unknown whether interrupts are remapped.",
             "If they are not, VFIO_SET_IOMMU is refused (EPERM).",
-            "Look for `remapping` in the kernel's log, as root.",
+            "Search the kernel log for `remapping`, as root.",
         )
     elif iommu.unsafe:
         yield warns(
-            "Interrupts are not remapped, and vfio_iommu_type1 goes without it "
+            "Interrupts are not remapped, and vfio_iommu_type1 allows that "
             "(allow_unsafe_interrupts=Y).",
             "A guest with a function can send the host any interrupt.",
             "Use such a machine for tests only.",

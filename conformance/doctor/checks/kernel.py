@@ -7,8 +7,8 @@ from conformance.doctor.checks.finding import Finding, blocks, fine, warns
 from conformance.doctor.facts.facts import Facts
 
 _NEEDED = {
-    "VFIO": ("vfio", "hands devices to user space"),
-    "VFIO_PCI_CORE": ("vfio_pci_core", "is what drivers for PCI functions are built on"),
+    "VFIO": ("vfio", "gives devices to user space"),
+    "VFIO_PCI_CORE": ("vfio_pci_core", "is the base of drivers for PCI functions"),
     "VFIO_IOMMU_TYPE1": ("vfio_iommu_type1", "makes the DMA mappings of a user"),
 }
 """The option, the module that it makes, and what that does."""
@@ -35,10 +35,10 @@ def options(facts: Facts) -> Iterator[Finding]:
     if kernel.config is None:
         if not all(kernel.has(module) for module, _ in _NEEDED.values()):
             yield warns(
-                f"The options of the kernel {kernel.release} are not known: there is neither "
+                f"The configuration of the kernel {kernel.release} is unknown: there is neither "
                 f"/proc/config.gz nor /boot/config-{kernel.release}.",
                 "Whether it was built with VFIO can only be guessed from its modules.",
-                "Install its configuration, or look where the kernel comes from.",
+                "Install its configuration file.",
             )
         return
     missing = [
@@ -94,8 +94,8 @@ def installed(facts: Facts) -> Iterator[Finding]:
         f"The running kernel {kernel.release} lacks the module {listed}: it is neither loaded, "
         f"nor built in, nor in /lib/modules/{kernel.release}.",
         f"{first} {wanted[first]}.",
-        "Install the package with all of the kernel's modules: some distributions keep those of "
-        "servers in one of its own (linux-modules-extra), and kernels for clouds lack them.",
+        "Install the package with all modules of the kernel: some distributions have them in a "
+        "package of their own (linux-modules-extra), and cloud kernels lack them.",
     )
 
 
@@ -123,7 +123,7 @@ def signatures(facts: Facts) -> Iterator[Finding]:
         yield warns(
             "The firmware started the kernel by secure boot.",
             "Some kernels then refuse modules that are not signed.",
-            "Sign the module with a key that the kernel trusts, should it be refused.",
+            "Sign the module with a key that the kernel trusts, if it is refused.",
         )
     else:
         yield fine("The kernel loads modules that are not signed.")
@@ -138,6 +138,7 @@ def headers(facts: Facts) -> Iterator[Finding]:
         yield warns(
             f"The headers of the running kernel are not installed: there is no "
             f"/lib/modules/{kernel.release}/build.",
-            "No module can be built for it here, and whether one fits is not known to the letter.",
+            "No module can be built for it here, and symbol versions of a module cannot be "
+            "compared.",
             f"Install the package linux-headers-{kernel.release}.",
         )

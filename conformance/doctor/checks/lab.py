@@ -29,7 +29,7 @@ def machine(facts: Facts) -> Iterator[Finding]:
         yield blocks(
             f"{lab.memory >> 20} MiB of memory are free.",
             f"A guest takes {GUEST >> 20}.",
-            "End something else, or use a larger machine.",
+            "Free some memory, or use a larger machine.",
         )
 
 
@@ -44,7 +44,7 @@ def programs(facts: Facts) -> Iterator[Finding]:
             f"`make setup` installs what is missing, or: apt-get install {packages}.",
         )
     else:
-        yield fine("mmdebstrap and bubblewrap are there.")
+        yield fine("mmdebstrap and bubblewrap are installed.")
     if lab.packages and not lab.venv:
         yield warns(
             f"This Python lacks {', '.join(lab.packages)}, and there is no .venv.",
@@ -88,7 +88,7 @@ def images(facts: Facts) -> Iterator[Finding]:
         f"{name} (QEMU {version})" if version else name for name, version in facts.lab.images
     )
     if listed:
-        yield fine(f"Images that are made: {listed}.")
+        yield fine(f"Images: {listed}.")
     else:
         yield fine("No image is made yet; the first `make check` makes one.")
 
@@ -96,7 +96,8 @@ def images(facts: Facts) -> Iterator[Finding]:
 def kvm(facts: Facts) -> Iterator[Finding]:
     """Whether guests run with KVM."""
     lab = facts.lab
-    slow = "Guests are emulated: a run takes a minute instead of seconds. All else is the same."
+    slow = "Guests are emulated: a run takes a minute instead of seconds, and is the same "
+    "otherwise."
     match lab.kvm, lab.kvm_works:
         case "missing", _:
             yield warns(
@@ -106,15 +107,19 @@ def kvm(facts: Facts) -> Iterator[Finding]:
                 "machine pass it on (nested virtualization).",
             )
         case "forbidden", _:
-            yield warns("This user may not open /dev/kvm.", slow, "Add the user to the group kvm.")
+            yield warns(
+                "This user has no permission to open /dev/kvm.",
+                slow,
+                "Add the user to the group kvm.",
+            )
         case _, False:
             yield warns(
-                "/dev/kvm is there, but a kernel was seen not to boot with it.",
+                "/dev/kvm exists, but a kernel did not boot with it.",
                 slow,
-                "Is this a virtual machine whose host does not nest well? Nothing needs be done.",
+                "Nested virtualization may be broken on the host. No need to act.",
             )
         case _, True:
-            yield fine("KVM works: a kernel was seen to boot with it.")
+            yield fine("KVM works: a kernel booted with it.")
         case _:
             why = f" ({lab.left_out[0]})" if lab.left_out else ""
-            yield fine(f"/dev/kvm is there; the first run finds out whether it works{why}.")
+            yield fine(f"/dev/kvm exists; the first run probes it{why}.")

@@ -18,9 +18,9 @@ def fit(facts: Facts) -> Iterator[Finding]:
         if problems:
             more = f" There are {len(problems) - 1} more reasons." if len(problems) > 1 else ""
             yield blocks(
-                f"The kernel {release} would not load {module.name}, or break with it.",
+                f"The kernel {release} would refuse {module.name}, or crash with it.",
                 f"{problems[0]}{more}",
-                f"More about it: python3 -m kpatch inspect {module.name}",
+                f"For details: python3 -m kpatch inspect {module.name}",
             )
         elif module.left_out and built and built != release:
             yield _by_release(module, built, release)
@@ -30,9 +30,9 @@ def fit(facts: Facts) -> Iterator[Finding]:
             yield fine(f"{module.name} was built for {built}.")
         else:
             yield warns(
-                f"What {module.name} was built for could not be read.",
+                f"Cannot read for which kernel {module.name} was built.",
                 "A module for another kernel is refused.",
-                f"Look: modinfo {module.name}",
+                f"Try: modinfo {module.name}",
             )
 
 

@@ -319,7 +319,7 @@ def test_module_for_another_kernel(machine: Machine) -> None:
 def test_module_that_kpatch_has_looked_at(machine: Machine) -> None:
     bad = Module("x.ko", "6.12.1-test SMP", findings=(("warning", "Odd."), ("problem", "Wrong.")))
     said = cause(machine.facts(modules=(bad,)))
-    assert "would not load x.ko, or break with it. Wrong." in said
+    assert "would refuse x.ko, or crash with it. Wrong." in said
     assert "python3 -m kpatch inspect x.ko" in said
     doubtful = replace(bad, findings=(("warning", "Odd."),))
     known = machine.facts(modules=(doubtful,))
@@ -392,7 +392,7 @@ def test_no_reset(machine: Machine) -> None:
     [
         (Opened(Offer(0, None, 0)), "neither a migration region nor"),
         (Opened(error="Operation not permitted", errno=1), "Are interrupts remapped?"),
-        (Opened(error="Device or resource busy", errno=16), "Somebody else has it"),
+        (Opened(error="Device or resource busy", errno=16), "Another process has it"),
     ],
 )
 def test_what_the_driver_offers(machine: Machine, opened: Opened, told: str) -> None:
