@@ -1,33 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Loads the modules of a patched tree in the lab's virtual machine and has the suite judge them.
-
-The lab is a program of its own, `python -m conformance check`: this package knows nothing of it but
-its options, its exit codes and the file of results that it leaves.
-"""
+"""Loads the modules of a patched tree in the lab's virtual machine and has the suite judge them."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from conformance.errors import ConformanceError
 from conformance.gate.results import Step
+from conformance.lab.check import run as lab
+from conformance.lab.check.prepare import Options, look_up
+from conformance.report import Conclusion, ReportError
 from kpatch.device import load as device
-from kpatch.errors import ProgramFailed
+from kpatch.errors import KpatchError
 from kpatch.kernel.tree import KernelTree
 from kpatch.module import info as module
 from kpatch.tools.programs import run
 
-KERNEL_DIED = 3
-LAB_FAILED = 4
-COMMAND = (sys.executable, "-m", "conformance", "check")
-_TIMEOUT = 3600
-_REGION = re.compile(r"VFIO_REGION_TYPE_MIGRATION_DEPRECATED")
+# A driver with the region of version 1 of the protocol, or with the operations of version 2.
+_MIGRATES = re.compile(r"VFIO_REGION_TYPE_MIGRATION_DEPRECATED|\bvfio_migration_ops\b")
 
 
 @dataclass(frozen=True)
@@ -48,14 +44,14 @@ class Subject:
 def subject(modules: Mapping[str, Path], touched: Sequence[str], place: Path) -> Subject | None:
     """Return the driver which the patches so far make or change and a device of the kit has.
 
-    None if there is none, or if it does not have the migration region yet: a pass-through driver
-    has no protocol that could be kept.
+    None if there is none, or if it cannot migrate yet: a pass-through driver has no protocol that
+    could be kept.
     """
     for name, path in modules.items():
         folder = path.parent.relative_to(place)
         if not any(Path(one).parent == folder for one in touched):
             continue
-        if not any(_REGION.search(one.read_text("latin-1")) for one in path.parent.glob("*.c")):
+        if not any(_MIGRATES.search(one.read_text("latin-1")) for one in path.parent.glob("*.c")):
             continue
         aliases = module.read(path).aliases
         for known in device.names():
@@ -87,44 +83,48 @@ def judge(driver: Subject, staged: Path, image: str, results: Path, log: Path) -
         driver: The driver.
         staged: The folder with its module and those it is to be loaded with.
         image: The image whose kernel they are for; empty for the lab's own choice.
-        results: The folder for the lab's results.
+        results: The folder for the lab's results; made here.
         log: File for what the lab prints.
+
+    Raises:
+        KeyboardInterrupt: The user interrupted it.
     """
-    argv = [*COMMAND, driver.device, f"--module={staged / driver.path.name}"]
-    argv += [f"--modules-dir={staged}", f"--results={results}"]
-    argv += [f"--image={image}"] if image else []
+    options = Options(driver.device, module=staged / driver.path.name, modules_dir=staged)
+    options = replace(options, image=image) if image else options
+    shutil.rmtree(results, ignore_errors=True)
     try:
-        done = run(argv, check=False, log=log, timeout=_TIMEOUT)
-    except ProgramFailed as error:
-        return Step("boot", "failed", f"the lab could not be started: {error}"), LAB_FAILED
-    if done.returncode == 0:
-        return Step("boot", "passed", details=_counts(results)), 0
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    failed = _failed_rules(results)
-    words = {
-        1: f"{driver.name} breaks {failed[0] if failed else 'a rule of the protocol'}",
-        KERNEL_DIED: f"the kernel died or hung with {driver.name}",
-    }
-    told = str(_results(folder=results).get("verdict", {}).get("reason", "")).splitlines()
-    last = (told or lines[-1:] or ["it said nothing"])[0]
-    reason = words.get(done.returncode, f"the lab failed: {last}")
-    return Step("boot", "failed", reason, tuple(failed or lines[-20:])), done.returncode
+        results.mkdir(parents=True)
+        with log.open("a", encoding="utf-8") as out:
+            status = lab.check(look_up(options), results, out)
+    except (ConformanceError, KpatchError, ReportError, OSError) as error:
+        # What it was asked for is the gate's choice, so nobody else is to blame.
+        return Step("boot", "failed", f"the lab failed: {error}"), Conclusion.LAB_FAILED.exit_code
+    if status == Conclusion.INTERRUPTED.exit_code:
+        raise KeyboardInterrupt
+    return _step(driver.name, status, _results(results)), status
+
+
+def _step(name: str, status: int, results: Mapping[str, Any]) -> Step:
+    """Return the step for an exit code of the lab and its file of results."""
+    rules = results.get("rules", {})
+    if status == Conclusion.CONFORMS.exit_code:
+        passed = sum(one.get("verdict") == "passed" for one in rules.values())
+        words = f"{passed} of {len(rules)} rules passed, none failed"
+        return Step("boot", "passed", details=(words,) * bool(rules))
+    said = str(results.get("verdict", {}).get("reason", "")).strip() or "it does not say why"
+    if status == Conclusion.NOT_APPLICABLE.exit_code:
+        return Step("boot", "skipped", f"{name} has nothing to be judged: {said}")
+    failed = tuple(f"the rule {key}" for key, one in rules.items() if one["verdict"] == "failed")
+    lines = tuple(said.splitlines())
+    if status == Conclusion.REQUIREMENT_FAILED.exit_code:
+        reason = f"{name} breaks {failed[0]}" if failed else f"{name}: {lines[0]}"
+    elif status == Conclusion.KERNEL_DIED.exit_code:
+        reason = f"the kernel died or hung with {name}: {lines[0]}"
+    else:
+        reason = f"the lab failed: {lines[0]}"
+    return Step("boot", "failed", reason, (*failed, *lines))
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "latest/results.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _failed_rules(folder: Path) -> list[str]:
-    rules = _results(folder).get("rules", {})
-    return [f"the rule {name}" for name, one in rules.items() if one.get("verdict") == "failed"]
-
-
-def _counts(folder: Path) -> tuple[str, ...]:
-    rules = _results(folder).get("rules", {})
-    passed = sum(one.get("verdict") == "passed" for one in rules.values())
-    return (f"{passed} of {len(rules)} rules passed, none failed",) if rules else ()
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
+    return found

@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from conformance.gate.input import Patch
+from conformance.gate.commit import Patch
 from conformance.gate.results import Step
-from kpatch.kernel import source
 from kpatch.kernel.tree import KernelTree
+from kpatch.tools import git
 from kpatch.tools.programs import run
 
-_TRAILER = re.compile(r"^([A-Z][A-Za-z]*(?:-[A-Za-z]+)*): +(\S.*)$")
-_PERSONS = re.compile(r".*-by$|^(?:Cc|To)$")
-_ADDRESS = re.compile(r"^(?:[^<>]*<)?[^<>@\s]+@[^<>@\s]+(?:>.*)?$")
+# Documentation/process/coding-assistants.rst: a tool has a name and a version, and no address.
+_PERSONS = re.compile(r"(?!Assisted-by$).*-by$|^(?:Cc|To)$", re.I)
+_ADDRESS = re.compile(r"[^\s<>@,\"]+@[^\s<>@,\"]+")
 # Judged by steps of their own, with the whole tree in view.
 _IGNORED = "FILE_PATH_CHANGES,MISSING_SIGN_OFF,BAD_SIGN_OFF"
 _COLUMNS = 75
@@ -31,19 +30,18 @@ def message(patch: Patch, *, signoff: bool) -> Step:
         signoff: Whether a Signed-off-by must be there; without it, that is a note.
     """
     wrong = list(_subject(patch.subject))
-    lines = patch.body.splitlines()
-    trailers = _trailers(lines)
-    text = "\n".join(lines[: len(lines) - len(trailers)]).strip()
-    if not text:
+    trailers = _trailers(patch)
+    if not _text(patch, trailers):
         wrong.append("there is no text: say why the change is needed")
-    if not patch.diff.strip():
+    if not patch.files:
         wrong.append("the patch changes nothing")
     for key, value in trailers:
-        if _PERSONS.match(key) and not _ADDRESS.match(value):
+        # Behind a # are the versions of stable kernels, as stable-kernel-rules.rst has it.
+        if _PERSONS.match(key) and not _ADDRESS.search(value.partition("#")[0]):
             wrong.append(f"{key}: {value}: expected a name and an address, Name <mail@host>")
     if wrong:
         return Step("message", "failed", wrong[0], tuple(wrong))
-    if not any(key == "Signed-off-by" for key, _ in trailers):
+    if not any(key.lower() == "signed-off-by" for key, _ in trailers):
         reason = "there is no Signed-off-by, without which nobody can take the patch"
         return Step("message", "failed" if signoff else "noted", reason)
     return Step("message", "passed")
@@ -78,38 +76,29 @@ def checkpatch(patch: Patch, place: Path, tree: KernelTree, log: Path) -> Step:
     return Step("checkpatch", "passed")
 
 
-def maintainers(patch: Patch, place: Path) -> Step | None:
-    """Check that each new file is somebody's; None for a patch without new files."""
-    created = patch.created
-    if not created:
-        return None
-    patterns = file_patterns(source.read(place, "MAINTAINERS"))
-    orphans = [path for path in created if not any(matches(path, one) for one in patterns)]
+def maintainers(patch: Patch, place: Path, tree: KernelTree, log: Path) -> Step | None:
+    """Ask the tree's get_maintainer.pl whose each new file is; None without new files.
+
+    A moved file is new in its new place.
+    """
+    orphans = []
+    for path in patch.created:
+        argv = ["perl", str(place / "scripts/get_maintainer.pl"), "--no-tree", "--no-git"]
+        argv += ["--no-git-fallback", "--no-git-blame", "--keywords-in-file", "--sections"]
+        argv += [f"--mpath={place / 'MAINTAINERS'}", "-f", "--", path]
+        done = _inside(tree, argv, place, None, log, cwd=place)
+        if done.returncode:
+            words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+            reason = f"get_maintainer.pl failed: {words[-1]}"
+            return Step("maintainers", "failed", reason, tuple(words[-20:]))
+        # A section begins with its name, behind an empty line.
+        names = [block.splitlines()[0] for block in done.stdout.split("\n\n") if block.strip()]
+        if not any(name.strip() and name.strip() != "THE REST" for name in names):
+            orphans.append(path)
     if orphans:
         reason = f"{orphans[0]} is new, and no entry of MAINTAINERS has it"
         return Step("maintainers", "failed", reason, tuple(orphans))
-    return Step("maintainers", "passed")
-
-
-def file_patterns(text: str) -> list[str]:
-    """Return the file patterns of all entries of MAINTAINERS but THE REST."""
-    return [
-        one for one in re.findall(r"^F:\s*(\S+)$", text, re.M) if one not in ("*", "*/", "include/")
-    ]
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Tell whether a file belongs to an entry, as get_maintainer.pl does.
-
-    >>> matches("drivers/vfio/pci/a/main.c", "drivers/vfio/"), matches("a/b/c.h", "a/*")
-    (True, False)
-    """
-    if pattern.endswith("/"):
-        parts = pattern.rstrip("/").split("/")
-        return fnmatch.fnmatchcase("/".join(path.split("/")[: len(parts)]), "/".join(parts)) and (
-            path.count("/") >= len(parts)
-        )
-    return path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
+    return Step("maintainers", "passed") if patch.created else None
 
 
 def headers(paths: Sequence[str], place: Path, tree: KernelTree, log: Path) -> Step:
@@ -139,11 +128,11 @@ def headers(paths: Sequence[str], place: Path, tree: KernelTree, log: Path) -> S
 
 
 def _inside(
-    tree: KernelTree, argv: list[str], place: Path, out: Path, log: Path, *, cwd: Path
+    tree: KernelTree, argv: list[str], place: Path, out: Path | None, log: Path, *, cwd: Path
 ) -> CompletedProcess[str]:
     if tree.sandbox:
         show = [place] + [tree.path] * (tree.host_path == tree.path)
-        argv = tree.sandbox.argv(argv, ro_bind=show, bind=[out], cwd=cwd)
+        argv = tree.sandbox.argv(argv, ro_bind=show, bind=[out] if out else [], cwd=cwd)
         return run(argv, check=False, log=log, timeout=300)
     return run(argv, check=False, log=log, timeout=300, cwd=cwd)
 
@@ -155,7 +144,9 @@ def _words(done: CompletedProcess[str], what: str) -> list[str]:
 
 
 def _subject(subject: str) -> list[str]:
-    wrong = []
+    wrong: list[str] = []
+    if re.match(r'^(?:Revert|Reapply) ".+"$', subject):
+        return wrong  # git writes it, whatever it quotes
     if not re.match(r"^[\w./+*,{}() -]+: \S", subject):
         wrong.append(
             f"the subject {subject!r} does not begin with a subsystem: `vfio/pci: Do this`"
@@ -167,12 +158,23 @@ def _subject(subject: str) -> list[str]:
     return wrong
 
 
-def _trailers(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the trailers: the lines of that form at the end of a message."""
-    found: list[tuple[str, str]] = []
-    for line in reversed(lines):
-        one = _TRAILER.match(line)
-        if not one and not (found and line.startswith("[")):
-            break
-        found.append((one[1], one[2]) if one else ("", line))
-    return found[::-1]
+def _trailers(patch: Patch) -> list[tuple[str, str]]:
+    """Return the trailers of a message, as git finds them."""
+    message = patch.path.with_suffix(".message")
+    message.write_text(patch.message, "utf-8")
+    done = git.outside("interpret-trailers", "--parse", message.name, cwd=message.parent)
+    message.unlink()
+    pairs = (line.partition(": ") for line in done.stdout.splitlines())
+    return [(key, value.strip()) for key, _, value in pairs]
+
+
+def _text(patch: Patch, trailers: Sequence[tuple[str, str]]) -> str:
+    """Return what a message says beside its trailers and remarks in brackets on them."""
+    known = {(key, value) for key, value in trailers}
+    lines = []
+    for line in patch.body.split("\n"):
+        key, _, value = line.partition(":")
+        remark = bool(trailers) and re.match(r"^\[.*\]$", line)
+        if (key, value.strip()) not in known and not remark:
+            lines.append(line)
+    return "\n".join(lines).strip()

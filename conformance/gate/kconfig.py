@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from conformance.gate.input import Patch
+from conformance.gate.commit import Patch
 from kpatch.kernel.tree import KernelTree
 from kpatch.module import info as module
 from kpatch.tools.programs import run
 
 _SMALL = ("64BIT", "MODULES", "PCI", "IOMMU_SUPPORT", "EXPERT")
 _SMALL_MODULES = ("VFIO",)
+KCONFIG = r"(?:.*/)?Kconfig[\w.-]*"
+"""The paths of Kconfig files, as a regular expression."""
+
+_OPTION = r"^\s*(?:menu)?config\s+(\w+)\s*$"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 _NOISE = re.compile(r"warning: .*(?:GCC_PLUGIN|override: reassigning)")
 # Where the symbols that drivers use are exported; the rest of the tree is not searched.
@@ -30,8 +34,10 @@ EXPORTERS = ("lib", "mm", "kernel", "virt", "crypto", "drivers/base", "drivers/p
 
 
 def options_of(patch: Patch) -> list[str]:
-    """Return the options which a patch adds."""
-    return re.findall(r"^(?:menu)?config (\w+)$", patch.added(r".*Kconfig[\w.]*"), re.M)
+    """Return the options which a patch adds; one that only moves is not new."""
+    gone = re.findall(_OPTION, patch.removed(KCONFIG), re.M)
+    found = dict.fromkeys(re.findall(_OPTION, patch.added(KCONFIG), re.M))
+    return [name for name in found if name not in gone]
 
 
 def touches(patch: Patch) -> bool:

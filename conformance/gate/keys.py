@@ -7,24 +7,21 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.gate.input import Patch
-from conformance.gate.patch import Progress
+from conformance.gate.state import Work
 
 _HERE = Path(__file__).parent
 
 
-def of_patch(patch: Patch, progress: Progress, after: str, how: Sequence[str]) -> str:
+def of_patch(work: Work, how: Sequence[str]) -> str:
     """Return the key of what came of a patch.
 
     Args:
-        patch: The patch.
-        progress: Where the gate has come to; has the tree before the patch.
-        after: The tree with the patch.
+        work: The patch, with the states before and after it.
         how: What else decides: kernel and options.
     """
-    options = [f"{key}={value}" for key, value in progress.options.items()]
-    parts = [progress.before, after, patch.subject, patch.body, *how, *options, _code()]
-    return _hash(parts)
+    options = [f"{key}={value}" for key, value in work.now.options.items()]
+    trees = [work.before.tree, work.now.tree]
+    return _hash([*trees, work.patch.subject, work.patch.body, *how, *options, _code()])
 
 
 def of_base(parts: Sequence[str]) -> str:

@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from conformance.gate.results import STEPS, PatchResult, Report, Step
 
-_SIGNS = {"passed": "ok", "failed": "FAIL", "skipped": "-", "noted": "note"}
+_SIGNS = {
+    "passed": "ok",
+    "failed": "FAIL",
+    "skipped": "-",
+    "noted": "note",
+    "not built": "not built",
+}
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDTH = 46
 _SHOWN = 12  # details of a failure on the terminal
 
@@ -39,8 +47,12 @@ def verdict(report: Report) -> str:
     count = len(report.patches)
     what = f"{count} patch{'' if count == 1 else 'es'} on Linux {report.version}"
     bad = [one for one in report.patches if one.failures]
+    unbuilt = [str(one.number) for one in report.patches if one.unbuilt]
     if not bad:
-        return f"PASSED: {what}." if report.passed else f"NOT JUDGED TO THE END: {what}."
+        passed = f"PASSED: {what}"
+        if unbuilt:
+            passed += f"; NOT BUILT, or not all of it: patch {', '.join(unbuilt)}"
+        return f"{passed}." if report.passed else f"NOT JUDGED TO THE END: {what}."
     first = bad[0]
     steps = ", ".join(step.name for step in first.failures)
     more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -85,10 +97,10 @@ def junit(report: Report) -> ET.ElementTree[ET.Element]:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=f"{one.number:04} {one.subject}",
+            name=_xml(f"{one.number:04} {one.subject}"),
             tests=str(len(one.steps)),
             failures=str(len(one.failures)),
-            skipped=str(sum(step.verdict == "skipped" for step in one.steps)),
+            skipped=str(sum(step.verdict in ("skipped", "not built") for step in one.steps)),
         )
         for step in one.steps:
             case = ET.SubElement(
@@ -100,9 +112,9 @@ def junit(report: Report) -> ET.ElementTree[ET.Element]:
             )
             text = "\n".join([step.reason, *step.details]).strip()
             if step.verdict == "failed":
-                ET.SubElement(case, "failure", message=step.reason).text = _xml(text)
-            elif step.verdict == "skipped":
-                ET.SubElement(case, "skipped", message=step.reason)
+                ET.SubElement(case, "failure", message=_xml(step.reason)).text = _xml(text)
+            elif step.verdict in ("skipped", "not built"):
+                ET.SubElement(case, "skipped", message=_xml(f"{step.verdict}: {step.reason}"))
             elif text:
                 ET.SubElement(case, "system-out").text = _xml(text)
     return ET.ElementTree(root)
@@ -113,8 +125,9 @@ def _notes(report: Report) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for one in report.patches:
         for step in one.steps:
-            if step.verdict == "noted":
-                found.setdefault(f"{step.name}: {step.reason}", []).append(one.number)
+            if step.verdict in ("noted", "not built"):
+                word = "" if step.verdict == "noted" else "not built: "
+                found.setdefault(f"{step.name}: {word}{step.reason}", []).append(one.number)
     return found
 
 
@@ -134,9 +147,9 @@ def _sign(step: Step | None) -> str:
 
 
 def _column(name: str) -> int:
-    return max(len(name), 4)
+    return max(len(name), len("not built") if name == "build" else 4)
 
 
 def _xml(text: str) -> str:
-    """Leave out what XML cannot hold."""
-    return "".join(char for char in text if char in "\t\n" or ord(char) >= 32)
+    """Show what XML cannot hold as Python would write it."""
+    return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -12,11 +12,11 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Verdict = Literal["passed", "failed", "skipped", "noted"]
+Verdict = Literal["passed", "failed", "skipped", "noted", "not built"]
 
 STEPS = ("apply", "message", "checkpatch", "maintainers", "kconfig", "headers", "build", "boot")
 """The steps, in the order of a table."""
@@ -28,7 +28,8 @@ class Step:
 
     Attributes:
         name: Which step, of `STEPS`.
-        verdict: "noted" passes, with a remark; "skipped" has not been tried.
+        verdict: "noted" passes, with a remark; "skipped" has not been tried; "not built" says that
+            no compiler saw the change, or not all of it.
         reason: Why, in a line; empty for "passed".
         details: What was found, a line each.
         log: The file with all of the output, in the folder of results; empty without one.
@@ -43,7 +44,7 @@ class Step:
     seconds: float = 0.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class PatchResult:
     """What came of one patch.
 
@@ -58,9 +59,25 @@ class PatchResult:
 
     number: int
     subject: str
-    steps: list[Step] = field(default_factory=list)
+    steps: tuple[Step, ...] = ()
     kept: bool = False
-    warnings: dict[str, int] = field(default_factory=dict)
+    warnings: Mapping[str, int] = field(default_factory=dict)
+
+    def plus(self, *steps: Step) -> PatchResult:
+        """Return it with more steps."""
+        return replace(self, steps=(*self.steps, *steps))
+
+    @property
+    def verdict(self) -> str:
+        """The patch as a whole: "failed", "not built" or "passed"."""
+        if self.failures:
+            return "failed"
+        return "not built" if self.unbuilt else "passed"
+
+    @property
+    def unbuilt(self) -> list[Step]:
+        """The steps which say that no compiler saw the change, or not all of it."""
+        return [step for step in self.steps if step.verdict == "not built"]
 
     @property
     def failures(self) -> list[Step]:
@@ -72,7 +89,7 @@ class PatchResult:
         return next((step for step in self.steps if step.name == name), None)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
     """What came of a series.
 
@@ -89,7 +106,7 @@ class Report:
     tree: str
     version: str
     environment: str
-    patches: list[PatchResult] = field(default_factory=list)
+    patches: tuple[PatchResult, ...] = ()
     exit_code: int = 0
 
     @property
@@ -111,7 +128,7 @@ class Report:
                 {
                     "number": one.number,
                     "subject": one.subject,
-                    "verdict": "failed" if one.failures else "passed",
+                    "verdict": one.verdict,
                     "kept": one.kept,
                     "steps": [asdict(step) for step in one.steps],
                 }

@@ -2,26 +2,32 @@
 """The gate: judges a series patch by patch, each on the tree that the ones before it leave.
 
 Everything happens in a scratch repository. The user's tree and branches are read, never written.
+A patch takes the `State` that the ones before it leave and gives the next one; what stays the same
+is in `_Run`. Neither is changed in place.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.gate import boot as gate_boot
-from conformance.gate import input as gate_input
+from conformance.gate import built as gate_built
+from conformance.gate import commit as gate_commit
 from conformance.gate import keys as gate_keys
 from conformance.gate import patch as gate_patch
+from conformance.gate import series as gate_series
 from conformance.gate import tree as gate_tree
 from conformance.gate.build import Builder, merged
-from conformance.gate.input import Patch, Series
+from conformance.gate.commit import DoesNotApply, Patch
 from conformance.gate.kconfig import Kconfig
-from conformance.gate.patch import Progress, Work
+from conformance.gate.mail import Mail
 from conformance.gate.results import PatchResult, Report, Step, Store
+from conformance.gate.series import Series
+from conformance.gate.state import State, Work
 from kpatch.errors import BuildFailed, ProgramFailed
 from kpatch.kernel import source
 from kpatch.kernel.tree import KernelTree
@@ -61,18 +67,17 @@ class Request:
     fresh: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
-    """A run of the gate: what stays the same from patch to patch, and where it has come to."""
+    """What stays the same from patch to patch."""
 
     request: Request
     repository: Repository
     builder: Builder
     kconfig: Kconfig
     store: Store
+    scratch: Path
     say: Callable[[str], None]
-    progress: Progress = field(default_factory=Progress)
-    exit_code: int = 0
 
 
 def judge(request: Request, say: Callable[[str], None]) -> Report:
@@ -97,36 +102,58 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
         place = folder / "tree"
         builder = Builder(place, kernel, request.sparse)
         builder.check()
-        series = gate_input.read(request.what, tree, folder / "series", _GATE)
+        series = gate_series.read(request.what, tree, folder / "series", _GATE)
+        for line in series.left_out:
+            say(line)
         base = _base(request, tree, series, say)
         say(f"{len(series.patches)} patches on Linux {version}, built for {kernel.release}")
-        repository = gate_tree.prepare(tree, series, base, place, _GATE)
-        report = Report(
-            request.what, str(request.tree), version, f"the headers of Linux {kernel.release}"
-        )
         run = _Run(
             request,
-            repository,
+            gate_tree.prepare(tree, series, base, place, _GATE),
             builder,
             Kconfig(place, kernel, folder / "kconfig"),
             Store(request.store),
+            folder,
             say,
         )
-        for number, patch in enumerate(series.patches, 1):
-            one = PatchResult(number, patch.subject)
-            report.patches.append(one)
-            if not _apply(run, patch, one):
-                report.patches += _not_applied(series, number)
-                break
-            _patch(run, patch, one)
-            if request.boot == "each":
-                _boot(run, one)
-        else:
-            if request.boot == "tip":
-                _boot(run, report.patches[-1])
-        failed = any(one.failures for one in report.patches)
-        report.exit_code = run.exit_code or (_FAILED if failed else 0)
-        return report
+        results, status = _series(run, series)
+    failed = any(one.failures for one in results)
+    return Report(
+        request.what,
+        str(request.tree),
+        version,
+        f"the headers of Linux {kernel.release}",
+        results,
+        status or (_FAILED if failed else 0),
+    )
+
+
+def _series(run: _Run, series: Series) -> tuple[tuple[PatchResult, ...], int]:
+    """Judge one patch after the other; return what came of each, and the lab's exit code."""
+    state = State(*_head(run.repository))
+    results: list[PatchResult] = []
+    status = 0
+    for number, mail in enumerate(series.patches, 1):
+        begun = time.monotonic()
+        try:
+            patch = _apply(run, number, mail)
+        except DoesNotApply as error:
+            run.say(f"patch {number}: {error.reason}")
+            log = str(_log(run, number, "apply"))
+            step = Step("apply", "failed", error.reason, error.lines, log)
+            results.append(PatchResult(number, _title(mail), (step,)))
+            results += _not_applied(series, number)
+            break
+        applied = Step("apply", "passed", seconds=time.monotonic() - begun)
+        state, one = _patch(run, state, patch, PatchResult(number, patch.subject, (applied,)))
+        if run.request.boot == "each" or (
+            run.request.boot == "tip" and number == len(series.patches)
+        ):
+            step, code = _boot(run, state, one)
+            one = one.plus(step)
+            status = status or code
+        results.append(one)
+    return tuple(results), status
 
 
 def _base(request: Request, tree: Path, series: Series, say: Callable[[str], None]) -> str:
@@ -144,95 +171,94 @@ def _base(request: Request, tree: Path, series: Series, say: Callable[[str], Non
     return git.resolve(tree, "HEAD")
 
 
-def _apply(run: _Run, patch: Patch, one: PatchResult) -> bool:
-    run.progress.before = run.repository.out("rev-parse", "HEAD^{tree}")
-    run.progress.parent = run.repository.out("rev-parse", "HEAD")
-    start = time.monotonic()
-    log = _log(run, one, "apply")
-    try:
-        git.apply(replace(run.repository, log=log), patch.path)
-    except ProgramFailed as error:
-        if error.status == 127:
-            raise
-        lines = [line for line in error.tail.splitlines() if not line.startswith("hint:")]
-        first = next((line for line in lines if line.startswith("error:")), "it does not apply")
-        reason = "does not apply: " + first.removeprefix("error: ")
-        one.steps.append(Step("apply", "failed", reason, tuple(lines), str(log)))
-        run.say(f"patch {one.number}: {reason}")
-        return False
+def _head(repository: Repository) -> tuple[str, str]:
+    commit, tree = repository.out("rev-parse", "HEAD", "HEAD^{tree}").split()
+    return commit, tree
+
+
+def _apply(run: _Run, number: int, mail: Mail) -> Patch:
+    log = _log(run, number, "apply")
+    patch = gate_commit.apply(run.repository, mail, run.scratch / f"patches/{number:04}.patch", log)
     log.unlink(missing_ok=True)
-    one.steps.append(Step("apply", "passed", seconds=time.monotonic() - start))
-    return True
+    return patch
 
 
 def _not_applied(series: Series, number: int) -> list[PatchResult]:
     """Return the results of the patches after one that does not apply."""
     step = Step("apply", "skipped", f"patch {number} does not apply")
     rest = enumerate(series.patches[number:], number + 1)
-    return [PatchResult(one, patch.subject, [step]) for one, patch in rest]
+    return [PatchResult(one, _title(mail), (step,)) for one, mail in rest]
 
 
-def _patch(run: _Run, patch: Patch, one: PatchResult) -> None:
+def _title(mail: Mail) -> str:
+    return mail.subject[len(mail.prefix) :].strip() or mail.name
+
+
+def _patch(run: _Run, before: State, patch: Patch, one: PatchResult) -> tuple[State, PatchResult]:
     """Judge a patch that was applied, or take what an earlier run came to."""
-    progress, request = run.progress, run.request
-    progress.take(patch)
-    after = run.repository.out("rev-parse", "HEAD^{tree}")
-    how = (run.builder.tree.identity, f"{request.sparse} {request.signoff}")
-    key = gate_keys.of_patch(patch, progress, after, how)
+    request = run.request
+    now = before.after(patch, *_head(run.repository))
+    work = Work(patch, before, now, run.builder, run.kconfig, request.tree)
+    key = gate_keys.of_patch(
+        work, (run.builder.tree.identity, f"{request.sparse} {request.signoff}")
+    )
     kept = None if request.fresh else run.store.load(key)
     if kept:
         steps, warnings, logs = kept
         for name, text in logs.items():
-            _log(run, one, name).write_text(text, "utf-8")
-        one.steps += [_relocated(run, one, step) for step in steps]
-        one.kept, one.warnings = True, warnings
-        progress.known, progress.modules = warnings, None
+            _log(run, one.number, name).write_text(text, "utf-8", errors="backslashreplace")
         run.say(f"patch {one.number}: {patch.subject}: unchanged")
-        return
+        one = one.plus(*(_relocated(run, one.number, step) for step in steps))
+        one = replace(one, kept=True, warnings=warnings)
+        return replace(now, warnings=warnings, modules=None), one
     run.say(f"patch {one.number}: {patch.subject}")
-    if progress.known is None:
-        _base_warnings(run, one)
+    known = before.warnings
+    if known is None:
+        known = _base_warnings(run, work, one.number)
     steps = []
-    work = Work(patch, run.builder, run.kconfig, progress, request.tree)
     for name, do in gate_patch.steps(work, signoff=request.signoff):
-        start = time.monotonic()
-        log = _log(run, one, name)
-        step = do(log)
+        begun = time.monotonic()
+        step = do(_log(run, one.number, name))
         if step:
-            shown = str(log) if log.exists() else ""
-            steps.append(replace(step, log=shown, seconds=time.monotonic() - start))
-            if step.verdict == "failed":
-                run.say(f"patch {one.number}: {name} FAILED: {step.reason}")
-    one.steps += steps
-    one.warnings = dict(progress.known or {})
+            steps.append(_timed(run, one.number, step, begun))
+    begun = time.monotonic()
+    built = gate_built.build(work, known, _log(run, one.number, "build"))
+    steps.append(_timed(run, one.number, built.step, begun))
     logs = {step.name: _text(step.log) for step in steps if step.log}
-    run.store.save(key, steps, one.warnings, logs)
+    run.store.save(key, steps, built.warnings, logs)
+    now = replace(now, warnings=built.warnings, modules=built.modules)
+    return now, replace(one.plus(*steps), warnings=built.warnings)
 
 
-def _base_warnings(run: _Run, one: PatchResult) -> None:
+def _timed(run: _Run, number: int, step: Step, begun: float) -> Step:
+    """Return a step with its log and the time it took; say if it failed."""
+    if step.verdict == "failed":
+        run.say(f"patch {number}: {step.name} FAILED: {step.reason}")
+    log = _log(run, number, step.name)
+    return replace(step, log=str(log) if log.exists() else "", seconds=time.monotonic() - begun)
+
+
+def _base_warnings(run: _Run, work: Work, number: int) -> Mapping[str, int]:
     """Build the tree without the patch, for the warnings that are not its own."""
-    progress = run.progress
-    folders = progress.folders
-    names = [progress.before, run.builder.tree.identity, str(run.request.sparse), *folders]
-    names += [f"{key}={value}" for key, value in progress.earlier.items()]
+    before, folders = work.before, work.folders
+    names = [before.tree, run.builder.tree.identity, str(run.request.sparse), *folders]
+    names += [f"{key}={value}" for key, value in before.options.items()]
     key = gate_keys.of_base(names)
     kept = None if run.request.fresh else run.store.load(key)
     if kept:
-        progress.known = kept[1]
-        return
+        return kept[1]
     run.say("building the tree without the patches, to know its warnings")
-    log = _log(run, one, "base")
-    tip = run.repository.out("rev-parse", "HEAD")
-    run.repository.run("checkout", "--quiet", "--detach", progress.parent)
+    log = _log(run, number, "base")
+    run.repository.run("checkout", "--quiet", "--detach", before.commit)
     try:
         known: dict[str, int] = {}
         for folder in folders:
             if not (run.repository.path / folder).is_dir():
                 continue  # it comes with the patch
-            outcome = run.builder.build(folder, progress.earlier, log)
+            outcome = run.builder.build(folder, before.options, log)
             if not outcome.built:
                 raise BuildFailed(
-                    f"{folder} does not build without patch {one.number}.",
+                    f"{folder} does not build without patch {number}.",
                     log=outcome.error,
                     log_path=log,
                     sources=run.request.tree,
@@ -240,63 +266,61 @@ def _base_warnings(run: _Run, one: PatchResult) -> None:
             known = merged(known, outcome.warnings)
     finally:
         with suppress(ProgramFailed):
-            run.repository.run("checkout", "--quiet", "--detach", tip)
-    progress.known = known
+            run.repository.run("checkout", "--quiet", "--detach", work.now.commit)
     run.store.save(key, [], known, {})
+    return known
 
 
-def _boot(run: _Run, one: PatchResult) -> None:
-    """Have the suite judge the driver as it is with the patches so far."""
-    progress = run.progress
+def _boot(run: _Run, state: State, one: PatchResult) -> tuple[Step, int]:
+    """Have the suite judge the driver as it is with the patches so far.
+
+    Returns:
+        The step, and the exit code if kernel or lab failed; else 0.
+    """
+    skipped = Step("boot", "skipped", "it does not build")
     if any(step.name in ("apply", "build") for step in one.failures):
-        one.steps.append(Step("boot", "skipped", "it does not build"))
-        return
-    log = _log(run, one, "boot")
-    log.unlink(missing_ok=True)
-    if progress.modules is None:
-        outcome = run.builder.build(gate_tree.VFIO, progress.options, _log(run, one, "boot-build"))
+        return skipped, 0
+    modules = state.modules
+    if modules is None:
+        log = _log(run, one.number, "boot-build")
+        outcome = run.builder.build(gate_tree.VFIO, state.options, log)
         if not outcome.built:
-            one.steps.append(Step("boot", "skipped", "it does not build"))
-            return
-        progress.modules = dict(outcome.modules)
+            return skipped, 0
+        modules = outcome.modules
     place = run.repository.path
-    driver = gate_boot.subject(progress.modules, sorted(progress.touched), place)
+    driver = gate_boot.subject(modules, sorted(state.touched), place)
     if not driver:
         reason = "no driver with the migration region, for a device that the lab has, is touched"
-        one.steps.append(Step("boot", "skipped", reason))
-        return
-    start = time.monotonic()
+        return replace(skipped, reason=reason), 0
+    begun = time.monotonic()
     names = [f"HEAD:{gate_tree.VFIO}", "HEAD:include"]
     parts = [run.repository.out("rev-parse", name) for name in names]
     parts += [driver.device, run.request.image, run.builder.tree.identity]
     key = gate_keys.of_boot(parts)
     kept = None if run.request.fresh else run.store.load(key)
-    if kept:
-        one.steps += kept[0]
+    if kept and kept[0]:
         run.say(f"patch {one.number}: boot: unchanged")
-        return
+        return kept[0][0], 0
     run.say(f"patch {one.number}: {driver.name} in the virtual machine")
     folder = run.request.results.absolute() / f"boot-{one.number:04}"
-    staged = gate_boot.stage(progress.modules, folder / "modules", run.builder.tree, log)
-    step, status = gate_boot.judge(driver, staged, run.request.image, folder, log)
-    if status in (gate_boot.KERNEL_DIED, gate_boot.LAB_FAILED) and not run.exit_code:
-        run.exit_code = status
-    step = replace(step, log=str(log), seconds=time.monotonic() - start)
-    if step.verdict == "failed":
-        run.say(f"patch {one.number}: boot FAILED: {step.reason}")
-    one.steps.append(step)
+    log = _log(run, one.number, "boot")
+    log.unlink(missing_ok=True)
+    staged = gate_boot.stage(modules, folder / "modules", run.builder.tree, log)
+    step, status = gate_boot.judge(driver, staged, run.request.image, folder / "results", log)
+    step = _timed(run, one.number, step, begun)
     if status == 0:  # what the lab failed at may be gone the next time
         run.store.save(key, [replace(step, log="")], {}, {})
+    return step, status if status > _FAILED else 0
 
 
-def _log(run: _Run, one: PatchResult, name: str) -> Path:
-    folder = run.request.results.absolute() / f"{one.number:04}"
+def _log(run: _Run, number: int, name: str) -> Path:
+    folder = run.request.results.absolute() / f"{number:04}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"
 
 
-def _relocated(run: _Run, one: PatchResult, step: Step) -> Step:
-    return replace(step, log=str(_log(run, one, step.name)) if step.log else "")
+def _relocated(run: _Run, number: int, step: Step) -> Step:
+    return replace(step, log=str(_log(run, number, step.name)) if step.log else "")
 
 
 def _text(name: str) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from conformance.gate.input import Series
+from conformance.gate.series import Series
 from kpatch.errors import SourceTreeError
 from kpatch.kernel import source
 from kpatch.tools import git
@@ -40,11 +40,11 @@ def prepare(tree: Path, series: Series, base: str, folder: Path, who: Identity) 
     source.version(tree)
     for name in ("scripts/checkpatch.pl", "include/linux/kconfig.h"):
         source.read(tree, name)
-    touched = {path for patch in series.patches for path in patch.touched}
+    touched = {path for patch in series.patches for path in patch.paths if "\n" not in path}
     folders = {os.path.dirname(path) for path in touched} | set(buildable(touched))  # noqa: PTH120 - paths in a tree
     if git.top_of_git(tree):
-        patterns = [f"/{one}/" for one in sorted({*_WHOLE, *folders}) if one]
-        patterns += [f"/{one}" for one in sorted({*_FILES, *touched})]
+        patterns = [f"{_pattern(one)}/" for one in sorted({*_WHOLE, *folders}) if one]
+        patterns += [_pattern(one) for one in sorted({*_FILES, *touched})]
         patterns += ["/Makefile", "Kconfig*", "Makefile*", "Kbuild*"]
         return git.borrow(tree, base, folder, who, patterns)
     names = {*_build_files(tree), *(name for name in _FILES if (tree / name).is_file())}
@@ -53,6 +53,11 @@ def prepare(tree: Path, series: Series, base: str, folder: Path, who: Identity) 
     names |= {path for path in touched if (tree / path).is_file()}
     title = f"Linux {source.version(tree)}, what the gate needs of it"
     return git.adopt({name: tree / name for name in sorted(names)}, folder, who, title)
+
+
+def _pattern(path: str) -> str:
+    """Return the pattern of .gitignore that means this path alone."""
+    return "/" + re.sub(r"([*?\[\]\\ ])", r"\\\1", path)
 
 
 def buildable(touched: Iterable[str]) -> list[str]:
@@ -71,19 +76,6 @@ def buildable(touched: Iterable[str]) -> list[str]:
             found.add(os.path.dirname(path))  # noqa: PTH120
     # A directory inside another one is built with it.
     return sorted(one for one in found if not any(one.startswith(f"{up}/") for up in found))
-
-
-def not_built(touched: Iterable[str]) -> list[str]:
-    """Return the C files which a change of cannot be built as modules.
-
-    >>> not_built(["mm/vma.c", "drivers/vfio/vfio_main.c", "Documentation/index.rst"])
-    ['mm/vma.c']
-    """
-    return [
-        path
-        for path in touched
-        if path.endswith((".c", ".h", ".S")) and not buildable([path]) and "uapi/" not in path
-    ]
 
 
 def check_match(version: str, release: str) -> None:

@@ -22,7 +22,7 @@ ALLOWED: dict[str, str] = {
     "conformance.__main__": "cli requirements report events errors kpatch",
     "conformance.cli": "gate proof matrix bench doctor host lab.check running requirements errors "
     "lab.image kpatch",
-    "conformance.gate": "lab.check running kpatch",
+    "conformance.gate": "lab.check lab.image running report errors kpatch",
     "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
     "report events requirements errors kpatch",
     "conformance.matrix": "lab.check lab.image running report errors kpatch",

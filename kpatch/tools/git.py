@@ -136,6 +136,23 @@ def user_git(tree: Path, *arguments: str, check: bool = True) -> subprocess.Comp
     return programs.run(["git", *arguments], cwd=tree, env=env, check=check, timeout=300)
 
 
+def outside(
+    *arguments: str, cwd: Path, stdin: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a git command that needs no repository, and finds none; its status is the caller's.
+
+    Args:
+        arguments: The command.
+        cwd: Directory to run it in.
+        stdin: A file for its standard input, byte by byte.
+    """
+    env = {**_ISOLATED, "GIT_CEILING_DIRECTORIES": str(cwd.absolute().parent)}
+    argv = ["git", "-c", "core.quotePath=false", *arguments]
+    if stdin:
+        argv = ["sh", "-c", 'exec "$@" <"$0"', str(stdin.absolute()), *argv]
+    return programs.run(argv, cwd=cwd, env=env, check=False, timeout=300)
+
+
 def resolve(tree: Path, revision: str) -> str:
     """Return the hash of a commit in a tree of the user's.
 

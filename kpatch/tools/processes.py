@@ -161,7 +161,8 @@ def collect(
 
 
 def _text(chunks: Sequence[bytes]) -> str:
-    return b"".join(chunks).decode(errors="replace")
+    # What is no UTF-8 is shown as the bytes that it is.
+    return b"".join(chunks).decode(errors="backslashreplace")
 
 
 @functools.cache

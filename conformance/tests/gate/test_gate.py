@@ -3,106 +3,25 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from conformance.__main__ import main
 from conformance.gate import boot as gate_boot
 from conformance.gate import patch as gate_patch
 from conformance.gate import report as gate_report
 from conformance.gate import run as gate
-from conformance.gate.results import Report, Step
-from conformance.gate.run import Request
-from kpatch.__main__ import main
+from conformance.gate.results import Step
+from conformance.tests.gate.kit import BETTER, FOLDER, MAIN, SIGNED, Kit, failures, reason
 from kpatch.errors import KernelTreeError, SeriesError, SourceTreeError
-from kpatch.kernel.tree import KernelTree
 from kpatch.tests.series import fake_source
-from kpatch.tests.series.fake_source import make_build, make_git, make_source, snapshot
+from kpatch.tests.series.fake_source import snapshot
 
 # A C compiler is no part of a fresh host; the slow tests have that of the image.
 pytestmark = pytest.mark.slow
-
-Change = Callable[[Path], None]
-
-MAIN = "int neu(void);\nint neu(void)\n{\n\treturn 0;\n}\n"
-BETTER = MAIN.replace("return 0", "return 1")
-FOLDER = "drivers/vfio/pci/neu"
-SIGNED = "Signed-off-by: Ada User <ada@example.org>\n"
-
-
-@pytest.fixture(autouse=True)
-def _user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(fake_source.config(tmp_path)))
-
-
-class Kit:
-    """A tree, a kernel for it, and a series of three patches on a branch of a copy."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.tree = make_source(folder / "linux")
-        self.kernel = KernelTree(make_build(folder / "build"))
-        self.work = make_git(make_source(folder / "work"))
-        self.messages = [
-            "vfio: Add a constant\n\nThe next patch needs it.\n\n" + SIGNED,
-            "vfio/neu: Add a driver\n\nFor the new device.\n\n" + SIGNED,
-            "vfio/neu: Return more\n\nZero is too little.\n\n" + SIGNED,
-        ]
-        self.changes: list[dict[str, str]] = [
-            {"include/uapi/linux/vfio.h": self.text("include/uapi/linux/vfio.h") + "#define N 1\n"},
-            {
-                f"{FOLDER}/main.c": MAIN,
-                f"{FOLDER}/Makefile": "obj-$(CONFIG_NEU) += main.o\n",
-                f"{FOLDER}/Kconfig": 'config NEU\n\ttristate "new"\n',
-            },
-            {f"{FOLDER}/main.c": BETTER},
-        ]
-
-    def text(self, name: str) -> str:
-        return (self.tree / name).read_text()
-
-    def series(self) -> Path:
-        """Write the series as it is now and return its folder."""
-        for message, change in zip(self.messages, self.changes, strict=True):
-            for name, text in change.items():
-                path = self.work / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-            fake_source.git(self.work, "add", "-A")
-            fake_source.git(
-                self.work, "commit", "-q", "--allow-empty", "--allow-empty-message", "-m", message
-            )
-        target = self.folder / "series"
-        fake_source.git(
-            self.work, "format-patch", "-q", "--always", "--cover-letter", "-o", str(target), "-3"
-        )
-        return target
-
-    def request(self, what: str | Path) -> Request:
-        return Request(
-            str(what), self.tree, self.kernel, self.folder / "res", self.folder / "s", sparse=False
-        )
-
-    def judge(self, what: str | Path) -> Report:
-        return gate.judge(self.request(what), lambda _line: None)
-
-
-@pytest.fixture
-def kit(tmp_path: Path) -> Kit:
-    return Kit(tmp_path)
-
-
-def failures(report: Report) -> list[tuple[int, str]]:
-    return [(one.number, step.name) for one in report.patches for step in one.failures]
-
-
-def reason(report: Report, number: int, name: str) -> str:
-    step = report.patches[number - 1].step(name)
-    assert step
-    return step.reason
 
 
 def test_good_series(kit: Kit) -> None:
@@ -133,10 +52,11 @@ def test_does_not_apply(kit: Kit) -> None:
 
 def test_nothing_is_judged_after_one_that_does_not_apply(kit: Kit) -> None:
     series = kit.series()
-    next(series.glob("0002-*")).unlink()
+    path = next(series.glob("0002-*"))
+    path.write_text(path.read_text().replace("@@ -0,0 +1", "@@ -1,1 +1"))
     report = kit.judge(series)
     assert failures(report) == [(2, "apply")]
-    assert len(report.patches) == 2
+    assert [step.verdict for step in report.patches[2].steps] == ["skipped"]
 
 
 def test_does_not_build_in_the_middle(kit: Kit) -> None:
@@ -394,7 +314,7 @@ def test_files(kit: Kit) -> None:
 def test_command_line(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("conformance.gate.command._kernel", lambda _arguments, _image: kit.kernel)
+    monkeypatch.setattr("conformance.gate.command._kernel", lambda *_arguments: kit.kernel)
     monkeypatch.setenv("VFIO_KIT_CACHE", str(kit.folder / "cache"))
     kit.messages[2] = "vfio/neu: Return more\n"
     argv = ["gate", str(kit.series()), "--tree", str(kit.tree), "--no-sparse"]

@@ -99,6 +99,19 @@ static const struct vm_operations_struct vfio_pci_mmap_ops = {
 while (<>) { print "ERROR:ALMOST: $1\\n#1: FILE: a.c:1:\\n" if /^\\+.*BAD_STYLE (.*)/ }
 """,
     "scripts/get_maintainer.pl": """\
+if (grep { $_ eq "--sections" } @ARGV) {
+	open(my $file, "<", (map { /^--mpath=(.*)/ } @ARGV)[0]) or die;
+	local $/ = "";
+	my ($path, $text) = ($ARGV[-1], "");
+	if (open(my $content, "<", $path)) { local $/; $text = <$content> // ""; }
+	while (my $entry = <$file>) {
+		my @found = grep { index($path, $_) == 0 } $entry =~ /^F:\\t([^*\\n]+)$/mg;
+		push @found, grep { $path =~ $_ } $entry =~ /^N:\\t(.+)$/mg;
+		push @found, grep { $text =~ $_ } $entry =~ /^K:\\t(.+)$/mg;
+		print $entry if @found or $entry =~ /^THE REST/;
+	}
+	exit;
+}
 my ($to) = grep { $_ eq "--no-l" } @ARGV;
 print $to ? "Vera Fio <vera\\@example.org>\\nAda <ada\\@example.org>\\n" : "kvm\\@example.org\\n";
 """,
@@ -107,7 +120,7 @@ print $to ? "Vera Fio <vera\\@example.org>\\nAda <ada\\@example.org>\\n" : "kvm\
 # Stands in for kbuild: compiles what the Makefiles ask for, and fails as it does.
 _MAKEFILE = "modules:\n\t@python3 $(CURDIR)/kbuild.py $(M) $(filter CONFIG_%,$(MAKEOVERRIDES))\n"
 _KBUILD = """\
-import pathlib, re, subprocess, sys
+import pathlib, re, shutil, subprocess, sys
 
 place, options = pathlib.Path(sys.argv[1]), sys.argv[2:]
 order, status = [], 0
@@ -120,8 +133,12 @@ for source in sorted(place.rglob("*.c")):
     if source.name == "vfio_pci_core.c":
         continue
     print("  CC [M] ", source, flush=True)
-    target = source.with_suffix(".ko")
-    status |= subprocess.call(["gcc", "-Wall", "-c", source, "-o", target])
+    target = source.with_suffix(".o")
+    made_of = source.with_name(f".{target.name}.cmd")
+    failed = subprocess.call(["gcc", "-Wall", "-MMD", "-MF", made_of, "-c", source, "-o", target])
+    status |= failed
+    if not failed:
+        shutil.copyfile(target, source.with_suffix(".ko"))
     order.append(f"{source.with_suffix('.o')}")
 (place / "modules.order").write_text("".join(f"{one}\\n" for one in order))
 sys.exit(status and 2)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which changes of a patch no compiler has seen.
+
+kbuild leaves beside each object the list of all files that it was made of. A C file or header that
+is in none of them was not compiled. Of a file that was, lines can still be left out: those between
+an `#ifdef` of an option that is off and its `#endif`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from conformance.gate import tree as gate_tree
+from conformance.gate.commit import Patch
+from kpatch.kernel.tree import KernelTree
+
+_CODE = (".c", ".h", ".S", ".rs")
+_ARCH = re.compile(r"^(?:arch|tools/arch)/(?!x86/)(\w+)/")
+_HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,\d+)? @@")
+_IF = re.compile(r"^\s*#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*?)\s*(?:/[*/].*)?$")
+# The forms of a condition on one option that can be judged; others are taken for seen.
+_OPTION = re.compile(
+    r"^(!?)\s*(?:defined\s*\(?\s*|IS_(?:ENABLED|BUILTIN|MODULE|REACHABLE)\s*\(\s*)?"
+    r"CONFIG_(\w+?)(?:_MODULE)?\s*\)?$"
+)
+
+
+def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, str]) -> list[str]:
+    """Return a line for each file with changes that no compiler saw, with the reason.
+
+    Args:
+        patch: The patch, which was built as far as that goes.
+        place: The patched tree, with what was built.
+        kernel: The kernel that it was built for.
+        options: Options that were set beside the kernel's own.
+    """
+    changed = [path for path, status in patch.files if status != "D" and path.endswith(_CODE)]
+    looked_at = [path for path in changed if (place / path).is_file() and not _is_uapi(path)]
+    if not looked_at:
+        return []
+    compiled = _compiled(place, looked_at)
+    config = {**kernel.config, **options}
+    lines = _added_lines(patch)
+    found = []
+    for path in looked_at:
+        if path not in compiled:
+            found.append(f"{path} was not compiled: {_why(path)}")
+            continue
+        text = (place / path).read_text("utf-8", errors="replace")
+        off = skipped(text, lines.get(path, set()), config)
+        if off:
+            number, option = off
+            found.append(f"{path}:{number} was not compiled: it is there for {option} only")
+    return found
+
+
+def skipped(text: str, lines: set[int], config: Mapping[str, str]) -> tuple[int, str] | None:
+    r"""Return the first of some lines that the preprocessor leaves out, and the condition.
+
+    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, {})
+    (2, 'CONFIG_S390')
+    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, {"S390": "y"})
+    (4, '!CONFIG_S390')
+    """
+    stack: list[tuple[bool | None, str]] = []  # whether the branch is taken, if that is known
+    for number, line in enumerate(text.split("\n"), 1):
+        found = _IF.match(line)
+        if not found:
+            off = next((one for one in stack if one[0] is False), None)
+            if off and number in lines and line.strip():
+                return number, off[1]
+            continue
+        word, condition = found[1], found[2]
+        if word in ("if", "ifdef", "ifndef"):
+            stack.append(_judge(condition, config, negate=word == "ifndef"))
+        elif not stack:
+            continue  # not C, or damaged: the compiler has said what it thinks of it
+        elif word == "endif":
+            stack.pop()
+        else:
+            taken, name = stack.pop()
+            other = name.removeprefix("!") if name.startswith("!") else f"!{name}"
+            # Behind elif another condition decides, which does not matter if one before was true.
+            decided = not taken if word == "else" and taken is not None else None
+            stack.append((False if taken and word == "elif" else decided, other))
+    return None
+
+
+def _judge(condition: str, config: Mapping[str, str], *, negate: bool) -> tuple[bool | None, str]:
+    found = _OPTION.match(condition)
+    if not found:
+        return None, condition
+    no = negate != bool(found[1])
+    is_on = config.get(found[2], "n") != "n"
+    return is_on != no, f"{'!' * no}CONFIG_{found[2]}"
+
+
+def _compiled(place: Path, paths: list[str]) -> set[str]:
+    """Return which of some files objects were made of, as the .cmd files beside them say."""
+    left, found = set(paths), set()
+    for where, folders, files in os.walk(place):
+        folders[:] = [one for one in folders if one != ".git"]
+        for name in files:
+            if not (left and name.startswith(".") and name.endswith(".cmd")):
+                continue
+            made = Path(where, name[1:-4])
+            if not made.exists():
+                continue
+            text = Path(where, name).read_text("latin-1")
+            hit = {path for path in left if f"{place}/{path}" in text or f" {path}" in text}
+            found |= hit
+            left -= hit
+    return found
+
+
+def _added_lines(patch: Patch) -> dict[str, set[int]]:
+    """Return the numbers of the lines that a patch adds, by file."""
+    found: dict[str, set[int]] = {}
+    for part in re.split(r"^(?=diff --git )", patch.diff, flags=re.M):
+        name = re.search(r"^\+\+\+ b/([^\t\n]*)", part, re.M)
+        if name:
+            found[name[1]] = set(_numbers(part))
+    return found
+
+
+def _numbers(part: str) -> Iterator[int]:
+    number = 0
+    for line in part.split("\n"):
+        hunk = _HUNK.match(line)
+        if hunk:
+            number = int(hunk[1])
+        elif number and line.startswith("+"):
+            yield number
+            number += 1
+        elif number and line.startswith(" "):
+            number += 1
+
+
+def _why(path: str) -> str:
+    other = _ARCH.match(path)
+    if other:
+        return f"it is for the architecture {other[1]}"
+    if not gate_tree.buildable([path]):
+        return "it is not part of a module (--build builds the whole kernel)"
+    return "no option of this kernel's configuration asks for it"
+
+
+def _is_uapi(path: str) -> bool:
+    """Tell whether the step `headers` compiles it."""
+    return re.match(r"(?:arch/x86/)?include/uapi/", path) is not None
