@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def _kconfig(work: Work, log: Path) -> Step:
     if not on.options:
         return Step("kconfig", "failed", "Kconfig cannot read the tree", on.complaints)
     # The kernel's own configuration can have complaints that are none of the patch's.
-    ours = re.compile("|".join(map(re.escape, [*patch.touched, *options])))
-    if any(ours.search(line) for line in on.complaints):
-        return Step("kconfig", "failed", _first(on.complaints, ours), on.complaints)
+    ours = "|".join(map(re.escape, [*patch.touched, *options]))
+    if any(re.search(ours, line) for line in on.complaints):
+        return Step("kconfig", "failed", first_complaint(on.complaints, ours), on.complaints)
     notes = []
     for name, value in work.added.items():
         if on.options.get(name, "n") != value:
@@ -55,24 +55,29 @@ def _kconfig(work: Work, log: Path) -> Step:
                 "does it depend on something that is off?"
             )
     off = kconfig.with_kernel({**options, **dict.fromkeys(work.added, "n")}, log)
-    wrong = [line for line in off.complaints if ours.search(line)]
+    wrong = [line for line in off.complaints if re.search(ours, line)]
     for name in work.added:
         if off.options.get(name, "n") != "n":
             wrong.append(f"CONFIG_{name} cannot be n: it has no prompt, or something selects it")
     if wrong:
-        return Step("kconfig", "failed", _first(wrong, ours), tuple(wrong))
+        return Step("kconfig", "failed", first_complaint(wrong, ours), tuple(wrong))
     if notes:
         return Step("kconfig", "noted", notes[0], tuple(notes))
     return Step("kconfig", "passed")
 
 
-def _first(complaints: list[str] | tuple[str, ...], ours: re.Pattern[str]) -> str:
-    """Return the line that names the fault: the head of a report, not its details."""
-    unmet = next((found for line in complaints if (found := _UNMET.search(line))), None)
-    if unmet:
-        by = next((line for line in complaints if "Selected by" in line), "")
-        after = complaints[complaints.index(by) + 1] if by and by != complaints[-1] else ""
-        who = re.match(r"-?\s*(\w+)", after)
-        selected = f", which {who[1]} selects" if who else ""
-        return f"unmet direct dependencies for {unmet[1]}{selected}"
-    return next((line for line in complaints if ours.search(line)), complaints[0])
+def first_complaint(complaints: Sequence[str], ours: str) -> str:
+    """Return the fault in a line: what a report is about, not one of its details.
+
+    Args:
+        complaints: What `conf` says.
+        ours: A regular expression: what the patch touches.
+    """
+    for number, line in enumerate(complaints):
+        unmet = _UNMET.search(line)
+        if unmet:
+            details = "\n".join(complaints[number + 1 :])
+            who = re.search(r"Selected by \[[ym]\]:\n-?\s*(\w+)", details)
+            selected = f", which {who[1]} selects" if who else ""
+            return f"unmet direct dependencies for {unmet[1]}{selected}"
+    return next((line for line in complaints if re.search(ours, line)), complaints[0])

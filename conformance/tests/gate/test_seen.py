@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which lines of a file the preprocessor leaves out, as far as conditions on options tell."""
+
+import pytest
+
+from conformance.gate.seen import skipped
+
+CONFIG = {"PCI": "y", "VFIO": "m"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "option"),
+    [
+        ("#ifdef CONFIG_S390\nX\n#endif\n", 2, "CONFIG_S390"),
+        ("#if IS_ENABLED(CONFIG_S390)\nX\n#endif\n", 2, "CONFIG_S390"),
+        ("#if defined(CONFIG_S390)\nX\n#endif\n", 2, "CONFIG_S390"),
+        ("#if !defined(CONFIG_PCI)\nX\n#endif\n", 2, "!CONFIG_PCI"),
+        ("#ifndef CONFIG_PCI\nX\n#endif\n", 2, "!CONFIG_PCI"),
+        ("#ifdef CONFIG_PCI\n#else\nX\n#endif\n", 3, "!CONFIG_PCI"),
+        ("#ifdef CONFIG_S390 /* zdev */\n#ifdef CONFIG_PCI\nX\n#endif\n#endif\n", 3, "CONFIG_S390"),
+    ],
+)
+def test_left_out(text: str, line: int, option: str) -> None:
+    assert skipped(text, {line}, CONFIG) == (line, option)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("#ifdef CONFIG_PCI\nX\n#endif\n", 2),
+        ("#if IS_ENABLED(CONFIG_VFIO)\nX\n#endif\n", 2),
+        ("#ifdef CONFIG_S390\n#else\nX\n#endif\n", 3),
+        ("#ifdef CONFIG_S390\n#endif\nX\n", 3),
+        ("#ifndef HEADER_H\nX\n#endif\n", 2),
+        ("#if CONFIG_NR_CPUS > 8\nX\n#endif\n", 2),  # not judged
+        ("#ifdef CONFIG_S390\n#elif defined(CONFIG_PCI)\nX\n#endif\n", 3),
+        ("#endif\n#else\nX\n", 3),
+        ("#ifdef CONFIG_S390\n\n#endif\n", 2),
+    ],
+)
+def test_seen(text: str, line: int) -> None:
+    assert skipped(text, {line}, CONFIG) is None
