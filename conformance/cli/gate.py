@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 _IMAGE = "trixie"
+_BUILD_IMAGE = "kernel-build"
 
 DESCRIPTION = (
     "Judge a patch series for the kernel: does each patch apply, keep to the style, say why, "
@@ -36,9 +37,16 @@ def gate(parser: argparse.ArgumentParser) -> None:
         "patches (tip), or with each patch after which it has the migration region (each)",
     )
     parser.add_argument(
+        "--build",
+        action="store_true",
+        help="build the whole kernel of the tree, small, and boot that: for a tree of any version, "
+        "and for changes of core code; the first time takes some minutes",
+    )
+    parser.add_argument(
         "--image",
         metavar="NAME",
-        help=f"lab image with the kernel of the tree's version (default: {_IMAGE})",
+        help=f"lab image with the kernel of the tree's version (default: {_IMAGE}); with "
+        f"--build, the image to build in (default: {_BUILD_IMAGE})",
     )
     parser.add_argument(
         "--root", metavar="IMAGE_ROOT", type=Path, help="unpacked root of an image, instead"

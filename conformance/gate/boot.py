@@ -41,6 +41,10 @@ class Subject:
     device: str
 
 
+OURS = Subject("the kit's driver of igb-vf", Path(), "igb-vf")
+"""What judges a kernel whose core code is touched, and none of its drivers."""
+
+
 def subject(modules: Mapping[str, Path], touched: Sequence[str], place: Path) -> Subject | None:
     """Return the driver which the patches so far make or change and a device of the kit has.
 
@@ -76,20 +80,41 @@ def stage(modules: Mapping[str, Path], target: Path, kernel: KernelTree, log: Pa
     return target
 
 
-def judge(driver: Subject, staged: Path, image: str, results: Path, log: Path) -> tuple[Step, int]:
-    """Run the suite on a driver; return the step and the exit code of the lab.
+def of_modules(driver: Subject, staged: Path) -> Options:
+    """Return the lab's options for a driver among modules that go with an image's kernel.
 
     Args:
         driver: The driver.
         staged: The folder with its module and those it is to be loaded with.
-        image: The image whose kernel they are for; empty for the lab's own choice.
+    """
+    module = staged / driver.path.name
+    return Options(driver.device, module=module, modules_dir=staged)
+
+
+def of_tree(driver: Subject, place: Path) -> Options:
+    """Return the lab's options for a driver in a tree whose kernel is booted.
+
+    For `OURS` the lab renders and builds its own driver for that kernel.
+    """
+    module = None if driver == OURS else driver.path
+    return Options(driver.device, kernel_tree=place, module=module)
+
+
+def judge(
+    driver: Subject, options: Options, image: str, results: Path, log: Path
+) -> tuple[Step, int]:
+    """Run the suite on a driver; return the step and the exit code of the lab.
+
+    Args:
+        driver: The driver.
+        options: What the lab is to run.
+        image: The image to run it in; empty for the lab's own choice.
         results: The folder for the lab's results; made here.
         log: File for what the lab prints.
 
     Raises:
         KeyboardInterrupt: The user interrupted it.
     """
-    options = Options(driver.device, module=staged / driver.path.name, modules_dir=staged)
     options = replace(options, image=image) if image else options
     shutil.rmtree(results, ignore_errors=True)
     try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from conformance.gate import tree as gate_tree
 from kpatch.errors import KernelTreeError, ProgramFailed, ProgramMissing, ProgramTimeout
 from kpatch.kernel import kbuild
 from kpatch.kernel.tree import KernelTree
@@ -61,6 +62,15 @@ class Builder:
     tree: KernelTree
     sparse: bool = True
 
+    @property
+    def identity(self) -> str:
+        """What decides whether a result can be kept, beside the tree."""
+        return self.tree.identity
+
+    def fresh(self) -> Builder:
+        """Return it with another look at what a build may have changed."""
+        return self
+
     def check(self) -> None:
         """Check that what is needed is there.
 
@@ -68,6 +78,26 @@ class Builder:
             KernelTreeError: Sparse, or the compiler, is missing.
         """
         _ = self.tree.release, self.tree.symbols
+        self.check_sparse()
+
+    def folders(self, touched: list[str]) -> list[str]:
+        """Return the directories that have to be built for changes of these files."""
+        return gate_tree.buildable(touched)
+
+    @property
+    def vfio(self) -> str:
+        """The directory to build for the VFIO modules."""
+        return gate_tree.VFIO
+
+    def ready(self, log: Path) -> None:
+        """Prepare the tree, once it is there; nothing to do here, where the kernel is built."""
+
+    def check_sparse(self) -> None:
+        """Check that sparse is there, if it is to run.
+
+        Raises:
+            KernelTreeError: It is not.
+        """
         if not self.sparse:
             return
         where = f"the image {self.tree.sandbox.root}" if self.tree.sandbox else "this host"
@@ -108,16 +138,8 @@ class Builder:
         output = done.stdout + done.stderr
         warnings, lines = warnings_in(output, self.place)
         built = done.returncode == 0
-        error = "" if built else kbuild.excerpt(_without_warnings(output, self.place))
-        return Outcome(built, error, warnings, lines, self._modules(order) if built else {})
-
-    def _modules(self, order: Path) -> dict[str, Path]:
-        if not order.exists():
-            return {}
-        names = (Path(line) for line in order.read_text("utf-8").split())
-        # Up to 6.12 they are listed with absolute paths, later below the directory that is built.
-        files = [order.parent / one.with_suffix(".ko") for one in names]
-        return {one.stem.replace("-", "_"): one for one in files if one.exists()}
+        error = "" if built else kbuild.excerpt(without_warnings(output, self.place))
+        return Outcome(built, error, warnings, lines, modules_in(order) if built else {})
 
     def _run(self, argv: Sequence[str], log: Path | None) -> CompletedProcess[str]:
         try:
@@ -134,6 +156,16 @@ class Builder:
         if missing:
             raise ProgramMissing(argv, missing[1], missing[1])
         return done
+
+
+def modules_in(order: Path) -> dict[str, Path]:
+    """Return the modules that a `modules.order` lists, by name, as far as they are there."""
+    if not order.exists():
+        return {}
+    names = (Path(line) for line in order.read_text("utf-8").split())
+    # Up to 6.12 they are listed with absolute paths, later below the directory that is built.
+    files = [order.parent / one.with_suffix(".ko") for one in names]
+    return {one.stem.replace("-", "_"): one for one in files if one.exists()}
 
 
 def warnings_in(output: str, place: Path) -> tuple[dict[str, int], dict[str, str]]:
@@ -173,6 +205,7 @@ def merged(known: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]
     return {key: max(known.get(key, 0), found.get(key, 0)) for key in {**known, **found}}
 
 
-def _without_warnings(output: str, place: Path) -> str:
+def without_warnings(output: str, place: Path) -> str:
+    """Return the output of a build without its warnings, and with short paths."""
     lines = output.replace(f"{place}/", "").splitlines()
     return "\n".join(line for line in lines if ": warning: " not in line)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from conformance.gate import kconfig as gate_kconfig
 from conformance.gate import seen as gate_seen
-from conformance.gate import tree as gate_tree
 from conformance.gate.build import Outcome, merged, new_warnings
 from conformance.gate.results import Step
 from conformance.gate.state import Work
@@ -66,14 +65,14 @@ def build(work: Work, known: Mapping[str, int], log: Path) -> Built:
         wrong += _nothing_new(modules.keys() - before, work.added)
     if not wrong:
         wrong += _needs(work, modules, log)
-    own = modules if gate_tree.VFIO in work.folders else work.before.modules
+    own = modules if work.builder.vfio in work.folders else work.before.modules
     return Built(_step(work, wrong), known, own)
 
 
 def _step(work: Work, wrong: list[str]) -> Step:
     if wrong:
         return Step("build", "failed", wrong[0], tuple(wrong))
-    builder = work.builder
+    builder = work.builder.fresh()
     unseen = gate_seen.unseen(work.patch, builder.place, builder.tree, work.now.options)
     if unseen:
         return Step("build", "not built", unseen[0], tuple(unseen))
@@ -111,7 +110,7 @@ def _nothing_new(new: Collection[str], added: Mapping[str, str]) -> Iterator[str
 
 def _needs(work: Work, modules: Mapping[str, Path], log: Path) -> Iterator[str]:
     """Check that the options of new drivers ask for all that the drivers use."""
-    builder, kconfig = work.builder, work.kconfig
+    builder, kconfig = work.builder.fresh(), work.kconfig
     if not kconfig.available():
         return
     for name, path in modules.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conformance.errors import UsageError
 from conformance.gate import report
 from conformance.gate import run as gate
 from conformance.gate.run import Request
@@ -16,9 +17,9 @@ from conformance.lab.image import image as images
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.kernel import tree as kernel
-from kpatch.kernel.tree import KernelTree
 
 _IMAGE = "trixie"
+_BUILD_IMAGE = "kernel-build"
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -34,11 +35,19 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
 def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> Request:
     """Return what the options ask for; makes the image if it has to be made."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    image = arguments.image or ("" if arguments.root else _IMAGE)
+    if arguments.build and (arguments.root or arguments.kernel_tree):
+        raise UsageError(
+            "--build builds the kernel of --tree in an image of the lab; it does not go together "
+            "with --root and --kernel-tree, which name something that was built."
+        )
+    chosen = _BUILD_IMAGE if arguments.build else _IMAGE
+    image = arguments.image or ("" if arguments.root else chosen)
+    made = images.provide(definitions.image(image), Steps(say)) if image else None
+    root = made.root if made and not arguments.root else arguments.root
     return Request(
         what=arguments.series,
         tree=arguments.tree,
-        kernel=_kernel(arguments, image, say),
+        kernel=kernel.find(root, arguments.kernel_tree),
         results=arguments.results or Path("results", f"gate-{now}"),
         store=paths.cache() / "gate",
         boot=arguments.boot,
@@ -46,11 +55,5 @@ def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> Reques
         signoff=arguments.require_signoff,
         sparse=arguments.sparse,
         fresh=arguments.fresh,
+        whole=made.key if made and arguments.build else "",
     )
-
-
-def _kernel(arguments: argparse.Namespace, image: str, say: Callable[[str], None]) -> KernelTree:
-    if arguments.root:
-        return kernel.find(arguments.root, arguments.kernel_tree)
-    made = images.provide(definitions.image(image), Steps(say))
-    return kernel.find(made.root, arguments.kernel_tree)

@@ -79,8 +79,8 @@ class Kconfig:
 
     def available(self) -> bool:
         """Tell whether it can be used: the program and a whole set of Kconfig files are there."""
-        inside = self.tree.sandbox.inside(self.conf) if self.tree.sandbox else self.conf
-        return inside.exists() and (self.place / "arch/x86/Kconfig").is_file()
+        conf = self.tree.host_path / "scripts/kconfig/conf"
+        return conf.exists() and (self.place / "arch/x86/Kconfig").is_file()
 
     def with_kernel(self, wanted: Mapping[str, str], log: Path) -> Configured:
         """Return the kernel's configuration with these options set."""

@@ -8,9 +8,10 @@ is in `_Run`. Neither is changed in place.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from conformance.gate import keys as gate_keys
 from conformance.gate import patch as gate_patch
 from conformance.gate import series as gate_series
 from conformance.gate import tree as gate_tree
+from conformance.gate import whole as gate_whole
 from conformance.gate.build import Builder, merged
 from conformance.gate.commit import DoesNotApply, Patch
 from conformance.gate.kconfig import Kconfig
@@ -28,6 +30,7 @@ from conformance.gate.mail import Mail
 from conformance.gate.results import PatchResult, Report, Step, Store
 from conformance.gate.series import Series
 from conformance.gate.state import State, Work
+from conformance.running import locked, paths
 from kpatch.errors import BuildFailed, ProgramFailed
 from kpatch.kernel import source
 from kpatch.kernel.tree import KernelTree
@@ -53,6 +56,8 @@ class Request:
         signoff: Whether a missing Signed-off-by is a failure.
         sparse: Whether sparse checks what is built.
         fresh: Whether results of earlier runs are not used.
+        whole: The hash of the image in which the whole kernel of the tree is built and booted, in
+            place of `kernel`; empty to build modules for `kernel`.
     """
 
     what: str
@@ -65,6 +70,7 @@ class Request:
     signoff: bool = False
     sparse: bool = True
     fresh: bool = False
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,22 +102,28 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
     """
     tree, kernel = request.tree.absolute(), request.kernel
     version = source.version(tree)
-    gate_tree.check_match(version, kernel.release)
+    if not request.whole:
+        gate_tree.check_match(version, kernel.release)
     request.results.mkdir(parents=True, exist_ok=True)
-    with git.scratch_folder() as folder:
-        place = folder / "tree"
-        builder = Builder(place, kernel, request.sparse)
+    with git.scratch_folder() as folder, _place(request, folder, say) as place:
+        builder = _builder(request, place)
         builder.check()
         series = gate_series.read(request.what, tree, folder / "series", _GATE)
         for line in series.left_out:
             say(line)
         base = _base(request, tree, series, say)
-        say(f"{len(series.patches)} patches on Linux {version}, built for {kernel.release}")
+        built = "which is built" if request.whole else f"built for {kernel.release}"
+        say(f"{len(series.patches)} patches on Linux {version}, {built}")
+        if request.whole:
+            repository = gate_tree.whole(tree, base, place, _GATE)
+        else:
+            repository = gate_tree.prepare(tree, series, base, place, _GATE)
+        builder.ready(request.results / "configure.log")
         run = _Run(
             request,
-            gate_tree.prepare(tree, series, base, place, _GATE),
+            repository,
             builder,
-            Kconfig(place, kernel, folder / "kconfig"),
+            Kconfig(place, builder.tree, folder / "kconfig"),
             Store(request.store),
             folder,
             say,
@@ -122,10 +134,29 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
         request.what,
         str(request.tree),
         version,
-        f"the headers of Linux {kernel.release}",
+        "itself, as a small kernel" if request.whole else f"the headers of Linux {kernel.release}",
         results,
         status or (_FAILED if failed else 0),
     )
+
+
+@contextmanager
+def _place(request: Request, folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
+    """Give the place of the patched tree: one that stays for a whole kernel, or in `folder`."""
+    if not request.whole:
+        yield folder / "tree"
+        return
+    name = hashlib.sha256(f"{request.tree.absolute()}\0{request.whole}".encode()).hexdigest()[:12]
+    place = paths.cache() / "gate-trees" / name
+    with locked.lock(place.with_suffix(".lock"), lambda: say("Waiting for another gate.")):
+        yield place
+
+
+def _builder(request: Request, place: Path) -> Builder:
+    kernel = request.kernel
+    if request.whole and kernel.sandbox:
+        return gate_whole.builder(place, kernel.sandbox, request.whole, sparse=request.sparse)
+    return Builder(place, kernel, request.sparse)
 
 
 def _series(run: _Run, series: Series) -> tuple[tuple[PatchResult, ...], int]:
@@ -199,9 +230,7 @@ def _patch(run: _Run, before: State, patch: Patch, one: PatchResult) -> tuple[St
     request = run.request
     now = before.after(patch, *_head(run.repository))
     work = Work(patch, before, now, run.builder, run.kconfig, request.tree)
-    key = gate_keys.of_patch(
-        work, (run.builder.tree.identity, f"{request.sparse} {request.signoff}")
-    )
+    key = gate_keys.of_patch(work, (run.builder.identity, f"{request.sparse} {request.signoff}"))
     kept = None if request.fresh else run.store.load(key)
     if kept:
         steps, warnings, logs = kept
@@ -210,11 +239,12 @@ def _patch(run: _Run, before: State, patch: Patch, one: PatchResult) -> tuple[St
         run.say(f"patch {one.number}: {patch.subject}: unchanged")
         one = one.plus(*(_relocated(run, one.number, step) for step in steps))
         one = replace(one, kept=True, warnings=warnings)
-        return replace(now, warnings=warnings, modules=None), one
+        known = before.known | {*work.folders}
+        return replace(now, warnings=warnings, known=known, modules=None), one
     run.say(f"patch {one.number}: {patch.subject}")
-    known = before.warnings
-    if known is None:
-        known = _base_warnings(run, work, one.number)
+    warned = before.warnings
+    if work.unknown:
+        warned = merged(warned, _base_warnings(run, work, one.number))
     steps = []
     for name, do in gate_patch.steps(work, signoff=request.signoff):
         begun = time.monotonic()
@@ -222,11 +252,12 @@ def _patch(run: _Run, before: State, patch: Patch, one: PatchResult) -> tuple[St
         if step:
             steps.append(_timed(run, one.number, step, begun))
     begun = time.monotonic()
-    built = gate_built.build(work, known, _log(run, one.number, "build"))
+    built = gate_built.build(work, warned, _log(run, one.number, "build"))
     steps.append(_timed(run, one.number, built.step, begun))
     logs = {step.name: _text(step.log) for step in steps if step.log}
     run.store.save(key, steps, built.warnings, logs)
-    now = replace(now, warnings=built.warnings, modules=built.modules)
+    known = before.known | {*work.folders}
+    now = replace(now, warnings=built.warnings, known=known, modules=built.modules)
     return now, replace(one.plus(*steps), warnings=built.warnings)
 
 
@@ -240,14 +271,14 @@ def _timed(run: _Run, number: int, step: Step, begun: float) -> Step:
 
 def _base_warnings(run: _Run, work: Work, number: int) -> Mapping[str, int]:
     """Build the tree without the patch, for the warnings that are not its own."""
-    before, folders = work.before, work.folders
-    names = [before.tree, run.builder.tree.identity, str(run.request.sparse), *folders]
+    before, folders = work.before, work.unknown
+    names = [before.tree, run.builder.identity, str(run.request.sparse), *folders]
     names += [f"{key}={value}" for key, value in before.options.items()]
     key = gate_keys.of_base(names)
     kept = None if run.request.fresh else run.store.load(key)
     if kept:
         return kept[1]
-    run.say("building the tree without the patches, to know its warnings")
+    run.say("building the tree without the patch, to know its warnings")
     log = _log(run, number, "base")
     run.repository.run("checkout", "--quiet", "--detach", before.commit)
     try:
@@ -280,33 +311,38 @@ def _boot(run: _Run, state: State, one: PatchResult) -> tuple[Step, int]:
     skipped = Step("boot", "skipped", "it does not build")
     if any(step.name in ("apply", "build") for step in one.failures):
         return skipped, 0
+    builder = run.builder
     modules = state.modules
     if modules is None:
         log = _log(run, one.number, "boot-build")
-        outcome = run.builder.build(gate_tree.VFIO, state.options, log)
+        outcome = builder.build(builder.vfio, state.options, log)
         if not outcome.built:
             return skipped, 0
         modules = outcome.modules
-    place = run.repository.path
-    driver = gate_boot.subject(modules, sorted(state.touched), place)
-    if not driver:
-        reason = "no driver with the migration region, for a device that the lab has, is touched"
+    driver = gate_boot.subject(modules, sorted(state.touched), run.repository.path)
+    if not driver and not (run.request.whole and builder.folders(sorted(state.touched))):
+        reason = "no driver which can migrate, for a device that the lab has, is touched"
         return replace(skipped, reason=reason), 0
     begun = time.monotonic()
-    names = [f"HEAD:{gate_tree.VFIO}", "HEAD:include"]
+    names = ["HEAD^{tree}"] if run.request.whole else [f"HEAD:{gate_tree.VFIO}", "HEAD:include"]
     parts = [run.repository.out("rev-parse", name) for name in names]
-    parts += [driver.device, run.request.image, run.builder.tree.identity]
+    parts += [driver.device if driver else "", run.request.image, builder.identity]
     key = gate_keys.of_boot(parts)
     kept = None if run.request.fresh else run.store.load(key)
     if kept and kept[0]:
         run.say(f"patch {one.number}: boot: unchanged")
         return kept[0][0], 0
-    run.say(f"patch {one.number}: {driver.name} in the virtual machine")
+    subject = driver or gate_boot.OURS
+    run.say(f"patch {one.number}: {subject.name} in the virtual machine")
     folder = run.request.results.absolute() / f"boot-{one.number:04}"
     log = _log(run, one.number, "boot")
     log.unlink(missing_ok=True)
-    staged = gate_boot.stage(modules, folder / "modules", run.builder.tree, log)
-    step, status = gate_boot.judge(driver, staged, run.request.image, folder / "results", log)
+    if run.request.whole:
+        what = gate_boot.of_tree(subject, run.repository.path)
+    else:
+        staged = gate_boot.stage(modules, folder / "modules", builder.tree, log)
+        what = gate_boot.of_modules(subject, staged)
+    step, status = gate_boot.judge(subject, what, run.request.image, folder / "results", log)
     step = _timed(run, one.number, step, begun)
     if status == 0:  # what the lab failed at may be gone the next time
         run.store.save(key, [replace(step, log="")], {}, {})

@@ -43,11 +43,12 @@ def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, 
         return []
     compiled = _compiled(place, looked_at)
     config = {**kernel.config, **options}
+    whole = kernel.host_path == place
     lines = _added_lines(patch)
     found = []
     for path in looked_at:
         if path not in compiled:
-            found.append(f"{path} was not compiled: {_why(path)}")
+            found.append(f"{path} was not compiled: {_why(path, whole=whole)}")
             continue
         text = (place / path).read_text("utf-8", errors="replace")
         off = skipped(text, lines.get(path, set()), config)
@@ -139,11 +140,11 @@ def _numbers(part: str) -> Iterator[int]:
             number += 1
 
 
-def _why(path: str) -> str:
+def _why(path: str, *, whole: bool) -> str:
     other = _ARCH.match(path)
     if other:
         return f"it is for the architecture {other[1]}"
-    if not gate_tree.buildable([path]):
+    if not whole and not gate_tree.buildable([path]):
         return "it is not part of a module (--build builds the whole kernel)"
     return "no option of this kernel's configuration asks for it"
 

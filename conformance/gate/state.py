@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conformance.gate import kconfig as gate_kconfig
-from conformance.gate import tree as gate_tree
 from conformance.gate.build import Builder
 from conformance.gate.commit import Patch
 from conformance.gate.kconfig import Kconfig
@@ -24,7 +23,8 @@ class State:
         tree: Its tree, as git names it.
         options: The options that they have added, with what they are set to.
         touched: The files that they touch.
-        warnings: How often a build gives each warning; None if nobody knows.
+        warnings: How often a build gives each warning, in the directories of `known`.
+        known: The directories of which that is known.
         modules: The VFIO modules that were built last; None if none were in this run.
     """
 
@@ -32,7 +32,8 @@ class State:
     tree: str
     options: Mapping[str, str] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
-    warnings: Mapping[str, int] | None = None
+    warnings: Mapping[str, int] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
     modules: Mapping[str, Path] | None = None
 
     def after(self, patch: Patch, commit: str, tree: str) -> State:
@@ -76,7 +77,12 @@ class Work:
     @property
     def folders(self) -> list[str]:
         """The directories that the patch asks to be built."""
-        return gate_tree.buildable(self.patch.touched)
+        return self.builder.folders(self.patch.touched)
+
+    @property
+    def unknown(self) -> list[str]:
+        """Those of which nobody knows yet what they warn of without the patch."""
+        return [one for one in self.folders if one not in self.before.known]
 
 
 def _kind(patch: Patch, option: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _VFIO_HEADER = re.compile(r"include/(?:uapi/)?linux/(?:vfio|mdev|iommufd)[\w.]*$
 _WHOLE = ("scripts", "include", "arch/x86/include", VFIO)
 _FILES = ("MAINTAINERS", "README", "COPYING", "CREDITS", ".clang-format", "Documentation/Changes")
 _BUILD_FILES = re.compile(r"(?:Kconfig|Makefile|Kbuild)(?:[.-].*)?$")
+_IMPORTED = "The tree that the gate was given"
 _NOT_LOOKED_AT = {".git", "LICENSES", "tools"}
 
 
@@ -53,6 +55,64 @@ def prepare(tree: Path, series: Series, base: str, folder: Path, who: Identity) 
     names |= {path for path in touched if (tree / path).is_file()}
     title = f"Linux {source.version(tree)}, what the gate needs of it"
     return git.adopt({name: tree / name for name in sorted(names)}, folder, who, title)
+
+
+def whole(tree: Path, base: str, folder: Path, who: Identity) -> Repository:
+    """Return a repository with all of a tree, which stays from run to run with what is built in it.
+
+    Args:
+        tree: The user's tree; only read.
+        base: The commit, in a git tree; empty for a plain one.
+        folder: Where it is, or goes.
+        who: Its committer.
+    """
+    repository = Repository(folder, who)
+    if not (folder / ".git/HEAD").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # half made
+        if base:
+            return git.borrow(tree, base, folder, who, [])
+        names = sorted(_below(tree, "", deep=True))
+        return git.adopt({name: tree / name for name in names}, folder, who, _IMPORTED)
+    for lock in (folder / ".git").glob("*.lock"):
+        lock.unlink()  # of a run that was killed; the gate holds a lock of its own
+    repository.run("am", "--abort", check=False)
+    if base:
+        git.lend(tree, folder)
+        repository.run("checkout", "--quiet", "--force", "--detach", base)
+        return repository
+    imported = repository.out("log", "--all", "--format=%H", "--max-count=1", f"--grep={_IMPORTED}")
+    repository.run("checkout", "--quiet", "--force", "--detach", imported)
+    _follow(tree, repository)
+    return repository
+
+
+def _follow(tree: Path, repository: Repository) -> None:
+    """Bring what was imported of a plain tree up to date, and commit what has changed."""
+    old = set(repository.run("ls-files", "-z").stdout.split("\0")) - {""}
+    new = set(_below(tree, "", deep=True))
+    changed = [name for name in sorted(new) if not _same(tree / name, repository.path / name)]
+    for name in old - new:
+        (repository.path / name).unlink(missing_ok=True)
+    for name in changed:
+        target = repository.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        shutil.copy2(tree / name, target, follow_symlinks=False)
+    names = [*changed, *sorted(old - new)]
+    if names:
+        repository.run("add", "--all", "--force", "--pathspec-from-file=-", "--pathspec-file-nul",
+                       text="\0".join(f":(literal){name}" for name in names))  # fmt: skip
+        if repository.run("diff", "--cached", "--quiet", check=False).returncode:
+            repository.run("commit", "--quiet", "--file=-", text=_IMPORTED)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    if not other.exists():
+        return False
+    # Not by time: a patch that was applied and taken back has touched the file.
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
 def _pattern(path: str) -> str:
@@ -107,5 +167,6 @@ def _below(tree: Path, folder: str, *, deep: bool) -> Iterator[str]:
     for where, folders, files in os.walk(tree / folder):
         if not deep:
             folders.clear()
-        for name in files:
+        links = [name for name in folders if Path(where, name).is_symlink()]
+        for name in [*files, *links]:
             yield str(Path(where, name).relative_to(tree))

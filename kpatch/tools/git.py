@@ -205,20 +205,26 @@ def borrow(
         who: Author of what will be committed.
         paths: Patterns, as of .gitignore, of what is checked out; everything without any.
     """
-    objects = user_git(tree, "rev-parse", "--git-path", "objects").stdout.strip()
-    shallow = user_git(tree, "rev-parse", "--git-path", "shallow").stdout.strip()
     form = user_git(tree, "rev-parse", "--show-object-format", check=False).stdout.strip()
     repository = _init(folder, who, form or "sha1")
     store = repository.path / ".git"
-    (store / "objects/info/alternates").write_text(f"{(tree / objects).resolve()}\n", "utf-8")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.copy(tree / shallow, store / "shallow")
+    lend(tree, folder)
     if paths:
         repository.run("config", "core.sparseCheckout", "true")
         (store / "info").mkdir(exist_ok=True)
         (store / "info/sparse-checkout").write_text("\n".join([*paths, ""]), "utf-8")
     repository.run("checkout", "--quiet", "--detach", commit)
     return repository
+
+
+def lend(tree: Path, folder: Path) -> None:
+    """Let a scratch repository in `folder` read the objects of a git tree."""
+    objects = user_git(tree, "rev-parse", "--git-path", "objects").stdout.strip()
+    shallow = user_git(tree, "rev-parse", "--git-path", "shallow").stdout.strip()
+    store = folder / ".git"
+    (store / "objects/info/alternates").write_text(f"{(tree / objects).resolve()}\n", "utf-8")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy(tree / shallow, store / "shallow")
 
 
 def adopt(files: Mapping[str, Path], folder: Path, who: Identity, message: str) -> Repository:

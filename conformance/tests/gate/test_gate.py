@@ -41,6 +41,12 @@ def test_base_warning_is_not_theirs(kit: Kit) -> None:
     assert any("unused variable" in key for key in report.patches[0].warnings)
 
 
+def test_base_warning_of_a_folder_that_a_later_patch_touches(kit: Kit) -> None:
+    kit.changes[0] = {"whatever/a.txt": "x\n"}
+    kit.changes[2] = {"drivers/vfio/core.c": kit.text("drivers/vfio/core.c") + "/* more */\n"}
+    assert failures(kit.judge(kit.series())) == []
+
+
 def test_does_not_apply(kit: Kit) -> None:
     series = kit.series()
     path = next(series.glob("0003-*"))
@@ -314,7 +320,8 @@ def test_files(kit: Kit) -> None:
 def test_command_line(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("conformance.gate.command._kernel", lambda *_arguments: kit.kernel)
+    monkeypatch.setattr("kpatch.kernel.tree.find", lambda *_arguments: kit.kernel)
+    monkeypatch.setattr("conformance.gate.command.images.provide", lambda *_arguments: None)
     monkeypatch.setenv("VFIO_KIT_CACHE", str(kit.folder / "cache"))
     kit.messages[2] = "vfio/neu: Return more\n"
     argv = ["gate", str(kit.series()), "--tree", str(kit.tree), "--no-sparse"]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds the whole kernel of a tree, small, as the lab's machines boot it (`--build`).
+
+So a tree needs no image of its version, and changes of core code are compiled and booted as well.
+The tree stays in the cache with its objects: a patch, and the next series, cost what they touch.
+What a file that is not compiled again had warned of is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from conformance.gate.build import Builder, Outcome, modules_in, warnings_in, without_warnings
+from conformance.running import paths
+from kpatch.kernel import kbuild
+from kpatch.kernel.tree import KernelTree
+from kpatch.tools.programs import run
+from kpatch.tools.sandbox import Sandbox
+
+FRAGMENT = paths.DATA / "images/kernel-build.config"
+"""What the kernel is to have; all else is off."""
+
+WHOLE = "."
+"""The directory that is built: all of it."""
+
+_TIMEOUT = 7200
+_COMPILED = re.compile(r"^  (?:CC|AS|CHECK|CPP) +(?:\[M\] +)?(\S+?)\.(?:o|c|s)$", re.M)
+# What a build does not look at.
+_ASIDE = re.compile(r"^(?:Documentation|LICENSES|samples|tools)/|^[A-Z]+$|\.(?:rst|txt|yaml)$")
+_FRAGMENT = ".gate-fragment"
+_OUTPUT = ".gate-output"
+_WARNINGS = ".gate-warnings"
+
+
+@dataclass(frozen=True)
+class KernelBuilder(Builder):
+    """Builds the whole kernel of a tree in the tree itself.
+
+    Attributes:
+        key: The image in which it is built.
+    """
+
+    key: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What decides whether a result can be kept, beside the tree."""
+        return f"{self.key} {FRAGMENT.read_text('utf-8')}"
+
+    def fresh(self) -> KernelBuilder:
+        """Return it with another look at the tree, whose configuration may have changed."""
+        return replace(self, tree=KernelTree(self.place, self.tree.sandbox))
+
+    def check(self) -> None:
+        """Check that sparse is there."""
+        self.check_sparse()
+
+    def folders(self, touched: list[str]) -> list[str]:
+        """Return the directories to build for changes of these files: all or nothing."""
+        return [WHOLE] if any(not _ASIDE.search(path) for path in touched) else []
+
+    @property
+    def vfio(self) -> str:
+        """The directory to build for the VFIO modules."""
+        return WHOLE
+
+    def ready(self, log: Path) -> None:
+        """Configure the tree and build what other steps than the build need of it.
+
+        Raises:
+            ProgramFailed: Kconfig cannot read the tree, or its tools do not build.
+        """
+        self.configure({}, log)
+        run(self._inside([*self._make(), "prepare"]), log=log, timeout=_TIMEOUT)
+
+    def configure(self, options: Mapping[str, str], log: Path) -> None:
+        """Write the configuration.
+
+        Raises:
+            ProgramFailed: Kconfig cannot read the tree.
+        """
+        text = FRAGMENT.read_text("utf-8")
+        text += "".join(f"CONFIG_{key}={value}\n" for key, value in options.items())
+        (self.place / _FRAGMENT).write_text(text, "utf-8")
+        argv = [*self._make(), f"KCONFIG_ALLCONFIG={_FRAGMENT}", "allnoconfig"]
+        run(self._inside([*argv]), log=log, timeout=600)
+
+    def build(self, folder: str, options: Mapping[str, str], log: Path) -> Outcome:
+        """Build all of it; the directory is `WHOLE`."""
+        assert folder == WHOLE
+        self.configure(options, log)
+        # The output goes to a file that outlives an interrupt, like the objects.
+        output = self.place / _OUTPUT
+        check = ["C=1", "CHECK=sparse"] if self.sparse else []
+        argv = ["nice", "-n", "10", *self._make(), "W=1", *check, "--keep-going"]
+        done = run(
+            self._inside([*argv, "bzImage", "modules"]), log=output, timeout=_TIMEOUT, check=False
+        )
+        text = output.read_text("utf-8", errors="backslashreplace")
+        with log.open("a", encoding="utf-8") as file:
+            file.write(text)
+        counts, lines = self._remember(text)
+        output.unlink()
+        built = done.returncode == 0
+        error = "" if built else kbuild.excerpt(without_warnings(text, self.place))
+        modules = modules_in(self.place / "modules.order") if built else {}
+        return Outcome(built, error, counts, lines, modules)
+
+    def _remember(self, output: str) -> tuple[dict[str, int], dict[str, str]]:
+        """Return the warnings of the tree as it is: of this output, and of what it did not build.
+
+        A file that was compiled again warns of what it warns of now.
+        """
+        path = self.place / _WARNINGS
+        known: dict[str, list[int | str]] = {}
+        if path.exists():
+            known = json.loads(path.read_text("utf-8"))
+        compiled = set(_COMPILED.findall(output))
+        known = {
+            key: one
+            for key, one in known.items()
+            if key.partition(": ")[0].rpartition(".")[0] not in compiled
+        }
+        counts, lines = warnings_in(output, self.place)
+        known |= {key: [count, lines[key]] for key, count in counts.items()}
+        path.write_text(json.dumps(known), "utf-8")
+        return (
+            {key: int(one[0]) for key, one in known.items()},
+            {key: str(one[1]) for key, one in known.items()},
+        )
+
+    def _make(self) -> list[str]:
+        # LOCALVERSION: nothing is added to the release because the tree is in git.
+        return ["make", f"-j{os.cpu_count() or 1}", "LOCALVERSION="]
+
+    def _inside(self, argv: list[str]) -> list[str]:
+        assert self.tree.sandbox
+        env = {
+            "KBUILD_BUILD_USER": "gate",
+            "KBUILD_BUILD_HOST": "gate",
+            "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
+        }
+        return self.tree.sandbox.argv(argv, bind=[self.place], cwd=self.place, env=env)
+
+
+def builder(place: Path, sandbox: Sandbox, key: str, *, sparse: bool) -> KernelBuilder:
+    """Return what builds the kernel of a tree.
+
+    Args:
+        place: The patched tree.
+        sandbox: The root of an image with compiler and tools.
+        key: The image's hash.
+        sparse: Whether sparse checks what is compiled.
+    """
+    return KernelBuilder(place, KernelTree(place, sandbox), sparse, key)
