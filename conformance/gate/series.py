@@ -54,7 +54,7 @@ def read(what: str, tree: Path, folder: Path, who: Identity) -> Series:
     if path.is_dir():
         return _of_folder(path, folder)
     if path.is_file():
-        return _in_order(mail.split(path, folder / "mails"), what, lambda mails: mails)
+        return in_order(mail.split(path, folder / "mails"), what, lambda mails: mails)
     if ".." in what:
         return _of_range(what, tree, folder, who)
     raise SeriesError(
@@ -65,7 +65,7 @@ def read(what: str, tree: Path, folder: Path, who: Identity) -> Series:
 
 def _of_folder(path: Path, folder: Path) -> Series:
     if (path / "cur").is_dir() and (path / "new").is_dir():  # a Maildir
-        return _in_order(mail.split(path, folder / "mails"), str(path), lambda mails: mails)
+        return in_order(mail.split(path, folder / "mails"), str(path), lambda mails: mails)
     listed = path / "series"
     if listed.is_file():
         files = _quilt(listed)
@@ -78,7 +78,7 @@ def _of_folder(path: Path, folder: Path) -> Series:
             "writes them, or a quilt series."
         )
     mails = _all_mails(files, folder)
-    return _in_order(mails, str(path), _by_file_names)
+    return in_order(mails, str(path), _by_file_names)
 
 
 def _all_mails(files: Sequence[Path], folder: Path) -> list[Mail]:
@@ -144,7 +144,7 @@ def _series(patches: Sequence[Mail], others: Sequence[Mail]) -> Series:
     return Series(tuple(patches), base, tuple(left))
 
 
-def _in_order(
+def in_order(
     mails: Sequence[Mail], what: str, without_numbers: Callable[[list[Mail]], list[Mail]]
 ) -> Series:
     """Put the patches among mails in order and check that all are there, once."""
