@@ -8,7 +8,7 @@ newer guest may say more.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self
 
@@ -170,12 +170,14 @@ class Result(Event):
     skip: str | None
     calls: tuple[str, ...]  # decoded VFIO calls, in order
     klog: tuple[str, ...]  # kernel log lines which appeared meanwhile
+    switched_off: Mapping[str, str] = field(default_factory=dict)  # check of the kernel -> message
 
     @classmethod
     def read(cls, f: Fields) -> Self:
         """See `Event`."""
         failure = f.mapping_or_none("failure")
         observed = f.mapping_or_none("observed") or {}
+        switched_off = f.mapping_or_none("switched_off") or {}
         return cls(
             id=f.text("id"),
             rules=f.texts("rules"),
@@ -186,7 +188,15 @@ class Result(Event):
             skip=f.text_or("skip") or None,
             calls=f.texts("calls", optional=True),
             klog=f.texts("klog", optional=True),
+            switched_off={check: str(line) for check, line in switched_off.items()},
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Event`; what is mostly empty is left out then."""
+        found = super().as_json()
+        if not self.switched_off:
+            del found["switched_off"]
+        return found
 
     @property
     def reason(self) -> str:

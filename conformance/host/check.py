@@ -16,16 +16,14 @@ from conformance.host.journal import Journal, SuiteMark, the_journal
 from conformance.host.judge import Ask, Request, consent, outcome, reported, restore
 from conformance.host.paths import HostPaths
 from conformance.host.undo import undo
-from conformance.kernel.log import Taint, taint_words
+from conformance.kernel import trouble
+from conformance.kernel.log import KernelLog, Taint, reports
 from conformance.report import Conclusion, Reporter, Verdict
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
 from kpatch.kernel import tree as kernel
 from kpatch.module import info as files
 from kpatch.module.info import ModuleInfo
-
-_FAULTS = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
-"""Taint flags of a kernel that has found a fault: bad page, oops, warning, soft lockup."""
 
 
 class Driver:
@@ -195,10 +193,12 @@ def _worse(verdict: Verdict, undone: Verdict | None) -> Verdict:
 
 @contextlib.contextmanager
 def _silent_kernel(when: str) -> Iterator[None]:
-    """Fail if the kernel finds a fault within the block."""
-    with contextlib.closing(Taint()) as flags:
+    """Fail if the kernel finds a fault within the block: by its log, else by its taint."""
+    with contextlib.closing(Taint()) as flags, KernelLog() as log:
         before = flags.read()
         yield
-        if new := flags.read() & ~before & _FAULTS:
-            words = "; ".join(taint_words(new))
-            raise DriverError(f"The kernel reported a fault while the driver {when}: {words}.")
+        found = reports(log.read())[:1] + trouble.fault_words(flags.read() & ~before)
+        if found:
+            raise DriverError(
+                f"The kernel reported a fault while the driver {when}: {'; '.join(found)}."
+            )

@@ -18,6 +18,7 @@ from conformance.events.stream import EventDecoder
 from conformance.host.paths import HostPaths
 from conformance.host.undo import MARK
 from conformance.kernel.log import Taint
+from conformance.kernel.trouble import OOPSED
 from conformance.report import Reporter, Verdict
 from conformance.running import paths
 from kpatch.tools import programs
@@ -27,9 +28,6 @@ PYTEST_LOG = "pytest.log"
 
 _REFUSED = 4
 """pytest's status for arguments that it does not take, or a device that it cannot open."""
-
-_FATAL = 1 << 7
-"""Taint: the kernel oopsed (D)."""
 
 _TAIL = 20
 """Lines of pytest's own output that are shown when it broke."""
@@ -88,7 +86,7 @@ def run(job: Job, results: Path, reporter: Reporter, host: HostPaths) -> Verdict
         ):
             _follow(fifo, process, job, reporter, host)
             status = process.wait(job.quiet)
-    if _taint() & ~taint & _FATAL:
+    if _taint() & ~taint & OOPSED:
         return Verdict.kernel_died("the kernel oopsed while the suite ran; restart this machine")
     if status is None or status < 0:
         how = "does not end" if status is None else f"was killed by {signal.Signals(-status).name}"

@@ -4,29 +4,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from conformance.kernel import trouble
+from conformance.kernel.trouble import Weight
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|c)|[\x00-\x08\x0b-\x1f\x7f]")
 _TRACES = re.compile(r"Sending NMI from CPU|NMI backtrace for cpu")
 _GUESS = re.compile(r"^(\[[ .0-9]+\])? +\? ")  # what lay on the stack, perhaps from before
 _WHERE = re.compile(r"NMI backtrace for cpu|RIP: 0010:")
-_STAMP = re.compile(r"^\[ *\d+\.\d+\](\[[^\]]*\])? ")
 
-# Where a kernel's report of its own death begins; the first of them is the cause.
-_BEGINNINGS = (
-    r"BUG: ",
-    r"Oops: ",
-    r"general protection fault",
-    r"kernel BUG at ",
-    r"invalid opcode: ",
-    r"divide error: ",
-    r"(INFO: rcu|rcu: INFO): .*detected .*stall",
-    r"watchdog: .*LOCKUP|watchdog: BUG: soft lockup",
-    r"INFO: task .* blocked for more than",
-    r"NMI: Not continuing|NMI received for unknown reason",
-    r"Kernel panic - not syncing: ",
+# What a panic says where something before it is the reason.
+_AFTERMATH = re.compile(
+    r"Fatal exception|panic_on_|warned too often|[Oo]ops|Attempted to kill|Aiee, killing"
+    r"|softlockup: hung tasks|hung_task: |RCU Stall|[Hh]ard LOCKUP|kasan\.fault"
 )
-_DEATH = re.compile("|".join(_BEGINNINGS))
+_CUT, _END = "[ cut here ]", "[ end trace"
+"""What stands around the report of a WARN or BUG."""
+
+_REPORT = 40
+"""Lines after the first of a report within which more of it is told."""
+_SECONDS = 2.0
+"""How long the kernel takes to print a report, to the slowest console."""
+
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 _INIT = re.compile(r"^lab-init: (.*)", re.MULTILINE)
 
@@ -69,7 +70,8 @@ def death(raw: bytes, limit: int = 60) -> Death | None:
     end = next((i for i, line in enumerate(every) if _PANIC.search(line)), None)
     if end is None:
         return None
-    begin = next((i for i, line in enumerate(every[:end]) if _fatal(line)), end)
+    begin = _cause(every[:end], _PANIC.search(every[end]))
+    begin = end if begin is None else begin
     report = [line for line in every[begin:] if not _GUESS.search(line)]
     # Behind its own story the kernel shows where each processor was: that line will do.
     traces = next((i for i, line in enumerate(report) if _TRACES.search(line)), len(report))
@@ -77,7 +79,7 @@ def death(raw: bytes, limit: int = 60) -> Death | None:
     if len(report) > limit:  # the cause and the end say more than the middle of a trace
         half = limit // 2
         report = [*report[:half], "...", *report[-half:]]
-    return Death(_STAMP.sub("", every[begin]), tuple(report))
+    return Death(trouble.text_of(every[begin]), tuple(report))
 
 
 def init_failure(raw: bytes) -> str:
@@ -86,5 +88,51 @@ def init_failure(raw: bytes) -> str:
     return found[1] if found else ""
 
 
-def _fatal(line: str) -> bool:
-    return bool(_DEATH.search(line))
+def _cause(before: Sequence[str], panic: re.Match[str] | None) -> int | None:
+    """Return where the last report before a panic begins that led to it; None if none did."""
+    aftermath = bool(panic and _AFTERMATH.search(panic[1]))
+    least = Weight.WARNING if aftermath else Weight.GRAVE
+    found = [report for report in _reports(before) if report.weight >= least]
+    if panic and "Fatal exception" in panic[1]:  # nothing but an oops ends so
+        found = [report for report in found if report.weight is Weight.OOPS] or found
+    return found[-1].begin if found else None
+
+
+@dataclass
+class _Report:
+    """A report of the kernel: where it begins, its worst line, the last line and its time."""
+
+    begin: int
+    weight: Weight
+    last: int
+    seconds: float | None
+
+    def goes_on(self, number: int, seconds: float | None) -> bool:
+        if self.seconds is not None and seconds is not None:
+            return 0 <= seconds - self.seconds <= _SECONDS
+        return number - self.last <= _REPORT
+
+
+def _reports(every: Sequence[str]) -> list[_Report]:
+    """Return the reports of a console. A WARN or BUG is told between two lines of its own."""
+    found: list[_Report] = []
+    current: _Report | None = None
+    block, told = False, False  # whether we are between these lines, and after its first trouble
+    for number, line in enumerate(every):
+        text, seconds = trouble.text_of(line), trouble.seconds_of(line)
+        if _CUT in text:
+            block, told = True, False
+        elif _END in text:
+            current, block = None, False
+        kind = trouble.kind_of(text)
+        if kind is None or kind.weight is Weight.LIMIT:
+            continue
+        more = kind.follows or (block and told)
+        told = block
+        if current and more and current.goes_on(number, seconds):
+            current.weight = max(current.weight, kind.weight)
+            current.last = number
+        else:
+            current = _Report(number, kind.weight, number, seconds)
+            found.append(current)
+    return found

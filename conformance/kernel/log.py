@@ -4,34 +4,15 @@
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-#: What the first line of a report looks like. Each pattern names the story it is from.
-_REPORTS: Final = re.compile(
-    r"""
-    (?:^|[]:]\ )(?:
-        WARNING:\                            # WARN_ON, lockdep, circular dependency
-      | BUG:\                                # KASAN, sleeping in atomic context, page faults, slab
-      | BUG\ \S+\ \((?:Not\ )?[Tt]ainted  # the slab allocator's own
-      | kernel\ BUG\ at\                     # BUG_ON
-      | Oops:\  | Oops\ -\                   # the fault which is not survived
-      | general\ protection\ fault
-      | Unable\ to\ handle\ kernel\          # the fault on arm64
-      | Kernel\ panic
-      | INFO:\ (?:task|rcu|possible|inconsistent|suspicious|trying)\ ?  # hung tasks, lockdep
-      | UBSAN:\  | KASAN:\  | KCSAN:\  | KFENCE:[ ]
-      | kmemleak:\ \d+\ new\                 # suspected memory leaks
-      | watchdog:\ BUG
-      | refcount_t:[ ]
-      | list_(?:add|del)\ corruption
-      | DEBUG_LOCKS_WARN_ON
-    )
-    """,
-    re.VERBOSE,
-)
+from conformance.kernel import trouble
+
+#: A byte that is not printable ASCII, as records of /dev/kmsg have it.
+_ESCAPED: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 #: Bits of /proc/sys/kernel/tainted that tell of trouble or of foreign code, with their letters.
 _TAINT_BITS: Final = {
@@ -60,11 +41,19 @@ _TAINT_BITS: Final = {
 
 @dataclass(frozen=True)
 class Record:
-    """One message of the kernel: level 0 (emergency) to 7 (debug), seconds since boot, text."""
+    """One message of the kernel's log.
+
+    Attributes:
+        level: 0 (emergency) to 7 (debug).
+        seconds: Since boot.
+        text: The message; more than one line where it has line ends.
+        facility: Who wrote it: 0 is the kernel, all others user space.
+    """
 
     level: int
     seconds: float
     text: str
+    facility: int = 0
 
 
 class KernelLog:
@@ -121,18 +110,39 @@ def parse(raw: str) -> Record | None:
     r"""Read one record of /dev/kmsg; None if it is not one.
 
     >>> parse("4,310,5120077,-;WARNING: CPU: 0 PID: 1\n SUBSYSTEM=pci\n")
-    Record(level=4, seconds=5.120077, text='WARNING: CPU: 0 PID: 1')
+    Record(level=4, seconds=5.120077, text='WARNING: CPU: 0 PID: 1', facility=0)
     """
     head, separator, text = raw.partition(";")
     fields = head.split(",")
-    if not separator or len(fields) < 3 or not fields[0].isdigit() or not fields[2].isdigit():
+    if not separator or len(fields) < 3 or not all(map(_is_number, (fields[0], fields[2]))):
         return None
-    return Record(int(fields[0]) & 7, int(fields[2]) / 1e6, text.partition("\n")[0])
+    priority = int(fields[0])
+    message = _plain(text.partition("\n")[0])
+    return Record(priority & 7, int(fields[2]) / 1e6, message, priority >> 3)
+
+
+def _is_number(text: str) -> bool:
+    return len(text) < 20 and text.isascii() and text.isdigit()
+
+
+def _plain(text: str) -> str:
+    r"""Undo how the kernel writes a byte that is not printable ASCII: as \xHH."""
+    if "\\x" not in text:
+        return text
+    data = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
+    return data.decode(errors="replace")
+
+
+def lines(records: Iterable[Record]) -> Iterator[str]:
+    """Yield the lines which the kernel itself wrote."""
+    for record in records:
+        if record.facility == 0:
+            yield from record.text.splitlines()
 
 
 def reports(records: Iterable[Record]) -> list[str]:
     """Return the first lines of warnings, oopses, sanitizer, lockdep and leak reports."""
-    return [record.text for record in records if _REPORTS.search(record.text)]
+    return trouble.faults(lines(records))
 
 
 class Taint:

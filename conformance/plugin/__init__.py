@@ -15,7 +15,8 @@ import pytest
 
 from conformance.events import kinds
 from conformance.events.stream import EventWriter
-from conformance.kernel.log import KernelLog, Taint, reports, taint_words
+from conformance.kernel import trouble
+from conformance.kernel.log import KernelLog, Taint, lines, taint_words
 from conformance.plugin import checks, options, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of
@@ -235,7 +236,9 @@ class Session:
         """Return reports and new taint since the last look; all lines go to the tally."""
         records = self.log.read()
         self.tally.klog += [record.text for record in records]
-        found = reports(records)
+        said = list(lines(records))
+        found = trouble.faults(said)
+        self.tally.switched_off |= trouble.switched_off(said)
         now = self.flags.read()
         if new := now & ~self.taint:
             found += [f"new taint: {word}" for word in taint_words(new)]

@@ -74,6 +74,7 @@ class Tally:
     skip: str | None = None
     calls: list[str] = field(default_factory=list)
     klog: list[str] = field(default_factory=list)
+    switched_off: dict[str, str] = field(default_factory=dict)
 
     def add(
         self,
@@ -120,4 +121,5 @@ class Tally:
             skip=self.skip,
             calls=tuple(self.calls),
             klog=tuple(self.klog[-_KERNEL_LINES:]),
+            switched_off=self.switched_off,
         )

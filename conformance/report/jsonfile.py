@@ -38,6 +38,10 @@ def render(
         "protocol": session.protocol if session else 0,
         "seed": session.seed if session else None,
         "volatile": list(session.volatile) if session else [],
+        "switched_off": {
+            check: {"since": test, "klog": said}
+            for check, (test, said) in results.switched_off().items()
+        },
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "counts": {
             "rules": _count_rules(results),

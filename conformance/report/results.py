@@ -124,6 +124,14 @@ class Results:
         known = sum(record.outcome is outcome for record in self.tests.values())
         return known + self.unnamed if outcome is TestOutcome.NOT_RUN else known
 
+    def switched_off(self) -> dict[str, tuple[str, str]]:
+        """Return the kernel's checks that are off since a test: its id, and the kernel's words."""
+        found: dict[str, tuple[str, str]] = {}
+        for record in self.tests.values():
+            for check, line in (record.result.switched_off if record.result else {}).items():
+                found.setdefault(check, (record.id, line))
+        return found
+
     @property
     def unnamed(self) -> int:
         """Tests that were collected and never heard of."""

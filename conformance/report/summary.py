@@ -87,6 +87,11 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     if session and session.volatile:
         named = "IGNORED  registers which the operator says change by themselves (--volatile):"
         lines += ["", style.yellow(named), *_indented(" ".join(session.volatile), width, 6)]
+    for check, (test, said) in results.switched_off().items():
+        title = (
+            f"OFF  {check} of the kernel, from {printable(test)} on; later faults may go unseen:"
+        )
+        lines += ["", style.yellow(title), *_indented(said, width, 6)]
     if session and session.lacking:
         title = f"NOT APPLICABLE  {plural(len(musts), 'MUST rule')}, and all others"
         return [*lines, "", style.yellow(title)]

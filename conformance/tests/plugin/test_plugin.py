@@ -124,6 +124,25 @@ def test_two(device):
     assert two["klog"] == ["chatter"]
 
 
+def test_a_limit_of_lockdep_fails_nothing_and_is_told(inner: Inner) -> None:
+    result = inner.run(
+        """
+@rule("state.default")
+def test_one(device):
+    fakes.FakeLog.coming += ["BUG: MAX_LOCKDEP_CHAINS too low!", "turning off the validator."]
+
+@rule("state.default")
+def test_two(device):
+    pass
+"""
+    )
+    assert result.ret == 0
+    one, two = inner.results
+    assert one["outcome"] == "passed"
+    assert one["switched_off"] == {"lockdep": "BUG: MAX_LOCKDEP_CHAINS too low!"}
+    assert "switched_off" not in two
+
+
 def test_a_report_while_a_fixture_ends_fails_the_test(inner: Inner) -> None:
     result = inner.run(
         """

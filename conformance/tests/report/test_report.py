@@ -337,3 +337,16 @@ def test_without_junitparser_the_other_files_are_written(
         "report.ktap",
         "results.json",
     ]
+
+
+def test_check_of_the_kernel_that_is_off_is_told_with_the_test_since_which(tmp_path: Path) -> None:
+    out = io.StringIO()
+    report = reporter(tmp_path, out)
+    limit = {"lockdep": "BUG: MAX_LOCKDEP_KEYS too low!"}
+    events = (session(2), start("a"), {**result("a"), "switched_off": limit})
+    for event in (*events, start("b"), {**result("b"), "switched_off": limit}, finish(0)):
+        report.feed(event)
+    assert report.finish(Verdict.completed()) == 0
+    assert "OFF  lockdep, from a on" in out.getvalue()
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["switched_off"] == {"lockdep": {"since": "a", "klog": limit["lockdep"]}}
