@@ -88,9 +88,7 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
         named = "IGNORED  registers which the operator says change by themselves (--volatile):"
         lines += ["", style.yellow(named), *_indented(" ".join(session.volatile), width, 6)]
     for check, (test, said) in results.switched_off().items():
-        title = (
-            f"OFF  {check} of the kernel, from {printable(test)} on; later faults may go unseen:"
-        )
+        title = f"OFF  {check}, from {printable(test)} on; later faults may go unseen:"
         lines += ["", style.yellow(title), *_indented(said, width, 6)]
     if session and session.lacking:
         title = f"NOT APPLICABLE  {plural(len(musts), 'MUST rule')}, and all others"
