@@ -55,7 +55,7 @@ ALLOWED: dict[str, str] = {
     "kpatch.series": "render device kernel tools errors",
     "kpatch.render": "device kernel errors",
     "kpatch.device": "errors",
-    "kpatch.module": "kernel errors",
+    "kpatch.module": "kernel tools errors",
     "kpatch.kernel": "tools errors",
     "kpatch.tools": "errors",
     "kpatch.errors": "",

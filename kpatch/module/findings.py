@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpatch.kernel.tree import KernelTree
-from kpatch.module import vfio_findings
-from kpatch.module.finding import Finding
+from kpatch.module import file_findings, vfio_findings
+from kpatch.module.finding import Finding, Level
 
 if TYPE_CHECKING:
     from kpatch.module.info import ModuleInfo
@@ -36,10 +36,14 @@ _MACHINES = {"X86_64": "EM_X86_64", "ARM64": "EM_AARCH64", "S390": "EM_S390", "P
 
 def check(info: ModuleInfo, tree: KernelTree | None, release: str | None) -> list[Finding]:
     """Return all findings, see `kpatch.module.info.diagnose`."""
-    found = [*_machine(info, tree), *_vermagic(info, tree, release), *_license(info, tree)]
-    if tree:
+    found = [*file_findings.check(info, tree), *_machine(info, tree)]
+    found += [*_vermagic(info, tree, release), *_license(info, tree)]
+    if info.stripped:
+        pass  # which symbols it imports is lost
+    elif tree:
         found += [*_symbols(info, tree), *_versions(info, tree), *_namespaces(info, tree)]
         found += _dependencies(info, tree)
+        found += _same_name(info, tree)
         found += _signature(info, tree)
     else:
         what = f"Its {len(info.imports)} imported symbols were not looked up."
@@ -130,8 +134,8 @@ def _symbols(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
 
 
 def _versions(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
-    if "MODVERSIONS" not in tree.config:
-        return
+    if "MODVERSIONS" not in tree.config or any(_machine(info, tree)):
+        return  # of another processor no version is the same, which says nothing more
     if not info.versions and info.imports:
         what = "It records no versions of the symbols it imports, the kernel has them."
         why = "The kernel refuses it unless it is forced (no symbol version for module_layout)."
@@ -166,21 +170,32 @@ def _versions(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
 
 
 def _namespaces(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
+    # Before 6.13 the name was written without quotes; some trees were patched in part.
     imported = {name.strip('"') for name in info.info.get("import_ns", ())}
+    lenient = "MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS" in tree.config
+    level: Level = "warning" if lenient else "problem"
+    refused = "The kernel warns." if lenient else "The kernel refuses it (Invalid argument)."
     spaces = {tree.symbols[one.name].namespace for one in info.imports if one.name in tree.symbols}
     closed = {space for space in spaces if space.startswith("module:")}
     for space in sorted(closed):
         modules = space.removeprefix("module:").split(",")
-        if info.name not in modules:
+        if not any(_is_one_of(info.name, pattern) for pattern in modules):
             what = f"It uses symbols that are exported for {_some(modules)} only."
-            why = "The kernel refuses it (Invalid argument)."
-            yield Finding("problem", "symbols", what, why, "Do without them.")
+            yield Finding(level, "symbols", what, refused, "Do without them.")
     for space in sorted(spaces - closed - imported - {""}):
-        lenient = "MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS" in tree.config
         what = f"It uses symbols of the namespace {space} and does not import it."
-        why = "The kernel warns." if lenient else "The kernel refuses it (Invalid argument)."
         do = f'Add MODULE_IMPORT_NS("{space}"), without quotes before 6.13.'
-        yield Finding("warning" if lenient else "problem", "symbols", what, why, do)
+        yield Finding(level, "symbols", what, refused, do)
+
+
+def _is_one_of(name: str, pattern: str) -> bool:
+    """Compare names as verify_module_namespace() in kernel/module/main.c does.
+
+    >>> _is_one_of("kvm_intel", "kvm-intel"), _is_one_of("kvm_amd", "kvm*")
+    (True, True)
+    """
+    name, pattern = name.replace("-", "_"), pattern.replace("-", "_")
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
 def _dependencies(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
@@ -191,7 +206,7 @@ def _dependencies(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     installed = _installed(tree)
     if installed is None:
         return
-    missing = sorted(needed - installed)
+    missing = sorted(needed - installed.keys())
     if missing:
         what = f"It needs the module {_some(missing)}, which is not installed for {tree.release}."
         why = "modprobe finds no file for it, and without it the symbols are unknown."
@@ -201,15 +216,25 @@ def _dependencies(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
         yield Finding("ok", "depends", f"It needs {', '.join(sorted(needed))}: installed.")
 
 
-def _installed(tree: KernelTree) -> set[str] | None:
-    """Return the modules that are installed for the kernel, or None if that is not known."""
+def _same_name(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
+    place = (_installed(tree) or {}).get(info.name, "")
+    if place.startswith("kernel/") and "intree" not in info.info:
+        what = f"Linux has a module {info.name} of its own: {place}."
+        why = "modprobe loads the one which depmod puts first, and the file's name tells nothing."
+        do = "Give it another name, or install it in updates/ and look with modinfo -n."
+        yield Finding("warning", "name", what, why, do)
+
+
+def _installed(tree: KernelTree) -> dict[str, str] | None:
+    """Return the modules that are installed for the kernel with their files, None if not known."""
     folder = Path("/lib/modules", tree.release)
     folder = tree.sandbox.inside(folder) if tree.sandbox else folder
-    found = set()
+    found: dict[str, str] = {}
     for name in ("modules.dep", "modules.builtin"):
         with contextlib.suppress(OSError):
             lines = (folder / name).read_text("utf-8").splitlines()
-            found |= {_module(line.partition(":")[0]) for line in lines}
+            files = (line.partition(":")[0] for line in lines)
+            found |= {_module(file): file for file in files}
     return found or None
 
 

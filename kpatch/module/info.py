@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +15,7 @@ from kpatch.kernel import elf
 from kpatch.kernel.tree import KernelTree
 from kpatch.module import findings
 from kpatch.module.finding import Finding
+from kpatch.module.packing import Packing, unpack
 
 __all__ = ["Finding", "Import", "ModuleInfo", "diagnose", "read"]
 
@@ -52,6 +50,9 @@ class ModuleInfo:
         dwarf: Whether it has debug information.
         btf: Whether it has BTF.
         signed: Whether a signature is appended.
+        packing: How the file is compressed.
+        stripped: Whether it has lost its table of symbols.
+        split_btf: Its BTF, if that goes on after the BTF of one kernel and no other; else nothing.
         vfio_ops: For each `struct vfio_device_ops` of its own, which members are set. Empty
             without debug information.
     """
@@ -65,6 +66,9 @@ class ModuleInfo:
     btf: bool
     signed: bool
     vfio_ops: Mapping[str, Mapping[str, bool]]
+    packing: Packing = field(default_factory=Packing)
+    stripped: bool = False
+    split_btf: bytes = b""
 
     @property
     def name(self) -> str:
@@ -104,17 +108,17 @@ class ModuleInfo:
 
 
 def read(path: Path) -> ModuleInfo:
-    """Read a module, also one compressed by xz or gzip.
+    """Read a module, also one compressed by xz, gzip or zstd.
 
     Raises:
         ModuleFileError: It is not a kernel module, or cannot be read.
     """
     try:
-        data = _unpacked(path.read_bytes(), path)
+        data, packing = unpack(path.read_bytes(), path)
     except OSError as error:
         raise ModuleFileError(f"{path} cannot be read: {error.strerror}.") from error
     try:
-        return _info(path, elf.read(data, str(path)), data)
+        return _info(path, elf.read(data, str(path)), data, packing)
     except ModuleFileError:
         raise
     except Exception as error:
@@ -142,27 +146,7 @@ def diagnose(
     return findings.check(info, tree, release)
 
 
-def _unpacked(data: bytes, path: Path) -> bytes:
-    unpackers: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-        b"\xfd7zXZ\0": ("xz", lzma.decompress),
-        b"\x1f\x8b": ("gzip", gzip.decompress),
-    }
-    for magic, (name, unpack) in unpackers.items():
-        if data.startswith(magic):
-            try:
-                return unpack(data)
-            except (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise ModuleFileError(
-                    f"{path} is compressed by {name} and damaged: {error}."
-                ) from error
-    if data.startswith(b"\x28\xb5\x2f\xfd"):
-        raise ModuleFileError(
-            f"{path} is compressed by zstd, which is not read here. Unpack it first: zstd -d {path}"
-        )
-    return data
-
-
-def _info(path: Path, file: ELFFile, data: bytes) -> ModuleInfo:
+def _info(path: Path, file: ELFFile, data: bytes, packing: Packing) -> ModuleInfo:
     for section in (".modinfo", ".gnu.linkonce.this_module"):
         if file["e_type"] != "ET_REL" or not file.get_section_by_name(section):
             raise ModuleFileError(
@@ -185,6 +169,10 @@ def _info(path: Path, file: ELFFile, data: bytes) -> ModuleInfo:
         btf=file.get_section_by_name(".BTF") is not None,
         signed=data.endswith(_SIGNED),
         vfio_ops=elf.callbacks(file, "vfio_device_ops"),
+        packing=packing,
+        stripped=not symbols,
+        # With a base of its own, from 6.11 on, it is moved to any kernel that has these types.
+        split_btf=b"" if elf.section(file, ".BTF.base") else elf.section(file, ".BTF"),
     )
 
 

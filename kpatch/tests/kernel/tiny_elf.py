@@ -21,6 +21,7 @@ def module(
     extended: bool = False,
     sections: Sequence[str] = (".gnu.linkonce.this_module",),
     machine: int = _X86_64,
+    symbols: bool = True,
 ) -> bytes:
     """Return a module.
 
@@ -32,6 +33,7 @@ def module(
         extended: Whether in the newer form, for long names.
         sections: Names of more sections, with a little of nothing in them.
         machine: For which processor.
+        symbols: Whether it has its table of symbols.
     """
     imports = imports or {}
     contents = {".modinfo": b"".join(f"{text}\0".encode() for text in info)}
@@ -45,13 +47,14 @@ def module(
         )
     undefined = [name for name in imports if name != "module_layout"]
     names = b"\0" + b"".join(f"{name}\0".encode() for name in undefined)
-    symbols = bytes(24)
+    table = bytes(24)
     for name in undefined:
         at = names.index(f"\0{name}\0".encode()) + 1
         bind = _WEAK if name in weak else _GLOBAL
-        symbols += struct.pack("<IBBHQQ", at, bind << 4, 0, 0, 0, 0)
-    contents[".strtab"] = names
-    contents[".symtab"] = symbols
+        table += struct.pack("<IBBHQQ", at, bind << 4, 0, 0, 0, 0)
+    if symbols:
+        contents[".strtab"] = names
+        contents[".symtab"] = table
     return _file(contents, machine)
 
 

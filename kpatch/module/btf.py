@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""BTF of a module, which goes on where that of its kernel ends: Documentation/bpf/btf.rst."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+_MAGIC = 0xEB9F
+_HEADER = 24
+_TYPE = 12
+# For each kind of type what follows it: so many bytes once, so many for each of its entries, and
+# whether these begin with a name.
+_AFTER = {
+    1: (4, 0, False),  # INT
+    3: (12, 0, False),  # ARRAY
+    4: (0, 12, True),  # STRUCT
+    5: (0, 12, True),  # UNION
+    6: (0, 8, True),  # ENUM
+    13: (0, 8, True),  # FUNC_PROTO
+    14: (4, 0, False),  # VAR
+    15: (0, 12, False),  # DATASEC
+    17: (4, 0, False),  # DECL_TAG
+    19: (0, 12, True),  # ENUM64
+}
+_KINDS = 20
+
+
+def strings_size(btf: bytes) -> int | None:
+    """Return how many bytes of names a BTF section has; None if it is damaged."""
+    parts = _parts(btf)
+    return len(parts[2]) if parts else None
+
+
+def belongs(btf: bytes, base: int) -> bool:
+    """Whether the BTF of a module goes on after a kernel with `base` bytes of names.
+
+    Each name is a place in the kernel's names, or in those of the module which follow them. Built
+    for another kernel, places do not fall on the beginnings of the module's own names.
+    """
+    parts = _parts(btf)
+    if parts is None:
+        return False
+    order, types, names = parts
+    try:
+        places = set(_names(order, types))
+    except struct.error:
+        return False
+    for place in places:
+        own = place - base
+        if own >= len(names) or (own > 0 and names[own - 1]):
+            return False
+    return True
+
+
+def _parts(btf: bytes) -> tuple[Literal["<", ">"], bytes, bytes] | None:
+    """Return byte order, types and names; None if it is damaged."""
+    if len(btf) < _HEADER:
+        return None
+    order: Literal["<", ">"] = "<" if btf[:2] == _MAGIC.to_bytes(2, "little") else ">"
+    magic, _, _, header, type_at, type_size, name_at, name_size = struct.unpack_from(
+        order + "HBBIIIII", btf
+    )
+    if magic != _MAGIC:
+        return None
+    types = btf[header + type_at :][:type_size]
+    names = btf[header + name_at :][:name_size]
+    whole = len(types) == type_size and len(names) == name_size
+    return (order, types, names) if whole else None
+
+
+def _names(order: str, types: bytes) -> Iterator[int]:
+    """Yield where the names of all types and of their entries are.
+
+    Raises:
+        struct.error: The types are damaged.
+    """
+    at = 0
+    while at < len(types):
+        name, info = struct.unpack_from(order + "II", types, at)
+        yield name
+        kind, entries = info >> 24 & 0x1F, info & 0xFFFF
+        if kind >= _KINDS:
+            raise struct.error("a kind that nobody knows")
+        once, each, named = _AFTER.get(kind, (0, 0, False))
+        at += _TYPE + once
+        if named:
+            for entry in range(entries):
+                yield struct.unpack_from(order + "I", types, at + entry * each)[0]
+        at += entries * each
