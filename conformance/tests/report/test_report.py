@@ -345,7 +345,7 @@ def test_check_of_the_kernel_that_is_off_is_told_with_the_test_since_which(tmp_p
     limit = {"lockdep": "BUG: MAX_LOCKDEP_KEYS too low!"}
     events = (session(2), start("a"), {**result("a"), "switched_off": limit})
     for event in (*events, start("b"), {**result("b"), "switched_off": limit}, finish(0)):
-        report.feed(event)
+        report.feed(parse(event))
     assert report.finish(Verdict.completed()) == 0
     assert "OFF  lockdep, from a on" in out.getvalue()
     document = json.loads((tmp_path / "results.json").read_text())
