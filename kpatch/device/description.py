@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 PAGE = 4096
 
-FreeArc = Literal["0->2", "0->3", "0->4", "2->3", "2->4", "3->0", "3->4", "4->0", "4->2", "4->3"]
+FreeArc = Literal["0->3", "0->4", "2->3", "2->4", "3->0", "3->4", "4->0", "4->2", "4->3"]
 """A transition which the protocol neither demands nor forbids."""
 
 
@@ -139,6 +139,18 @@ class Bar(_Model):
         return tuple(areas)
 
 
+class Clear(_Model):
+    """How bits of a register are cleared that a write of the register can only set.
+
+    Attributes:
+        offset: The register beside it that clears; as wide, in the same BAR.
+        value: What is written there before the register is restored.
+    """
+
+    offset: _U32
+    value: Annotated[_U32, _demand(lambda n: n != 0, "a value with at least one bit")]
+
+
 class Register(_Model):
     """Registers that are part of the device state.
 
@@ -153,6 +165,9 @@ class Register(_Model):
         count: How many there are, 1 unless said.
         stride: Distance from one to the next; the width unless said.
         mask: The bits which are restored; all of the width unless said.
+        clear: For a register whose bits can only be set: how they are cleared.
+        after_start: Whether it is restored only when the device has been started, as the tail of
+            a queue that does not take one before it is enabled.
     """
 
     name: _RegisterName
@@ -162,6 +177,8 @@ class Register(_Model):
     count: Annotated[int, Field(ge=1, le=4096)] = 1
     stride: Annotated[int, Field(ge=1, le=1 << 24)]
     mask: Annotated[_U32, _demand(lambda n: n != 0, "a mask with at least one bit")]
+    clear: Clear | None = None
+    after_start: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +216,37 @@ class Stop(_Model):
     stride: Annotated[int, Field(ge=1, le=1 << 24)] = 4
 
 
+class Drained(_Model):
+    """What tells that a device which was stopped has come to rest.
+
+    Attributes:
+        register: The name of state registers of width 4.
+        mask: The bits of each that tell.
+        value: What they are when it has.
+        timeout_us: How long to wait for that, in microseconds, up to a second.
+    """
+
+    register_name: Annotated[_RegisterName, Field(alias="register")]
+    mask: Annotated[_U32, _demand(lambda n: n != 0, "a mask with at least one bit")]
+    value: _U32
+    timeout_us: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Elsewhere(_Model):
+    """State of the device that is not in the stream.
+
+    Attributes:
+        what: Which.
+        held_by: Who has it: the physical function, the virtual machine monitor, or nobody, so
+            that it is lost.
+        why: Why it is not in the stream, or what follows from that.
+    """
+
+    what: _Text
+    held_by: Literal["physical function", "virtual machine monitor", "lost"]
+    why: _Text
+
+
 class Migration(_Model):
     """What the migration of the device needs.
 
@@ -213,7 +261,11 @@ class Migration(_Model):
         precopy: Whether a frame with the device's identity is sent before the device stops.
         accept_free_arcs: Transitions to accept, of those the protocol leaves open.
         state: The registers of the device state, in the order they are restored.
-        stop: How the device is stopped; done in the order of the state, like starting it.
+        stop: How the device is stopped; done in the order of the state, like starting it. A PCI
+            function loses bus master then as well.
+        bus_master_stops: Whether a PCI function is stopped without any `stop`, by that alone.
+        drained: What to wait for when it has been stopped.
+        elsewhere: State that is not in the stream.
     """
 
     data_size: _Pages
@@ -227,6 +279,9 @@ class Migration(_Model):
     accept_free_arcs: Annotated[tuple[FreeArc, ...], _AsTuple] = ()
     state: Annotated[tuple[Register, ...], _AsTuple, Field(min_length=1)]
     stop: Annotated[tuple[Stop, ...], _AsTuple] = ()
+    bus_master_stops: bool = False
+    drained: Annotated[tuple[Drained, ...], _AsTuple] = ()
+    elsewhere: Annotated[tuple[Elsewhere, ...], _AsTuple] = ()
 
     @model_validator(mode="before")
     @classmethod

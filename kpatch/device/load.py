@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kpatch.device import mistakes, rules
-from kpatch.device.description import Bar, Device, DeviceId, Emulated, Register, Stop
+from kpatch.device.description import Bar, Device, DeviceId, Drained, Emulated, Register, Stop
 from kpatch.errors import DescriptionError, Mistake, UnknownDevice
 
 __all__ = ["FOLDER", "Device", "check", "load", "names", "parse"]
@@ -116,6 +116,7 @@ def _parts(raw: dict[str, Any]) -> rules.Parts:
         bars=_entries(raw, "bar", Bar),
         state=_entries(migration, "migration.state", Register),
         stop=_entries(migration, "migration.stop", Stop),
+        drained=_entries(migration, "migration.drained", Drained),
         emulated=emulated,
     )
 

@@ -14,12 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kpatch.errors import Mistake
 
 if TYPE_CHECKING:
-    from kpatch.device.description import Bar, DeviceId, Emulated, Register, Stop
+    from kpatch.device.description import Bar, DeviceId, Drained, Emulated, Register, Stop
 
 MAX_REGISTERS = 65536
 
 MAX_MEMORY = 1 << 26
 """Bytes of a BAR of a software device, which are memory of the kernel."""
+
+_IN_TREE = frozenset(
+    {"hisi-acc", "ism", "mlx5", "nvgrace-gpu", "pds", "qat", "virtio", "xe"}
+)  # drivers/vfio/pci of Linux up to 7.3
+_OF_THE_KERNEL = frozenset(
+    {"acpi", "block", "compat", "cpu", "device", "driver", "file", "i2c", "iommu", "iommufd", "kvm"}
+    | {"mdev", "mm", "mmc", "module", "net", "page", "pci", "platform", "spi", "task", "usb", "vm"}
+)
+"""First words of identifiers in the headers that a driver includes: struct pci_device_id."""
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -35,6 +44,7 @@ class Parts:
     bars: Sequence[tuple[str, Bar]]
     state: Sequence[tuple[str, Register]]
     stop: Sequence[tuple[str, Stop]]
+    drained: Sequence[tuple[str, Drained]]
     emulated: Emulated | None
 
 
@@ -46,13 +56,32 @@ def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
         parts: What is right in itself.
     """
     return [
+        *_name(raw),
         *_ids(parts),
         *_bars(parts),
         *_migration(raw.get("migration")),
         *_state(raw, parts),
         *_stop(parts),
+        *_stopped(raw, parts),
+        *_drained(parts),
         *_emulated(raw, parts),
     ]
+
+
+def _name(raw: dict[str, Any]) -> Iterator[Mistake]:
+    """Yield the mistake of a name that the kernel has a use for."""
+    name, transport = raw.get("name"), raw.get("transport")
+    if not isinstance(name, str):
+        return
+    if name in _IN_TREE and transport == "pci":
+        module = f"{name.replace('-', '_')}_vfio_pci"
+        message = f"Linux has a module {module}, which would be loaded instead; add a word"
+        yield Mistake("name", f'"{name}"', message)
+    elif name in _OF_THE_KERNEL or name.partition("-")[0] == "vfio":
+        message = (
+            "begins identifiers of the kernel, which the driver's would clash with; add a word"
+        )
+        yield Mistake("name", f'"{name}"', message)
 
 
 def _ids(parts: Parts) -> Iterator[Mistake]:
@@ -123,6 +152,34 @@ def _state(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:
             if register.bar == index
             for offset in register.offsets
         )
+    for key, register in parts.state:
+        size = bars[register.bar].size if register.bar in bars else 0
+        yield from _clear(f"{key}.clear", register, size, raw.get("transport") == "emulated")
+    names = {stop.name for _, stop in parts.stop}
+    for key, register in parts.state:
+        if register.after_start and register.name in names:
+            message = "is what starts the device, so it cannot be restored after that"
+            yield Mistake(f"{key}.after_start", "true", message)
+
+
+def _clear(key: str, register: Register, size: int, software: bool) -> Iterator[Mistake]:
+    """Yield the mistakes of how a register is cleared whose bits can only be set."""
+    clear, width = register.clear, register.width
+    if not clear:
+        return
+    if software:
+        yield Mistake(key, "a table", "is not for a software device, whose registers are memory")
+    if register.count != 1:
+        yield Mistake(key, "a table", "is for a single register; describe each by itself")
+    if clear.offset % width:
+        message = f"must be a multiple of the width, {width}"
+        yield Mistake(f"{key}.offset", f"{clear.offset:#x}", message)
+    if size and clear.offset + width > size:
+        message = f"lies outside BAR {register.bar}, which is {size:#x} bytes"
+        yield Mistake(f"{key}.offset", _span(clear.offset, width), message)
+    if clear.value >> 8 * width:
+        message = f"has bits beyond the width, {width} bytes"
+        yield Mistake(f"{key}.value", f"{clear.value:#x}", message)
 
 
 def _shape(key: str, register: Register) -> Iterator[Mistake]:
@@ -162,6 +219,36 @@ def _stop(parts: Parts) -> Iterator[Mistake]:
         if stop.clear & ~register.mask:
             message = f"has bits which the state's mask, {register.mask:#x}, does not restore"
             yield Mistake(f"{key}.clear", f"{stop.clear:#x}", message)
+
+
+def _stopped(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:
+    """Yield the mistake of a PCI function of which nothing says how it is stopped."""
+    migration = raw.get("migration")
+    if raw.get("transport") != "pci" or not isinstance(migration, dict):
+        return
+    alone, stops = migration.get("bus_master_stops") is True, migration.get("stop")
+    if not stops and not alone:
+        message = (
+            "nothing says how the device is stopped; name the bits that enable its queues, or say "
+            "bus_master_stops = true if it does nothing else by itself than access memory"
+        )
+        yield Mistake("migration.stop", "", message)
+    elif parts.stop and alone:
+        message = "contradicts [[migration.stop]], which says what else it takes"
+        yield Mistake("migration.bus_master_stops", "true", message)
+
+
+def _drained(parts: Parts) -> Iterator[Mistake]:
+    registers = {register.name: register for _, register in parts.state}
+    for key, drained in parts.drained:
+        register = registers.get(drained.register_name)
+        if not register or register.width != 4:
+            listed = ", ".join(name for name, one in registers.items() if one.width == 4)
+            message = f"is no register of the state of width 4; those are: {listed or 'none'}"
+            yield Mistake(f"{key}.register", f'"{drained.register_name}"', message)
+        if drained.value & ~drained.mask:
+            message = f"has bits which the mask, {drained.mask:#x}, does not look at"
+            yield Mistake(f"{key}.value", f"{drained.value:#x}", message)
 
 
 def _emulated(raw: dict[str, Any], parts: Parts) -> Iterator[Mistake]:

@@ -11,10 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kpatch.device.description import Bar, Device, Register
+from kpatch.device.description import Bar, Device, Drained, Register
 from kpatch.kernel.features import Features
 
-_MUST_ARCS = ("0->1", "1->0", "1->2", "1->3", "1->4", "2->0", "2->1", "3->1", "3->2", "4->1")
+_MUST_ARCS = (
+    "0->1",
+    "0->2",
+    "1->0",
+    "1->2",
+    "1->3",
+    "1->4",
+    "2->0",
+    "2->1",
+    "3->1",
+    "3->2",
+    "4->1",
+)
 """Transitions which every driver accepts, beside that from a state to itself."""
 
 _STATES = (0, 1, 2, 3, 4)
@@ -53,7 +65,9 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `device`, `prefix`, `PREFIX`, `module`, `summary`, `source` name things; `ids` has vendor and
     device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
-    tells one layout of it from another; `arcs` lists for each state those that may follow;
+    tells one layout of it from another, `after_start` and `clear` tell whether any register has
+    such a key; `drained` is what to wait for, `elsewhere` is what is not in the stream;
+    `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
     those of `form`, `v1` and `v2` tell its protocol, `interface` names it, and `p2p` tells whether
@@ -86,6 +100,10 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
             {**register.model_dump(), "stop": stops.get(register.name, 0)}
             for register in migration.state
         ],
+        "after_start": any(register.after_start for register in migration.state),
+        "clear": any(register.clear for register in migration.state),
+        "drained": [_drained(one, migration.state) for one in migration.drained],
+        "elsewhere": [one.model_dump() for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),
         "layout_id": layout_id(migration.state),
         "arcs": arcs(migration.accept_free_arcs),
@@ -183,11 +201,16 @@ def arcs(free: Sequence[str]) -> list[list[int]]:
     """Return for each value of device_state, 0 to 7, the states that may be written.
 
     >>> arcs(["2->3"])[:5]
-    [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3], [1, 4]]
+    [[0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3], [1, 4]]
     """
     pairs = {(int(arc[0]), int(arc[-1])) for arc in (*_MUST_ARCS, *free)}
     pairs |= {(state, state) for state in _STATES}
     return [sorted(after for before, after in pairs if before == state) for state in range(8)]
+
+
+def _drained(drained: Drained, state: Sequence[Register]) -> dict[str, Any]:
+    register = next(one for one in state if one.name == drained.register_name)
+    return {**drained.model_dump(), "register": register.model_dump()}
 
 
 def _bar(bar: Bar) -> dict[str, Any]:

@@ -92,6 +92,5 @@ REORDERED: Final[dict[str, Damage]] = {
     "halves-swapped": _halves_swapped,
     "first-buffer-twice": lambda stream, _: [stream[0], *stream],
     "last-buffer-twice": lambda stream, _: [*stream, stream[-1]],
-    "all-twice": lambda stream, _: stream + stream,
     "a-byte-too-many": lambda stream, _: [*stream, b"\0"],
 }

@@ -17,7 +17,10 @@ MODELS = (
     description.Bar,
     description.Migration,
     description.Register,
+    description.Clear,
     description.Stop,
+    description.Drained,
+    description.Elsewhere,
     description.Emulated,
 )
 

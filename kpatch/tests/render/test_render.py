@@ -130,9 +130,9 @@ def test_layout_id_is_that_of_the_registers_not_of_their_names() -> None:
 
 def test_arcs_are_what_the_protocol_demands_and_what_the_description_adds() -> None:
     plain = arcs(())
-    assert plain == [[0, 1], [0, 1, 2, 3, 4], [0, 1, 2], [1, 2, 3], [1, 4], [], [], []]
+    assert plain == [[0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2], [1, 2, 3], [1, 4], [], [], []]
     more = arcs(("0->4", "4->0"))
-    assert (more[0], more[4]) == ([0, 1, 4], [0, 1, 4])
+    assert (more[0], more[4]) == ([0, 1, 2, 4], [0, 1, 4])
     assert (more[1:4], more[5:]) == (plain[1:4], plain[5:])
 
 

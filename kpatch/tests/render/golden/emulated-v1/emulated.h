@@ -75,10 +75,13 @@ struct emulated_ledger {
  *        accessed under it.
  * @state: device_state, VFIO_DEVICE_STATE_V1_*
  * @data: data section, shared with user space, which may write it at any time
- * @stream: the stream that is being sent or received, private to the kernel
+ * @stream: the frame that is being sent or received, private to the kernel
  * @length: valid bytes in @stream
  * @position: bytes of @stream that the user has consumed
  * @staged: bytes of @stream after @position that are in @data
+ * @identified: an identity frame was received, and no state after it
+ * @complete: the last frame that was received was a state
+ * @invalid: what was received is not sound, or not meant for this device
  * @values: the registers of a stopped device, in the order of the description
  */
 struct emulated_migration {
@@ -89,6 +92,9 @@ struct emulated_migration {
 	size_t length;
 	size_t position;
 	size_t staged;
+	bool identified;
+	bool complete;
+	bool invalid;
 	u32 *values;
 };
 
@@ -167,7 +173,7 @@ int emulated_ledger_begin_saving(struct emulated_ledger *ledger);
 void emulated_ledger_end_saving(struct emulated_ledger *ledger);
 
 /* registers.c */
-void emulated_device_stop(struct emulated_device *xdev);
+int emulated_device_stop(struct emulated_device *xdev);
 void emulated_device_start(struct emulated_device *xdev);
 void emulated_device_save(struct emulated_device *xdev);
 void emulated_device_restore(struct emulated_device *xdev);
@@ -176,13 +182,14 @@ void emulated_device_restore(struct emulated_device *xdev);
 int emulated_alloc_stream(struct emulated_migration *mig);
 void emulated_free_stream(struct emulated_migration *mig);
 void emulated_drop_stream(struct emulated_migration *mig);
-int emulated_append_stream(struct emulated_migration *mig, u64 size);
 void emulated_send_identity(struct emulated_device *xdev);
 void emulated_send_state(struct emulated_device *xdev, bool after_identity);
-int emulated_parse_stream(struct emulated_device *xdev);
+int emulated_receive_stream(struct emulated_device *xdev, const u8 *from, size_t size);
+bool emulated_received(const struct emulated_migration *mig);
 
 /* region.c */
 void emulated_migration_init(struct emulated_migration *mig);
+void emulated_migration_destroy(struct emulated_migration *mig);
 int emulated_migration_open(struct emulated_device *xdev);
 void emulated_migration_close(struct emulated_device *xdev);
 void emulated_migration_reset(struct emulated_device *xdev);

@@ -47,6 +47,15 @@ static int emulated_init_dev(struct vfio_device *vdev)
 	return 0;
 }
 
+static void emulated_release_dev(struct vfio_device *vdev)
+{
+	struct emulated_device *xdev = emulated_of_vdev(vdev);
+
+	emulated_migration_destroy(&xdev->migration);
+	mutex_destroy(&xdev->registers_lock);
+	compat_vfio_release(vdev);
+}
+
 /* Gives the device what it has when it is switched on. */
 static void emulated_reset(struct emulated_device *xdev)
 {
@@ -252,7 +261,7 @@ static long emulated_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned 
 static const struct vfio_device_ops emulated_ops = {
 	.name = "emulated-vfio",
 	.init = emulated_init_dev,
-	COMPAT_VFIO_RELEASE_OPS
+	.release = emulated_release_dev,
 	.open_device = emulated_open_device,
 	.close_device = emulated_close_device,
 	.ioctl = emulated_ioctl,

@@ -24,13 +24,23 @@
 
 /* The states that may be written, for each state the device can be in. */
 static const u8 emulated_next_states[] = {
-	[0] = BIT(0) | BIT(1),
+	[0] = BIT(0) | BIT(1) | BIT(2),
 	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
 	[2] = BIT(0) | BIT(1) | BIT(2),
 	[3] = BIT(1) | BIT(2) | BIT(3),
 	[4] = BIT(1) | BIT(4),
 	[EMULATED_STATE_ERROR] = 0,
 };
+
+/*
+ * Forgets what was sent or received, in the data section as well: outside of saving
+ * and resuming it shows nothing of a stream.
+ */
+static void emulated_forget_stream(struct emulated_migration *mig)
+{
+	emulated_drop_stream(mig);
+	memset(mig->data, 0, EMULATED_DATA_SIZE);
+}
 
 static int emulated_set_state(struct emulated_device *xdev, u32 next)
 {
@@ -48,14 +58,11 @@ static int emulated_set_state(struct emulated_device *xdev, u32 next)
 		return 0;
 
 	/* All that can fail comes first, so that a refused write changes nothing. */
-	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
-		ret = emulated_parse_stream(xdev);
-		if (ret) {
-			/* A stream cannot be mended, only sent again after a reset. */
-			emulated_drop_stream(mig);
-			mig->state = EMULATED_STATE_ERROR;
-			return ret;
-		}
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !emulated_received(mig)) {
+		/* A stream cannot be mended, only sent again after a reset. */
+		emulated_forget_stream(mig);
+		mig->state = EMULATED_STATE_ERROR;
+		return -EINVAL;
 	}
 
 	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
@@ -64,14 +71,23 @@ static int emulated_set_state(struct emulated_device *xdev, u32 next)
 			return ret;
 	}
 
-	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
-		emulated_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING) {
+		ret = emulated_device_stop(xdev);
+		if (ret) {
+			if (set & VFIO_DEVICE_STATE_V1_SAVING)
+				emulated_ledger_end_saving(&xdev->ledger);
+			return ret;
+		}
+	}
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
 		emulated_device_restore(xdev);
 
 	if (mig->state == EMULATED_STATE_PRE_COPY && mig->position)
 		after_identity = true;
-	emulated_drop_stream(mig);
+	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
+		emulated_drop_stream(mig);
+	else
+		emulated_forget_stream(mig);
 	if (next == EMULATED_STATE_STOP_COPY)
 		emulated_send_state(xdev, after_identity);
 	else if (next == EMULATED_STATE_PRE_COPY)
@@ -105,21 +121,29 @@ static void emulated_stage(struct emulated_migration *mig)
 }
 
 /* Takes over @size bytes that the user has put into the data section. */
-static int emulated_receive(struct emulated_migration *mig, u64 size)
+static int emulated_receive(struct emulated_device *xdev, u64 size)
 {
+	struct emulated_migration *mig = &xdev->migration;
+
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
 	if (!size || size > EMULATED_DATA_SIZE)
 		return -EINVAL;
-	return emulated_append_stream(mig, size);
+	return emulated_receive_stream(xdev, mig->data, size);
 }
+
+/* The value of a field, which has 4 or 8 bytes in the order of the processor. */
+union emulated_field {
+	u32 narrow;
+	u64 wide;
+};
 
 static ssize_t emulated_read_field(struct emulated_device *xdev, char __user *buf, size_t count,
 				   u64 pos)
 {
 	struct emulated_migration *mig = &xdev->migration;
+	union emulated_field field;
 	u64 value = 0;
-	u32 value32;
 
 	/*
 	 * A read can move the stream on, and must not if its value cannot be
@@ -146,8 +170,11 @@ static ssize_t emulated_read_field(struct emulated_device *xdev, char __user *bu
 	}
 	mutex_unlock(&mig->lock);
 
-	value32 = value;
-	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+	if (count == sizeof(field.narrow))
+		field.narrow = value;
+	else
+		field.wide = value;
+	if (copy_to_user(buf, &field, count))
 		return -EFAULT;
 	return count;
 }
@@ -156,18 +183,17 @@ static ssize_t emulated_write_field(struct emulated_device *xdev, const char __u
 				    size_t count, u64 pos)
 {
 	struct emulated_migration *mig = &xdev->migration;
-	u64 value = 0;
-	u32 value32;
+	union emulated_field value;
 	int ret;
 
-	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+	if (copy_from_user(&value, buf, count))
 		return -EFAULT;
 
 	switch (pos) {
 	case offsetof(struct vfio_device_migration_info, device_state):
 		emulated_lock_registers(xdev);
 		mutex_lock(&mig->lock);
-		ret = emulated_set_state(xdev, value32);
+		ret = emulated_set_state(xdev, value.narrow);
 		mutex_unlock(&mig->lock);
 		emulated_unlock_registers(xdev);
 		break;
@@ -176,7 +202,7 @@ static ssize_t emulated_write_field(struct emulated_device *xdev, const char __u
 		break;
 	case offsetof(struct vfio_device_migration_info, data_size):
 		mutex_lock(&mig->lock);
-		ret = emulated_receive(mig, value);
+		ret = emulated_receive(xdev, value.wide);
 		mutex_unlock(&mig->lock);
 		break;
 	default:
@@ -268,30 +294,42 @@ void emulated_migration_init(struct emulated_migration *mig)
 	mutex_init(&mig->lock);
 }
 
+void emulated_migration_destroy(struct emulated_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
 /* Called before user space can reach the device. */
 int emulated_migration_open(struct emulated_device *xdev)
 {
 	struct emulated_migration *mig = &xdev->migration;
+	void *data;
 
-	mig->data = vmalloc_user(EMULATED_DATA_SIZE);
-	if (!mig->data)
+	data = vmalloc_user(EMULATED_DATA_SIZE);
+	if (!data)
 		return -ENOMEM;
 	if (emulated_alloc_stream(mig)) {
-		vfree(mig->data);
+		vfree(data);
 		return -ENOMEM;
 	}
 
+	mutex_lock(&mig->lock);
+	mig->data = data;
+	mutex_unlock(&mig->lock);
 	emulated_migration_reset(xdev);
 	return 0;
 }
 
-/* Called when user space can reach the device no more. */
+/* Called when user space can reach the device no more; a reset still can. */
 void emulated_migration_close(struct emulated_device *xdev)
 {
 	struct emulated_migration *mig = &xdev->migration;
 
+	mutex_lock(&mig->lock);
 	emulated_free_stream(mig);
 	vfree(mig->data);
+	mig->data = NULL;
+	mutex_unlock(&mig->lock);
 }
 
 /* The device was reset: it runs, and what was sent or received is void. */
@@ -300,7 +338,8 @@ void emulated_migration_reset(struct emulated_device *xdev)
 	struct emulated_migration *mig = &xdev->migration;
 
 	mutex_lock(&mig->lock);
-	emulated_drop_stream(mig);
+	if (mig->data)
+		emulated_forget_stream(mig);
 	emulated_ledger_end_saving(&xdev->ledger);
 	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
 	mutex_unlock(&mig->lock);

@@ -16,15 +16,20 @@
  *	    20	   4	CRC-32 of the frame, with this field as zero
  *	    24		payload
  *
- * An identity frame has no payload. One is offered in pre-copy, so that a
- * destination which the stream does not suit is found before the source stops.
- * The state frame comes last. Its payload is the id of the register layout,
- * flags, both 4 bytes, and one 4-byte value for each register in the order of
+ * An identity frame says whom the stream is for: its payload is the id of the
+ * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
+ * the stream does not suit refuses it before the source stops.
+ * The payload of a state frame is the id of the register layout, flags, both 4
+ * bytes, and one 4-byte value for each register in the order of
  * emulated_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
- * the user, so that the loss of it shows.
+ * the user ahead of it, so that the loss of it shows.
  *
- * Nothing of a stream is applied before all of it was checked.
+ * A stream ends with a state. It has more than one if the user went back to running
+ * and saved anew within one migration, and then the last one counts.
+ *
+ * A frame is checked when it is complete, its header as soon as that is. Nothing of
+ * a stream is applied before all of it was checked.
  */
 
 #include <linux/bits.h>
@@ -34,7 +39,7 @@
 #include "emulated.h"
 
 #define EMULATED_MAGIC		0x3147494d4f494656ULL
-#define EMULATED_VERSION		1
+#define EMULATED_VERSION		2
 #define EMULATED_LAYOUT_ID		0xdbe29e13
 
 enum emulated_frame_type {
@@ -52,7 +57,16 @@ struct emulated_frame {
 	__le32 crc;
 };
 
-/* Flags of the state frame */
+static_assert(sizeof(struct emulated_frame) == 24);
+
+struct emulated_identity {
+	__le32 layout;
+	__le32 flags; /* none is defined */
+};
+
+static_assert(sizeof(struct emulated_identity) == 8);
+
+/* Flags of a state frame */
 #define EMULATED_AFTER_IDENTITY	BIT(0)
 
 struct emulated_state {
@@ -61,8 +75,11 @@ struct emulated_state {
 	__le32 values[EMULATED_NR_VALUES];
 };
 
+static_assert(sizeof(struct emulated_state) == 8 + 4 * EMULATED_NR_VALUES);
+
+/* The larger one of the two frames */
 #define EMULATED_STREAM_SIZE \
-	(2 * sizeof(struct emulated_frame) + sizeof(struct emulated_state))
+	(sizeof(struct emulated_frame) + sizeof(struct emulated_state))
 
 static u32 emulated_frame_crc(const struct emulated_frame *frame, size_t length)
 {
@@ -94,7 +111,12 @@ static void emulated_seal_frame(struct emulated_device *xdev, enum emulated_fram
 /* Begins the stream with an identity frame. */
 void emulated_send_identity(struct emulated_device *xdev)
 {
-	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, 0);
+	struct emulated_frame *frame = (struct emulated_frame *)xdev->migration.stream;
+	struct emulated_identity *identity = (struct emulated_identity *)(frame + 1);
+
+	identity->layout = cpu_to_le32(EMULATED_LAYOUT_ID);
+	identity->flags = 0;
+	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, sizeof(*identity));
 }
 
 /* Ends the stream with the state of a stopped device. */
@@ -114,62 +136,113 @@ void emulated_send_state(struct emulated_device *xdev, bool after_identity)
 	emulated_seal_frame(xdev, EMULATED_FRAME_STATE, sizeof(*state));
 }
 
-static bool emulated_frame_valid(struct emulated_device *xdev, const struct emulated_frame *frame,
-				 size_t room)
+/* Is this the header of a frame that this device can take? */
+static bool emulated_header_valid(struct emulated_device *xdev,
+				  const struct emulated_frame *frame)
 {
-	return room >= sizeof(*frame) &&
-	       frame->magic == cpu_to_le64(EMULATED_MAGIC) &&
+	size_t length;
+
+	switch (le16_to_cpu(frame->type)) {
+	case EMULATED_FRAME_IDENTITY:
+		length = sizeof(struct emulated_identity);
+		break;
+	case EMULATED_FRAME_STATE:
+		length = sizeof(struct emulated_state);
+		break;
+	default:
+		return false;
+	}
+
+	return frame->magic == cpu_to_le64(EMULATED_MAGIC) &&
 	       frame->version == cpu_to_le16(EMULATED_VERSION) &&
 	       frame->vendor == cpu_to_le16(EMULATED_VENDOR) &&
 	       frame->device == cpu_to_le16(EMULATED_DEVICE) &&
-	       le32_to_cpu(frame->length) <= room - sizeof(*frame) &&
-	       frame->crc == cpu_to_le32(emulated_frame_crc(frame, le32_to_cpu(frame->length)));
+	       frame->length == cpu_to_le32(length);
 }
 
-/*
- * Checks the received stream and takes the values out of it.
- * Return: 0, or -EINVAL if it is not whole, not sound or not meant for this device.
+static bool emulated_take_identity(struct emulated_migration *mig,
+				   const struct emulated_identity *identity)
+{
+	if (identity->layout != cpu_to_le32(EMULATED_LAYOUT_ID) || identity->flags ||
+	    mig->identified)
+		return false;
+	mig->identified = true;
+	mig->complete = false;
+	return true;
+}
+
+static bool emulated_take_state(struct emulated_migration *mig,
+				const struct emulated_state *state)
+{
+	const u32 flags = mig->identified ? EMULATED_AFTER_IDENTITY : 0;
+	u32 i;
+
+	if (state->layout != cpu_to_le32(EMULATED_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
+		return false;
+	for (i = 0; i < EMULATED_NR_VALUES; i++)
+		mig->values[i] = le32_to_cpu(state->values[i]);
+	mig->identified = false;
+	mig->complete = true;
+	return true;
+}
+
+/* Takes a whole frame, of which the header is valid. */
+static bool emulated_take_frame(struct emulated_migration *mig,
+				const struct emulated_frame *frame)
+{
+	if (frame->crc != cpu_to_le32(emulated_frame_crc(frame, le32_to_cpu(frame->length))))
+		return false;
+	if (frame->type == cpu_to_le16(EMULATED_FRAME_IDENTITY))
+		return emulated_take_identity(mig, (const struct emulated_identity *)(frame + 1));
+	return emulated_take_state(mig, (const struct emulated_state *)(frame + 1));
+}
+
+/**
+ * emulated_receive_stream - take the next bytes of a stream
+ * @xdev: the device
+ * @from: where they are, memory that the user may change meanwhile
+ * @size: how many
+ *
+ * Frames may begin and end anywhere in them.
+ *
+ * Return: 0, or -EINVAL if they are not sound or not meant for this device. Then
+ * the stream is void, whatever follows.
  */
-int emulated_parse_stream(struct emulated_device *xdev)
+int emulated_receive_stream(struct emulated_device *xdev, const u8 *from, size_t size)
 {
 	struct emulated_migration *mig = &xdev->migration;
 	const struct emulated_frame *frame = (const struct emulated_frame *)mig->stream;
-	const struct emulated_state *state;
-	size_t room = mig->length;
-	u32 flags = 0;
-	u32 i;
 
-	if (!emulated_frame_valid(xdev, frame, room))
-		return -EINVAL;
-	if (frame->type == cpu_to_le16(EMULATED_FRAME_IDENTITY) && !frame->length) {
-		flags = EMULATED_AFTER_IDENTITY;
-		room -= sizeof(*frame);
-		frame++;
-		if (!emulated_frame_valid(xdev, frame, room))
-			return -EINVAL;
+	while (size && !mig->invalid) {
+		size_t end = sizeof(*frame);
+		size_t part;
+
+		if (mig->length >= sizeof(*frame))
+			end += le32_to_cpu(frame->length);
+
+		part = min(size, end - mig->length);
+		memcpy(mig->stream + mig->length, from, part);
+		mig->length += part;
+		from += part;
+		size -= part;
+		if (mig->length < end)
+			break;
+
+		if (end == sizeof(*frame)) {
+			mig->invalid = !emulated_header_valid(xdev, frame);
+		} else {
+			mig->invalid = !emulated_take_frame(mig, frame);
+			mig->length = 0;
+		}
 	}
-
-	state = (const struct emulated_state *)(frame + 1);
-	if (frame->type != cpu_to_le16(EMULATED_FRAME_STATE) ||
-	    le32_to_cpu(frame->length) != sizeof(*state) ||
-	    room != sizeof(*frame) + sizeof(*state) ||
-	    state->layout != cpu_to_le32(EMULATED_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
-		return -EINVAL;
-
-	for (i = 0; i < EMULATED_NR_VALUES; i++)
-		mig->values[i] = le32_to_cpu(state->values[i]);
-	return 0;
+	return mig->invalid ? -EINVAL : 0;
 }
 
-/* Appends @size bytes of the data section to what was received. */
-int emulated_append_stream(struct emulated_migration *mig, u64 size)
+/* Has a whole stream been received? */
+bool emulated_received(const struct emulated_migration *mig)
 {
-	if (size > EMULATED_STREAM_SIZE - mig->length)
-		return -EINVAL;
-	memcpy(mig->stream + mig->length, mig->data, size);
-	mig->length += size;
-	return 0;
+	return mig->complete && !mig->length && !mig->invalid;
 }
 
 /* Forgets what was sent or received. */
@@ -178,8 +251,12 @@ void emulated_drop_stream(struct emulated_migration *mig)
 	mig->length = 0;
 	mig->position = 0;
 	mig->staged = 0;
+	mig->identified = false;
+	mig->complete = false;
+	mig->invalid = false;
 }
 
+/* Called before user space can reach the device. */
 int emulated_alloc_stream(struct emulated_migration *mig)
 {
 	mig->stream = kvmalloc(EMULATED_STREAM_SIZE, GFP_KERNEL_ACCOUNT);

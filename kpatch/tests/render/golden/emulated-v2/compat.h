@@ -23,6 +23,11 @@
 #define VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING	6
 #endif
 
+/* VFIO frees the device. */
+static inline void compat_vfio_release(struct vfio_device *core_vdev)
+{
+}
+
 /* Callbacks that not every kernel has. */
 #define COMPAT_VFIO_IOMMUFD_OPS \
 	.bind_iommufd = vfio_iommufd_emulated_bind, \
@@ -31,8 +36,6 @@
 	.attach_ioas = vfio_iommufd_emulated_attach_ioas,
 
 #define COMPAT_VFIO_REGION_INFO_OPS
-
-#define COMPAT_VFIO_RELEASE_OPS
 
 /* Answers VFIO_DEVICE_GET_REGION_INFO from @get_info. */
 static inline long compat_vfio_region_info_ioctl(struct vfio_device *core_vdev, unsigned long arg,

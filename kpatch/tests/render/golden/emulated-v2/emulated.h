@@ -101,6 +101,8 @@ struct emulated_session {
  * @session: the stream that is being sent or received, NULL if there is none
  * @stream: that of @session
  * @length: bytes of @stream that were put there to be sent or that are loaded
+ * @identified: an identity frame is loaded, and no state after it
+ * @complete: the last frame that is loaded is a state
  * @values: the registers of a stopped device, in the order of the description
  */
 struct emulated_migration {
@@ -109,6 +111,8 @@ struct emulated_migration {
 	struct emulated_session *session;
 	u8 *stream;
 	size_t length;
+	bool identified;
+	bool complete;
 	u32 *values;
 };
 
@@ -187,7 +191,7 @@ int emulated_ledger_begin_saving(struct emulated_ledger *ledger);
 void emulated_ledger_end_saving(struct emulated_ledger *ledger);
 
 /* registers.c */
-void emulated_device_stop(struct emulated_device *xdev);
+int emulated_device_stop(struct emulated_device *xdev);
 void emulated_device_start(struct emulated_device *xdev);
 void emulated_device_save(struct emulated_device *xdev);
 void emulated_device_restore(struct emulated_device *xdev);
@@ -207,6 +211,7 @@ void emulated_session_end(struct emulated_session *session);
 
 /* fsm.c */
 void emulated_migration_init(struct vfio_device *vdev, struct emulated_migration *mig);
+void emulated_migration_destroy(struct emulated_migration *mig);
 int emulated_migration_open(struct emulated_device *xdev);
 void emulated_migration_close(struct emulated_device *xdev);
 void emulated_migration_reset(struct emulated_device *xdev);

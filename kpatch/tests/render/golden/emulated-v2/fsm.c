@@ -156,10 +156,8 @@ static struct file *emulated_step(struct emulated_device *xdev, enum vfio_device
 		return NULL;
 	}
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		emulated_device_stop(xdev);
-		return NULL;
-	}
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+		return ERR_PTR(emulated_device_stop(xdev));
 
 	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
 		emulated_device_start(xdev);
@@ -187,10 +185,8 @@ static struct file *emulated_step(struct emulated_device *xdev, enum vfio_device
 		return NULL;
 	}
 
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P) {
-		emulated_device_stop(xdev);
-		return NULL;
-	}
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return ERR_PTR(emulated_device_stop(xdev));
 
 	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
 		emulated_device_start(xdev);
@@ -295,6 +291,11 @@ void emulated_migration_init(struct vfio_device *vdev, struct emulated_migration
 	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
 	vdev->migration_flags |= VFIO_MIGRATION_P2P;
 	vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;
+}
+
+void emulated_migration_destroy(struct emulated_migration *mig)
+{
+	mutex_destroy(&mig->lock);
 }
 
 /* Called before user space can reach the device. */

@@ -155,19 +155,30 @@ static void emulated_stop(struct emulated_device *xdev, const struct emulated_re
 	emulated_put(xdev, reg, i, reg->stop, 0);
 }
 
+/*
+ * Reading a register back makes sure that the device has seen what was written to
+ * it: the bus may keep a write, and delivers it before it answers a read.
+ */
+static void emulated_flush(struct emulated_device *xdev, const struct emulated_register *reg,
+			   u32 i, u32 *value)
+{
+	if (reg->stop)
+		emulated_get(xdev, reg, i);
+}
+
+/* A bit that the user has set since the device was stopped remains set. */
 static void emulated_start(struct emulated_device *xdev, const struct emulated_register *reg,
 			   u32 i, u32 *value)
 {
 	if (reg->stop)
-		emulated_put(xdev, reg, i, reg->stop, *value);
+		emulated_put(xdev, reg, i, reg->stop, *value | emulated_get(xdev, reg, i));
 }
 
-/* The registers that stop the device have been kept by emulated_stop(). */
+/* Of a register that stops the device those bits count which emulated_stop() kept. */
 static void emulated_save(struct emulated_device *xdev, const struct emulated_register *reg,
 			  u32 i, u32 *value)
 {
-	if (!reg->stop)
-		*value = emulated_get(xdev, reg, i) & reg->mask;
+	*value = (emulated_get(xdev, reg, i) & reg->mask) | (*value & reg->stop);
 }
 
 /* The device stays stopped until emulated_start(). */
@@ -177,11 +188,21 @@ static void emulated_restore(struct emulated_device *xdev, const struct emulated
 	emulated_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }
 
-/* When this returns, the device does nothing by itself any more. */
-void emulated_device_stop(struct emulated_device *xdev)
+/**
+ * emulated_device_stop - stop a device that runs
+ * @xdev: the device
+ *
+ * When this returns 0 the device does nothing by itself any more.
+ * Registers are locked, see emulated_lock_registers(), here as in the others.
+ *
+ * Return: 0
+ */
+int emulated_device_stop(struct emulated_device *xdev)
 {
 	emulated_engine_stop(xdev);
 	emulated_for_each(xdev, emulated_stop);
+	emulated_for_each(xdev, emulated_flush);
+	return 0;
 }
 
 void emulated_device_start(struct emulated_device *xdev)

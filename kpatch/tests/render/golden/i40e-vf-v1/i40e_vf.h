@@ -22,7 +22,7 @@
 #define I40E_VF_REGION_SIZE	(I40E_VF_DATA_OFFSET + I40E_VF_DATA_SIZE)
 
 /* One value for every register that makes up the device state. */
-#define I40E_VF_NR_VALUES		139
+#define I40E_VF_NR_VALUES		151
 
 /**
  * struct i40e_vf_range - contiguous part of a region
@@ -74,10 +74,13 @@ struct i40e_vf_ledger {
  *        accessed under it.
  * @state: device_state, VFIO_DEVICE_STATE_V1_*
  * @data: data section, shared with user space, which may write it at any time
- * @stream: the stream that is being sent or received, private to the kernel
+ * @stream: the frame that is being sent or received, private to the kernel
  * @length: valid bytes in @stream
  * @position: bytes of @stream that the user has consumed
  * @staged: bytes of @stream after @position that are in @data
+ * @identified: an identity frame was received, and no state after it
+ * @complete: the last frame that was received was a state
+ * @invalid: what was received is not sound, or not meant for this device
  * @values: the registers of a stopped device, in the order of the description
  */
 struct i40e_vf_migration {
@@ -88,20 +91,42 @@ struct i40e_vf_migration {
 	size_t length;
 	size_t position;
 	size_t staged;
+	bool identified;
+	bool complete;
+	bool invalid;
 	u32 *values;
 };
 
+/**
+ * struct i40e_vf_device - a function that is passed through
+ * @core_device: what vfio-pci-core knows of it
+ * @ledger: what is mapped
+ * @migration: the migration region
+ * @bar: the registers
+ * @bus_stopped: bus master is off because the device is stopped. Protected by the
+ *               lock of the migration, as the two that follow.
+ * @bus_master: it is to be on when the device starts
+ * @msix_masked: all MSI-X vectors are masked because the device is stopped
+ * @memory_off: the user has memory decoding off. Protected by memory_lock, which
+ *              is held for writing while it is on nevertheless.
+ */
 struct i40e_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct i40e_vf_ledger ledger;
 	struct i40e_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
+	bool bus_stopped;
+	bool bus_master;
+	bool msix_masked;
+	bool memory_off;
 };
 
 /* main.c */
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
 void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev);
+int i40e_vf_bus_stop(struct i40e_vf_device *xdev);
+void i40e_vf_bus_start(struct i40e_vf_device *xdev);
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			    u32 value);
@@ -116,7 +141,7 @@ int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
 void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
 
 /* registers.c */
-void i40e_vf_device_stop(struct i40e_vf_device *xdev);
+int i40e_vf_device_stop(struct i40e_vf_device *xdev);
 void i40e_vf_device_start(struct i40e_vf_device *xdev);
 void i40e_vf_device_save(struct i40e_vf_device *xdev);
 void i40e_vf_device_restore(struct i40e_vf_device *xdev);
@@ -125,12 +150,13 @@ void i40e_vf_device_restore(struct i40e_vf_device *xdev);
 int i40e_vf_alloc_stream(struct i40e_vf_migration *mig);
 void i40e_vf_free_stream(struct i40e_vf_migration *mig);
 void i40e_vf_drop_stream(struct i40e_vf_migration *mig);
-int i40e_vf_append_stream(struct i40e_vf_migration *mig, u64 size);
 void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity);
-int i40e_vf_parse_stream(struct i40e_vf_device *xdev);
+int i40e_vf_receive_stream(struct i40e_vf_device *xdev, const u8 *from, size_t size);
+bool i40e_vf_received(const struct i40e_vf_migration *mig);
 
 /* region.c */
 void i40e_vf_migration_init(struct i40e_vf_migration *mig);
+void i40e_vf_migration_destroy(struct i40e_vf_migration *mig);
 int i40e_vf_migration_open(struct i40e_vf_device *xdev);
 void i40e_vf_migration_close(struct i40e_vf_device *xdev);
 void i40e_vf_migration_reset(struct i40e_vf_device *xdev);

@@ -13,6 +13,7 @@
 #include <linux/io.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/uaccess.h>
 #include <linux/vfio_pci_core.h>
 
 #include "i40e_vf.h"
@@ -28,29 +29,170 @@ static struct i40e_vf_device *i40e_vf_of_vdev(struct vfio_device *core_vdev)
 }
 
 /*
- * memory_lock keeps the memory of the function enabled, powered and out of reset
- * while it is held for reading. A reset holds it for writing when it gets to
+ * memory_lock keeps the function powered and out of a reset that VFIO does; one by
+ * way of sysfs does not take it. A reset of VFIO holds it when it gets to
  * i40e_vf_pci_reset_done(), so it comes before the lock of the migration.
+ *
+ * The user may have memory decoding off. It is held for writing, and no mapping can
+ * be accessed, while decoding is on nevertheless. A virtual function has no memory
+ * enable of its own.
  */
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev)
 {
-	down_read(&xdev->core_device.memory_lock);
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	down_write(&xdev->core_device.memory_lock);
+	xdev->memory_off = false;
+	if (pdev->no_command_memory)
+		return;
+
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	xdev->memory_off = !(command & PCI_COMMAND_MEMORY);
+	if (xdev->memory_off)
+		pci_write_config_word(pdev, PCI_COMMAND, command | PCI_COMMAND_MEMORY);
 }
 
 void i40e_vf_unlock_registers(struct i40e_vf_device *xdev)
 {
-	up_read(&xdev->core_device.memory_lock);
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	if (xdev->memory_off) {
+		pci_read_config_word(pdev, PCI_COMMAND, &command);
+		pci_write_config_word(pdev, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
+	}
+	up_write(&xdev->core_device.memory_lock);
 }
 
-/* Can the registers be accessed now? Ask under i40e_vf_lock_registers(). */
+/*
+ * Can the registers be accessed? Not while the user has the function in D3hot, nor
+ * when it is gone. Ask under i40e_vf_lock_registers().
+ */
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
 {
-	struct vfio_pci_core_device *core = &xdev->core_device;
-	u16 command = le16_to_cpup((__le16 *)&core->vconfig[PCI_COMMAND]);
+	struct pci_dev *pdev = xdev->core_device.pdev;
 
-	/* A virtual function has no memory enable of its own. */
-	return core->pdev->current_state == PCI_D0 &&
-	       (core->pdev->no_command_memory || (command & PCI_COMMAND_MEMORY));
+	return pdev->current_state < PCI_D3hot && pci_device_is_present(pdev);
+}
+
+/* Masks or unmasks all MSI-X vectors at once. Returns whether that changed anything. */
+static bool i40e_vf_mask_msix(struct pci_dev *pdev, bool mask)
+{
+	u16 flags, wanted;
+
+	if (!pdev->msix_cap)
+		return false;
+
+	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &flags);
+	wanted = mask ? flags | PCI_MSIX_FLAGS_MASKALL : flags & ~PCI_MSIX_FLAGS_MASKALL;
+	if (wanted == flags)
+		return false;
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, wanted);
+	return true;
+}
+
+/*
+ * Takes the bus from a function whose queues have been stopped, so that nothing it
+ * still does reaches memory. That keeps it from sending messages, too, and those are
+ * lost, unless the vectors are masked: then they are pending until it starts.
+ *
+ * Return: 0, or -ETIMEDOUT if its transactions do not end.
+ */
+int i40e_vf_bus_stop(struct i40e_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	lockdep_assert_held(&xdev->migration.lock);
+
+	xdev->msix_masked = i40e_vf_mask_msix(pdev, true);
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	xdev->bus_master = command & PCI_COMMAND_MASTER;
+	xdev->bus_stopped = true;
+	pci_clear_master(pdev);
+	return pci_wait_for_pending_transaction(pdev) ? 0 : -ETIMEDOUT;
+}
+
+/* Gives back what i40e_vf_bus_stop() took, if it did. */
+void i40e_vf_bus_start(struct i40e_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+
+	lockdep_assert_held(&xdev->migration.lock);
+
+	if (!xdev->bus_stopped)
+		return;
+	if (xdev->bus_master)
+		pci_set_master(pdev);
+	if (xdev->msix_masked)
+		i40e_vf_mask_msix(pdev, false);
+	xdev->bus_stopped = false;
+}
+
+/* Does an access to the device file include the lower byte of the command register? */
+static bool i40e_vf_has_command(u64 offset, size_t count)
+{
+	u64 pos = offset & VFIO_PCI_OFFSET_MASK;
+
+	return VFIO_PCI_OFFSET_TO_INDEX(offset) == VFIO_PCI_CONFIG_REGION_INDEX &&
+	       pos <= PCI_COMMAND && count > PCI_COMMAND - pos;
+}
+
+/* While the device is stopped the user reads bus master as it is to be afterwards. */
+static ssize_t i40e_vf_read(struct vfio_device *core_vdev, char __user *buf, size_t count,
+			    loff_t *ppos)
+{
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
+	const u64 offset = *ppos;
+	u8 __user *command;
+	bool bus_master;
+	ssize_t ret;
+	u8 value;
+
+	ret = vfio_pci_core_read(core_vdev, buf, count, ppos);
+	if (ret <= 0 || !i40e_vf_has_command(offset, ret))
+		return ret;
+
+	mutex_lock(&xdev->migration.lock);
+	bus_master = xdev->bus_stopped && xdev->bus_master;
+	mutex_unlock(&xdev->migration.lock);
+	if (!bus_master)
+		return ret;
+
+	command = (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK);
+	if (get_user(value, command) || put_user(value | PCI_COMMAND_MASTER, command))
+		return -EFAULT;
+	return ret;
+}
+
+/* While the device is stopped bus master is kept off, and what the user wrote kept. */
+static ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *buf,
+			     size_t count, loff_t *ppos)
+{
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
+	const u64 offset = *ppos;
+	ssize_t ret;
+	u8 value;
+
+	if (!i40e_vf_has_command(offset, count))
+		return vfio_pci_core_write(core_vdev, buf, count, ppos);
+
+	if (get_user(value, (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK)))
+		return -EFAULT;
+	ret = vfio_pci_core_write(core_vdev, buf, count, ppos);
+	if (ret <= 0 || !i40e_vf_has_command(offset, ret))
+		return ret;
+
+	i40e_vf_lock_registers(xdev);
+	mutex_lock(&xdev->migration.lock);
+	if (xdev->bus_stopped) {
+		xdev->bus_master = value & PCI_COMMAND_MASTER;
+		pci_clear_master(xdev->core_device.pdev);
+	}
+	mutex_unlock(&xdev->migration.lock);
+	i40e_vf_unlock_registers(xdev);
+	return ret;
 }
 
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width)
@@ -135,6 +277,14 @@ static int i40e_vf_init_dev(struct vfio_device *core_vdev)
 	return vfio_pci_core_init_dev(core_vdev);
 }
 
+static void i40e_vf_release_dev(struct vfio_device *core_vdev)
+{
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
+
+	i40e_vf_migration_destroy(&xdev->migration);
+	vfio_pci_core_release_dev(core_vdev);
+}
+
 static int i40e_vf_map_bars(struct i40e_vf_device *xdev)
 {
 	xdev->bar[0] = compat_vfio_pci_iomap(&xdev->core_device, 0);
@@ -217,14 +367,14 @@ static int i40e_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vm
 static const struct vfio_device_ops i40e_vf_ops = {
 	.name = "i40e-vf-vfio-pci",
 	.init = i40e_vf_init_dev,
-	.release = vfio_pci_core_release_dev,
+	.release = i40e_vf_release_dev,
 	.open_device = i40e_vf_open_device,
 	.close_device = vfio_pci_core_close_device,
 	.ioctl = i40e_vf_ioctl,
 	COMPAT_VFIO_REGION_INFO_OPS
 	.device_feature = vfio_pci_core_ioctl_feature,
-	.read = vfio_pci_core_read,
-	.write = vfio_pci_core_write,
+	.read = i40e_vf_read,
+	.write = i40e_vf_write,
 	.mmap = i40e_vf_mmap,
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,

@@ -24,13 +24,23 @@
 
 /* The states that may be written, for each state the device can be in. */
 static const u8 i40e_vf_next_states[] = {
-	[0] = BIT(0) | BIT(1),
+	[0] = BIT(0) | BIT(1) | BIT(2),
 	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
 	[2] = BIT(0) | BIT(1) | BIT(2),
 	[3] = BIT(1) | BIT(2) | BIT(3),
 	[4] = BIT(1) | BIT(4),
 	[I40E_VF_STATE_ERROR] = 0,
 };
+
+/*
+ * Forgets what was sent or received, in the data section as well: outside of saving
+ * and resuming it shows nothing of a stream.
+ */
+static void i40e_vf_forget_stream(struct i40e_vf_migration *mig)
+{
+	i40e_vf_drop_stream(mig);
+	memset(mig->data, 0, I40E_VF_DATA_SIZE);
+}
 
 static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 {
@@ -52,14 +62,11 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 	     next == I40E_VF_STATE_STOP_COPY) && !i40e_vf_registers_enabled(xdev))
 		return -EIO;
 
-	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
-		ret = i40e_vf_parse_stream(xdev);
-		if (ret) {
-			/* A stream cannot be mended, only sent again after a reset. */
-			i40e_vf_drop_stream(mig);
-			mig->state = I40E_VF_STATE_ERROR;
-			return ret;
-		}
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !i40e_vf_received(mig)) {
+		/* A stream cannot be mended, only sent again after a reset. */
+		i40e_vf_forget_stream(mig);
+		mig->state = I40E_VF_STATE_ERROR;
+		return -EINVAL;
 	}
 
 	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
@@ -68,12 +75,21 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 			return ret;
 	}
 
-	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
-		i40e_vf_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING) {
+		ret = i40e_vf_device_stop(xdev);
+		if (ret) {
+			if (set & VFIO_DEVICE_STATE_V1_SAVING)
+				i40e_vf_ledger_end_saving(&xdev->ledger);
+			return ret;
+		}
+	}
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
 		i40e_vf_device_restore(xdev);
 
-	i40e_vf_drop_stream(mig);
+	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
+		i40e_vf_drop_stream(mig);
+	else
+		i40e_vf_forget_stream(mig);
 	if (next == I40E_VF_STATE_STOP_COPY)
 		i40e_vf_send_state(xdev, after_identity);
 
@@ -105,21 +121,29 @@ static void i40e_vf_stage(struct i40e_vf_migration *mig)
 }
 
 /* Takes over @size bytes that the user has put into the data section. */
-static int i40e_vf_receive(struct i40e_vf_migration *mig, u64 size)
+static int i40e_vf_receive(struct i40e_vf_device *xdev, u64 size)
 {
+	struct i40e_vf_migration *mig = &xdev->migration;
+
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
 	if (!size || size > I40E_VF_DATA_SIZE)
 		return -EINVAL;
-	return i40e_vf_append_stream(mig, size);
+	return i40e_vf_receive_stream(xdev, mig->data, size);
 }
+
+/* The value of a field, which has 4 or 8 bytes in the order of the processor. */
+union i40e_vf_field {
+	u32 narrow;
+	u64 wide;
+};
 
 static ssize_t i40e_vf_read_field(struct i40e_vf_device *xdev, char __user *buf, size_t count,
 				  u64 pos)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
+	union i40e_vf_field field;
 	u64 value = 0;
-	u32 value32;
 
 	/*
 	 * A read can move the stream on, and must not if its value cannot be
@@ -146,8 +170,11 @@ static ssize_t i40e_vf_read_field(struct i40e_vf_device *xdev, char __user *buf,
 	}
 	mutex_unlock(&mig->lock);
 
-	value32 = value;
-	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+	if (count == sizeof(field.narrow))
+		field.narrow = value;
+	else
+		field.wide = value;
+	if (copy_to_user(buf, &field, count))
 		return -EFAULT;
 	return count;
 }
@@ -156,18 +183,17 @@ static ssize_t i40e_vf_write_field(struct i40e_vf_device *xdev, const char __use
 				   size_t count, u64 pos)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
-	u64 value = 0;
-	u32 value32;
+	union i40e_vf_field value;
 	int ret;
 
-	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+	if (copy_from_user(&value, buf, count))
 		return -EFAULT;
 
 	switch (pos) {
 	case offsetof(struct vfio_device_migration_info, device_state):
 		i40e_vf_lock_registers(xdev);
 		mutex_lock(&mig->lock);
-		ret = i40e_vf_set_state(xdev, value32);
+		ret = i40e_vf_set_state(xdev, value.narrow);
 		mutex_unlock(&mig->lock);
 		i40e_vf_unlock_registers(xdev);
 		break;
@@ -176,7 +202,7 @@ static ssize_t i40e_vf_write_field(struct i40e_vf_device *xdev, const char __use
 		break;
 	case offsetof(struct vfio_device_migration_info, data_size):
 		mutex_lock(&mig->lock);
-		ret = i40e_vf_receive(mig, value);
+		ret = i40e_vf_receive(xdev, value.wide);
 		mutex_unlock(&mig->lock);
 		break;
 	default:
@@ -268,30 +294,45 @@ void i40e_vf_migration_init(struct i40e_vf_migration *mig)
 	mutex_init(&mig->lock);
 }
 
+void i40e_vf_migration_destroy(struct i40e_vf_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
 /* Called before user space can reach the device. */
 int i40e_vf_migration_open(struct i40e_vf_device *xdev)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
+	void *data;
 
-	mig->data = vmalloc_user(I40E_VF_DATA_SIZE);
-	if (!mig->data)
+	data = vmalloc_user(I40E_VF_DATA_SIZE);
+	if (!data)
 		return -ENOMEM;
 	if (i40e_vf_alloc_stream(mig)) {
-		vfree(mig->data);
+		vfree(data);
 		return -ENOMEM;
 	}
 
+	mutex_lock(&mig->lock);
+	mig->data = data;
+	mutex_unlock(&mig->lock);
 	i40e_vf_migration_reset(xdev);
 	return 0;
 }
 
-/* Called when user space can reach the device no more. */
+/* Called when user space can reach the device no more; a reset still can. */
 void i40e_vf_migration_close(struct i40e_vf_device *xdev)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
 
+	mutex_lock(&mig->lock);
 	i40e_vf_free_stream(mig);
 	vfree(mig->data);
+	mig->data = NULL;
+	/* It is no longer for the user to have. */
+	xdev->bus_master = false;
+	i40e_vf_bus_start(xdev);
+	mutex_unlock(&mig->lock);
 }
 
 /* The device was reset: it runs, and what was sent or received is void. */
@@ -300,8 +341,10 @@ void i40e_vf_migration_reset(struct i40e_vf_device *xdev)
 	struct i40e_vf_migration *mig = &xdev->migration;
 
 	mutex_lock(&mig->lock);
-	i40e_vf_drop_stream(mig);
+	if (mig->data)
+		i40e_vf_forget_stream(mig);
 	i40e_vf_ledger_end_saving(&xdev->ledger);
+	i40e_vf_bus_start(xdev);
 	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
 	mutex_unlock(&mig->lock);
 }

@@ -16,16 +16,20 @@
  *	    20	   4	CRC-32 of the frame, with this field as zero
  *	    24		payload
  *
- * An identity frame has no payload. This driver sends none but
- * takes one ahead of the state, from a source that has something to say in
- * pre-copy.
- * The state frame comes last. Its payload is the id of the register layout,
- * flags, both 4 bytes, and one 4-byte value for each register in the order of
+ * An identity frame says whom the stream is for: its payload is the id of the
+ * register layout and flags, both 4 bytes. This driver sends none but takes one ahead of
+ * a state, from a source that has something to say in pre-copy.
+ * The payload of a state frame is the id of the register layout, flags, both 4
+ * bytes, and one 4-byte value for each register in the order of
  * i40e_vf_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
- * the user, so that the loss of it shows.
+ * the user ahead of it, so that the loss of it shows.
  *
- * Nothing of a stream is applied before all of it was checked.
+ * A stream ends with a state. It has more than one if the user went back to running
+ * and saved anew within one migration, and then the last one counts.
+ *
+ * A frame is checked when it is complete, its header as soon as that is. Nothing of
+ * a stream is applied before all of it was checked.
  */
 
 #include <linux/bits.h>
@@ -35,8 +39,8 @@
 #include "i40e_vf.h"
 
 #define I40E_VF_MAGIC		0x3147494d4f494656ULL
-#define I40E_VF_VERSION		1
-#define I40E_VF_LAYOUT_ID		0xddcdb398
+#define I40E_VF_VERSION		2
+#define I40E_VF_LAYOUT_ID		0x6dcc1f1
 
 enum i40e_vf_frame_type {
 	I40E_VF_FRAME_IDENTITY = 1,
@@ -53,7 +57,16 @@ struct i40e_vf_frame {
 	__le32 crc;
 };
 
-/* Flags of the state frame */
+static_assert(sizeof(struct i40e_vf_frame) == 24);
+
+struct i40e_vf_identity {
+	__le32 layout;
+	__le32 flags; /* none is defined */
+};
+
+static_assert(sizeof(struct i40e_vf_identity) == 8);
+
+/* Flags of a state frame */
 #define I40E_VF_AFTER_IDENTITY	BIT(0)
 
 struct i40e_vf_state {
@@ -62,8 +75,11 @@ struct i40e_vf_state {
 	__le32 values[I40E_VF_NR_VALUES];
 };
 
+static_assert(sizeof(struct i40e_vf_state) == 8 + 4 * I40E_VF_NR_VALUES);
+
+/* The larger one of the two frames */
 #define I40E_VF_STREAM_SIZE \
-	(2 * sizeof(struct i40e_vf_frame) + sizeof(struct i40e_vf_state))
+	(sizeof(struct i40e_vf_frame) + sizeof(struct i40e_vf_state))
 
 static u32 i40e_vf_frame_crc(const struct i40e_vf_frame *frame, size_t length)
 {
@@ -110,64 +126,114 @@ void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity)
 	i40e_vf_seal_frame(xdev, I40E_VF_FRAME_STATE, sizeof(*state));
 }
 
-static bool i40e_vf_frame_valid(struct i40e_vf_device *xdev, const struct i40e_vf_frame *frame,
-				size_t room)
+/* Is this the header of a frame that this device can take? */
+static bool i40e_vf_header_valid(struct i40e_vf_device *xdev,
+				 const struct i40e_vf_frame *frame)
 {
 	struct pci_dev *pdev = xdev->core_device.pdev;
+	size_t length;
 
-	return room >= sizeof(*frame) &&
-	       frame->magic == cpu_to_le64(I40E_VF_MAGIC) &&
+	switch (le16_to_cpu(frame->type)) {
+	case I40E_VF_FRAME_IDENTITY:
+		length = sizeof(struct i40e_vf_identity);
+		break;
+	case I40E_VF_FRAME_STATE:
+		length = sizeof(struct i40e_vf_state);
+		break;
+	default:
+		return false;
+	}
+
+	return frame->magic == cpu_to_le64(I40E_VF_MAGIC) &&
 	       frame->version == cpu_to_le16(I40E_VF_VERSION) &&
 	       frame->vendor == cpu_to_le16(pdev->vendor) &&
 	       frame->device == cpu_to_le16(pdev->device) &&
-	       le32_to_cpu(frame->length) <= room - sizeof(*frame) &&
-	       frame->crc == cpu_to_le32(i40e_vf_frame_crc(frame, le32_to_cpu(frame->length)));
+	       frame->length == cpu_to_le32(length);
 }
 
-/*
- * Checks the received stream and takes the values out of it.
- * Return: 0, or -EINVAL if it is not whole, not sound or not meant for this device.
+static bool i40e_vf_take_identity(struct i40e_vf_migration *mig,
+				  const struct i40e_vf_identity *identity)
+{
+	if (identity->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) || identity->flags ||
+	    mig->identified)
+		return false;
+	mig->identified = true;
+	mig->complete = false;
+	return true;
+}
+
+static bool i40e_vf_take_state(struct i40e_vf_migration *mig,
+			       const struct i40e_vf_state *state)
+{
+	const u32 flags = mig->identified ? I40E_VF_AFTER_IDENTITY : 0;
+	u32 i;
+
+	if (state->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
+		return false;
+	for (i = 0; i < I40E_VF_NR_VALUES; i++)
+		mig->values[i] = le32_to_cpu(state->values[i]);
+	mig->identified = false;
+	mig->complete = true;
+	return true;
+}
+
+/* Takes a whole frame, of which the header is valid. */
+static bool i40e_vf_take_frame(struct i40e_vf_migration *mig,
+			       const struct i40e_vf_frame *frame)
+{
+	if (frame->crc != cpu_to_le32(i40e_vf_frame_crc(frame, le32_to_cpu(frame->length))))
+		return false;
+	if (frame->type == cpu_to_le16(I40E_VF_FRAME_IDENTITY))
+		return i40e_vf_take_identity(mig, (const struct i40e_vf_identity *)(frame + 1));
+	return i40e_vf_take_state(mig, (const struct i40e_vf_state *)(frame + 1));
+}
+
+/**
+ * i40e_vf_receive_stream - take the next bytes of a stream
+ * @xdev: the device
+ * @from: where they are, memory that the user may change meanwhile
+ * @size: how many
+ *
+ * Frames may begin and end anywhere in them.
+ *
+ * Return: 0, or -EINVAL if they are not sound or not meant for this device. Then
+ * the stream is void, whatever follows.
  */
-int i40e_vf_parse_stream(struct i40e_vf_device *xdev)
+int i40e_vf_receive_stream(struct i40e_vf_device *xdev, const u8 *from, size_t size)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
 	const struct i40e_vf_frame *frame = (const struct i40e_vf_frame *)mig->stream;
-	const struct i40e_vf_state *state;
-	size_t room = mig->length;
-	u32 flags = 0;
-	u32 i;
 
-	if (!i40e_vf_frame_valid(xdev, frame, room))
-		return -EINVAL;
-	if (frame->type == cpu_to_le16(I40E_VF_FRAME_IDENTITY) && !frame->length) {
-		flags = I40E_VF_AFTER_IDENTITY;
-		room -= sizeof(*frame);
-		frame++;
-		if (!i40e_vf_frame_valid(xdev, frame, room))
-			return -EINVAL;
+	while (size && !mig->invalid) {
+		size_t end = sizeof(*frame);
+		size_t part;
+
+		if (mig->length >= sizeof(*frame))
+			end += le32_to_cpu(frame->length);
+
+		part = min(size, end - mig->length);
+		memcpy(mig->stream + mig->length, from, part);
+		mig->length += part;
+		from += part;
+		size -= part;
+		if (mig->length < end)
+			break;
+
+		if (end == sizeof(*frame)) {
+			mig->invalid = !i40e_vf_header_valid(xdev, frame);
+		} else {
+			mig->invalid = !i40e_vf_take_frame(mig, frame);
+			mig->length = 0;
+		}
 	}
-
-	state = (const struct i40e_vf_state *)(frame + 1);
-	if (frame->type != cpu_to_le16(I40E_VF_FRAME_STATE) ||
-	    le32_to_cpu(frame->length) != sizeof(*state) ||
-	    room != sizeof(*frame) + sizeof(*state) ||
-	    state->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
-		return -EINVAL;
-
-	for (i = 0; i < I40E_VF_NR_VALUES; i++)
-		mig->values[i] = le32_to_cpu(state->values[i]);
-	return 0;
+	return mig->invalid ? -EINVAL : 0;
 }
 
-/* Appends @size bytes of the data section to what was received. */
-int i40e_vf_append_stream(struct i40e_vf_migration *mig, u64 size)
+/* Has a whole stream been received? */
+bool i40e_vf_received(const struct i40e_vf_migration *mig)
 {
-	if (size > I40E_VF_STREAM_SIZE - mig->length)
-		return -EINVAL;
-	memcpy(mig->stream + mig->length, mig->data, size);
-	mig->length += size;
-	return 0;
+	return mig->complete && !mig->length && !mig->invalid;
 }
 
 /* Forgets what was sent or received. */
@@ -176,8 +242,12 @@ void i40e_vf_drop_stream(struct i40e_vf_migration *mig)
 	mig->length = 0;
 	mig->position = 0;
 	mig->staged = 0;
+	mig->identified = false;
+	mig->complete = false;
+	mig->invalid = false;
 }
 
+/* Called before user space can reach the device. */
 int i40e_vf_alloc_stream(struct i40e_vf_migration *mig)
 {
 	mig->stream = kvmalloc(I40E_VF_STREAM_SIZE, GFP_KERNEL_ACCOUNT);

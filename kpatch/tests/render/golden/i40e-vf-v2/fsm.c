@@ -141,10 +141,8 @@ static struct file *i40e_vf_step(struct i40e_vf_device *xdev, enum vfio_device_m
 		return NULL;
 	}
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		i40e_vf_device_stop(xdev);
-		return NULL;
-	}
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+		return ERR_PTR(i40e_vf_device_stop(xdev));
 
 	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
 		i40e_vf_device_start(xdev);
@@ -252,6 +250,11 @@ void i40e_vf_migration_init(struct vfio_device *vdev, struct i40e_vf_migration *
 	vdev->migration_flags |= VFIO_MIGRATION_P2P;
 }
 
+void i40e_vf_migration_destroy(struct i40e_vf_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
 /* Called before user space can reach the device. */
 int i40e_vf_migration_open(struct i40e_vf_device *xdev)
 {
@@ -269,6 +272,10 @@ void i40e_vf_migration_close(struct i40e_vf_device *xdev)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
 
+	/* Bus master is no longer for the user to have. */
+	mutex_lock(&mig->lock);
+	xdev->bus_master = false;
+	mutex_unlock(&mig->lock);
 	i40e_vf_migration_reset(xdev);
 	kvfree(mig->values);
 	mig->values = NULL;
@@ -282,6 +289,7 @@ void i40e_vf_migration_reset(struct i40e_vf_device *xdev)
 	mutex_lock(&mig->lock);
 	i40e_vf_end_session(mig);
 	i40e_vf_ledger_end_saving(&xdev->ledger);
+	i40e_vf_bus_start(xdev);
 	mig->state = VFIO_DEVICE_STATE_RUNNING;
 	mutex_unlock(&mig->lock);
 }

@@ -18,7 +18,7 @@
 #include "compat.h"
 
 /* One value for every register that makes up the device state. */
-#define I40E_VF_NR_VALUES		139
+#define I40E_VF_NR_VALUES		151
 
 /**
  * struct i40e_vf_range - contiguous part of a region
@@ -100,6 +100,8 @@ struct i40e_vf_session {
  * @session: the stream that is being sent or received, NULL if there is none
  * @stream: that of @session
  * @length: bytes of @stream that were put there to be sent or that are loaded
+ * @identified: an identity frame is loaded, and no state after it
+ * @complete: the last frame that is loaded is a state
  * @values: the registers of a stopped device, in the order of the description
  */
 struct i40e_vf_migration {
@@ -108,20 +110,41 @@ struct i40e_vf_migration {
 	struct i40e_vf_session *session;
 	u8 *stream;
 	size_t length;
+	bool identified;
+	bool complete;
 	u32 *values;
 };
 
+/**
+ * struct i40e_vf_device - a function that is passed through
+ * @core_device: what vfio-pci-core knows of it
+ * @ledger: what is mapped
+ * @migration: the migration region
+ * @bar: the registers
+ * @bus_stopped: bus master is off because the device is stopped. Protected by the
+ *               lock of the migration, as the two that follow.
+ * @bus_master: it is to be on when the device starts
+ * @msix_masked: all MSI-X vectors are masked because the device is stopped
+ * @memory_off: the user has memory decoding off. Protected by memory_lock, which
+ *              is held for writing while it is on nevertheless.
+ */
 struct i40e_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct i40e_vf_ledger ledger;
 	struct i40e_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
+	bool bus_stopped;
+	bool bus_master;
+	bool msix_masked;
+	bool memory_off;
 };
 
 /* main.c */
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
 void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev);
+int i40e_vf_bus_stop(struct i40e_vf_device *xdev);
+void i40e_vf_bus_start(struct i40e_vf_device *xdev);
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			    u32 value);
@@ -136,7 +159,7 @@ int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
 void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
 
 /* registers.c */
-void i40e_vf_device_stop(struct i40e_vf_device *xdev);
+int i40e_vf_device_stop(struct i40e_vf_device *xdev);
 void i40e_vf_device_start(struct i40e_vf_device *xdev);
 void i40e_vf_device_save(struct i40e_vf_device *xdev);
 void i40e_vf_device_restore(struct i40e_vf_device *xdev);
@@ -155,6 +178,7 @@ void i40e_vf_session_end(struct i40e_vf_session *session);
 
 /* fsm.c */
 void i40e_vf_migration_init(struct vfio_device *vdev, struct i40e_vf_migration *mig);
+void i40e_vf_migration_destroy(struct i40e_vf_migration *mig);
 int i40e_vf_migration_open(struct i40e_vf_device *xdev);
 void i40e_vf_migration_close(struct i40e_vf_device *xdev);
 void i40e_vf_migration_reset(struct i40e_vf_device *xdev);

@@ -57,6 +57,15 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
+	/* VFQF_HREGION */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 8,
+		.offset = 0xd400,
+		.stride = 0x4,
+		.mask = 0xffffffff,
+	},
 	/* VFINT_ITRN1 */
 	{
 		.bar = 0,
@@ -65,6 +74,24 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 		.offset = 0x2800,
 		.stride = 0x4,
 		.mask = 0xfff,
+	},
+	/* VFINT_ITR01 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 3,
+		.offset = 0x4c00,
+		.stride = 0x4,
+		.mask = 0xfff,
+	},
+	/* VFINT_STAT_CTL01 */
+	{
+		.bar = 0,
+		.width = 4,
+		.count = 1,
+		.offset = 0x5400,
+		.stride = 0x4,
+		.mask = 0xc,
 	},
 	/* VFINT_ICR0_ENA1 */
 	{
@@ -247,19 +274,30 @@ static void i40e_vf_stop(struct i40e_vf_device *xdev, const struct i40e_vf_regis
 	i40e_vf_put(xdev, reg, i, reg->stop, 0);
 }
 
+/*
+ * Reading a register back makes sure that the device has seen what was written to
+ * it: the bus may keep a write, and delivers it before it answers a read.
+ */
+static void i40e_vf_flush(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
+			  u32 i, u32 *value)
+{
+	if (reg->stop)
+		i40e_vf_get(xdev, reg, i);
+}
+
+/* A bit that the user has set since the device was stopped remains set. */
 static void i40e_vf_start(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 			  u32 i, u32 *value)
 {
 	if (reg->stop)
-		i40e_vf_put(xdev, reg, i, reg->stop, *value);
+		i40e_vf_put(xdev, reg, i, reg->stop, *value | i40e_vf_get(xdev, reg, i));
 }
 
-/* The registers that stop the device have been kept by i40e_vf_stop(). */
+/* Of a register that stops the device those bits count which i40e_vf_stop() kept. */
 static void i40e_vf_save(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 			 u32 i, u32 *value)
 {
-	if (!reg->stop)
-		*value = i40e_vf_get(xdev, reg, i) & reg->mask;
+	*value = (i40e_vf_get(xdev, reg, i) & reg->mask) | (*value & reg->stop);
 }
 
 /* The device stays stopped until i40e_vf_start(). */
@@ -269,14 +307,31 @@ static void i40e_vf_restore(struct i40e_vf_device *xdev, const struct i40e_vf_re
 	i40e_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }
 
-/* Call it under i40e_vf_lock_registers(), as the others. */
-void i40e_vf_device_stop(struct i40e_vf_device *xdev)
+/**
+ * i40e_vf_device_stop - stop a device that runs
+ * @xdev: the device
+ *
+ * When this returns 0 the device does nothing by itself any more.
+ * It has no access to memory, and an interrupt waits until it is started.
+ * Registers are locked, see i40e_vf_lock_registers(), here as in the others.
+ *
+ * Return: 0, or -ETIMEDOUT if it does not come to rest, and then it goes on.
+ */
+int i40e_vf_device_stop(struct i40e_vf_device *xdev)
 {
+	int ret;
+
 	i40e_vf_for_each(xdev, i40e_vf_stop);
+	i40e_vf_for_each(xdev, i40e_vf_flush);
+	ret = i40e_vf_bus_stop(xdev);
+	if (ret)
+		i40e_vf_device_start(xdev);
+	return ret;
 }
 
 void i40e_vf_device_start(struct i40e_vf_device *xdev)
 {
+	i40e_vf_bus_start(xdev);
 	i40e_vf_for_each(xdev, i40e_vf_start);
 }
 

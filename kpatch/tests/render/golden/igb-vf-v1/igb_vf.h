@@ -74,10 +74,14 @@ struct igb_vf_ledger {
  *        accessed under it.
  * @state: device_state, VFIO_DEVICE_STATE_V1_*
  * @data: data section, shared with user space, which may write it at any time
- * @stream: the stream that is being sent or received, private to the kernel
+ * @stream: the frame that is being sent or received, private to the kernel
  * @length: valid bytes in @stream
  * @position: bytes of @stream that the user has consumed
  * @staged: bytes of @stream after @position that are in @data
+ * @identified: an identity frame was received, and no state after it
+ * @complete: the last frame that was received was a state
+ * @invalid: what was received is not sound, or not meant for this device
+ * @restored: the device was restored and not started since
  * @values: the registers of a stopped device, in the order of the description
  */
 struct igb_vf_migration {
@@ -88,20 +92,43 @@ struct igb_vf_migration {
 	size_t length;
 	size_t position;
 	size_t staged;
+	bool identified;
+	bool complete;
+	bool invalid;
+	bool restored;
 	u32 *values;
 };
 
+/**
+ * struct igb_vf_device - a function that is passed through
+ * @core_device: what vfio-pci-core knows of it
+ * @ledger: what is mapped
+ * @migration: the migration region
+ * @bar: the registers
+ * @bus_stopped: bus master is off because the device is stopped. Protected by the
+ *               lock of the migration, as the two that follow.
+ * @bus_master: it is to be on when the device starts
+ * @msix_masked: all MSI-X vectors are masked because the device is stopped
+ * @memory_off: the user has memory decoding off. Protected by memory_lock, which
+ *              is held for writing while it is on nevertheless.
+ */
 struct igb_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct igb_vf_ledger ledger;
 	struct igb_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
+	bool bus_stopped;
+	bool bus_master;
+	bool msix_masked;
+	bool memory_off;
 };
 
 /* main.c */
 void igb_vf_lock_registers(struct igb_vf_device *xdev);
 void igb_vf_unlock_registers(struct igb_vf_device *xdev);
 bool igb_vf_registers_enabled(struct igb_vf_device *xdev);
+int igb_vf_bus_stop(struct igb_vf_device *xdev);
+void igb_vf_bus_start(struct igb_vf_device *xdev);
 u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			   u32 value);
@@ -116,7 +143,7 @@ int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
 
 /* registers.c */
-void igb_vf_device_stop(struct igb_vf_device *xdev);
+int igb_vf_device_stop(struct igb_vf_device *xdev);
 void igb_vf_device_start(struct igb_vf_device *xdev);
 void igb_vf_device_save(struct igb_vf_device *xdev);
 void igb_vf_device_restore(struct igb_vf_device *xdev);
@@ -125,13 +152,14 @@ void igb_vf_device_restore(struct igb_vf_device *xdev);
 int igb_vf_alloc_stream(struct igb_vf_migration *mig);
 void igb_vf_free_stream(struct igb_vf_migration *mig);
 void igb_vf_drop_stream(struct igb_vf_migration *mig);
-int igb_vf_append_stream(struct igb_vf_migration *mig, u64 size);
 void igb_vf_send_identity(struct igb_vf_device *xdev);
 void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
-int igb_vf_parse_stream(struct igb_vf_device *xdev);
+int igb_vf_receive_stream(struct igb_vf_device *xdev, const u8 *from, size_t size);
+bool igb_vf_received(const struct igb_vf_migration *mig);
 
 /* region.c */
 void igb_vf_migration_init(struct igb_vf_migration *mig);
+void igb_vf_migration_destroy(struct igb_vf_migration *mig);
 int igb_vf_migration_open(struct igb_vf_device *xdev);
 void igb_vf_migration_close(struct igb_vf_device *xdev);
 void igb_vf_migration_reset(struct igb_vf_device *xdev);

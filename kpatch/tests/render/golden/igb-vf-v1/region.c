@@ -24,13 +24,23 @@
 
 /* The states that may be written, for each state the device can be in. */
 static const u8 igb_vf_next_states[] = {
-	[0] = BIT(0) | BIT(1),
+	[0] = BIT(0) | BIT(1) | BIT(2),
 	[1] = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4),
 	[2] = BIT(0) | BIT(1) | BIT(2),
 	[3] = BIT(1) | BIT(2) | BIT(3),
 	[4] = BIT(1) | BIT(4),
 	[IGB_VF_STATE_ERROR] = 0,
 };
+
+/*
+ * Forgets what was sent or received, in the data section as well: outside of saving
+ * and resuming it shows nothing of a stream.
+ */
+static void igb_vf_forget_stream(struct igb_vf_migration *mig)
+{
+	igb_vf_drop_stream(mig);
+	memset(mig->data, 0, IGB_VF_DATA_SIZE);
+}
 
 static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 {
@@ -52,14 +62,11 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 	     next == IGB_VF_STATE_STOP_COPY) && !igb_vf_registers_enabled(xdev))
 		return -EIO;
 
-	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING) {
-		ret = igb_vf_parse_stream(xdev);
-		if (ret) {
-			/* A stream cannot be mended, only sent again after a reset. */
-			igb_vf_drop_stream(mig);
-			mig->state = IGB_VF_STATE_ERROR;
-			return ret;
-		}
+	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !igb_vf_received(mig)) {
+		/* A stream cannot be mended, only sent again after a reset. */
+		igb_vf_forget_stream(mig);
+		mig->state = IGB_VF_STATE_ERROR;
+		return -EINVAL;
 	}
 
 	if (set & VFIO_DEVICE_STATE_V1_SAVING) {
@@ -68,14 +75,23 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 			return ret;
 	}
 
-	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING)
-		igb_vf_device_stop(xdev);
+	if (cleared & VFIO_DEVICE_STATE_V1_RUNNING) {
+		ret = igb_vf_device_stop(xdev);
+		if (ret) {
+			if (set & VFIO_DEVICE_STATE_V1_SAVING)
+				igb_vf_ledger_end_saving(&xdev->ledger);
+			return ret;
+		}
+	}
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
 		igb_vf_device_restore(xdev);
 
 	if (mig->state == IGB_VF_STATE_PRE_COPY && mig->position)
 		after_identity = true;
-	igb_vf_drop_stream(mig);
+	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
+		igb_vf_drop_stream(mig);
+	else
+		igb_vf_forget_stream(mig);
 	if (next == IGB_VF_STATE_STOP_COPY)
 		igb_vf_send_state(xdev, after_identity);
 	else if (next == IGB_VF_STATE_PRE_COPY)
@@ -109,21 +125,29 @@ static void igb_vf_stage(struct igb_vf_migration *mig)
 }
 
 /* Takes over @size bytes that the user has put into the data section. */
-static int igb_vf_receive(struct igb_vf_migration *mig, u64 size)
+static int igb_vf_receive(struct igb_vf_device *xdev, u64 size)
 {
+	struct igb_vf_migration *mig = &xdev->migration;
+
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
 	if (!size || size > IGB_VF_DATA_SIZE)
 		return -EINVAL;
-	return igb_vf_append_stream(mig, size);
+	return igb_vf_receive_stream(xdev, mig->data, size);
 }
+
+/* The value of a field, which has 4 or 8 bytes in the order of the processor. */
+union igb_vf_field {
+	u32 narrow;
+	u64 wide;
+};
 
 static ssize_t igb_vf_read_field(struct igb_vf_device *xdev, char __user *buf, size_t count,
 				 u64 pos)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
+	union igb_vf_field field;
 	u64 value = 0;
-	u32 value32;
 
 	/*
 	 * A read can move the stream on, and must not if its value cannot be
@@ -150,8 +174,11 @@ static ssize_t igb_vf_read_field(struct igb_vf_device *xdev, char __user *buf, s
 	}
 	mutex_unlock(&mig->lock);
 
-	value32 = value;
-	if (copy_to_user(buf, count == sizeof(u32) ? (void *)&value32 : (void *)&value, count))
+	if (count == sizeof(field.narrow))
+		field.narrow = value;
+	else
+		field.wide = value;
+	if (copy_to_user(buf, &field, count))
 		return -EFAULT;
 	return count;
 }
@@ -160,18 +187,17 @@ static ssize_t igb_vf_write_field(struct igb_vf_device *xdev, const char __user 
 				  size_t count, u64 pos)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
-	u64 value = 0;
-	u32 value32;
+	union igb_vf_field value;
 	int ret;
 
-	if (copy_from_user(count == sizeof(u32) ? (void *)&value32 : (void *)&value, buf, count))
+	if (copy_from_user(&value, buf, count))
 		return -EFAULT;
 
 	switch (pos) {
 	case offsetof(struct vfio_device_migration_info, device_state):
 		igb_vf_lock_registers(xdev);
 		mutex_lock(&mig->lock);
-		ret = igb_vf_set_state(xdev, value32);
+		ret = igb_vf_set_state(xdev, value.narrow);
 		mutex_unlock(&mig->lock);
 		igb_vf_unlock_registers(xdev);
 		break;
@@ -180,7 +206,7 @@ static ssize_t igb_vf_write_field(struct igb_vf_device *xdev, const char __user 
 		break;
 	case offsetof(struct vfio_device_migration_info, data_size):
 		mutex_lock(&mig->lock);
-		ret = igb_vf_receive(mig, value);
+		ret = igb_vf_receive(xdev, value.wide);
 		mutex_unlock(&mig->lock);
 		break;
 	default:
@@ -272,30 +298,45 @@ void igb_vf_migration_init(struct igb_vf_migration *mig)
 	mutex_init(&mig->lock);
 }
 
+void igb_vf_migration_destroy(struct igb_vf_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
 /* Called before user space can reach the device. */
 int igb_vf_migration_open(struct igb_vf_device *xdev)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
+	void *data;
 
-	mig->data = vmalloc_user(IGB_VF_DATA_SIZE);
-	if (!mig->data)
+	data = vmalloc_user(IGB_VF_DATA_SIZE);
+	if (!data)
 		return -ENOMEM;
 	if (igb_vf_alloc_stream(mig)) {
-		vfree(mig->data);
+		vfree(data);
 		return -ENOMEM;
 	}
 
+	mutex_lock(&mig->lock);
+	mig->data = data;
+	mutex_unlock(&mig->lock);
 	igb_vf_migration_reset(xdev);
 	return 0;
 }
 
-/* Called when user space can reach the device no more. */
+/* Called when user space can reach the device no more; a reset still can. */
 void igb_vf_migration_close(struct igb_vf_device *xdev)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
 
+	mutex_lock(&mig->lock);
 	igb_vf_free_stream(mig);
 	vfree(mig->data);
+	mig->data = NULL;
+	/* It is no longer for the user to have. */
+	xdev->bus_master = false;
+	igb_vf_bus_start(xdev);
+	mutex_unlock(&mig->lock);
 }
 
 /* The device was reset: it runs, and what was sent or received is void. */
@@ -304,8 +345,11 @@ void igb_vf_migration_reset(struct igb_vf_device *xdev)
 	struct igb_vf_migration *mig = &xdev->migration;
 
 	mutex_lock(&mig->lock);
-	igb_vf_drop_stream(mig);
+	if (mig->data)
+		igb_vf_forget_stream(mig);
+	mig->restored = false;
 	igb_vf_ledger_end_saving(&xdev->ledger);
+	igb_vf_bus_start(xdev);
 	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;
 	mutex_unlock(&mig->lock);
 }

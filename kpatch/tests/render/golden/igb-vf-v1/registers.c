@@ -18,6 +18,10 @@
  * @stride: bytes from one to the next
  * @mask: bits that are saved and restored
  * @stop: bits which are cleared to stop the device, 0 for most registers
+ * @clear: what is written at @clear_offset before a restore, since a write of the
+ *         register itself can only set bits; 0 for most registers
+ * @clear_offset: of the register that clears
+ * @after_start: restored only when the device has been started
  */
 struct igb_vf_register {
 	u8 bar;
@@ -27,6 +31,9 @@ struct igb_vf_register {
 	u32 stride;
 	u32 mask;
 	u32 stop;
+	u32 clear;
+	u32 clear_offset;
+	bool after_start;
 };
 
 static const struct igb_vf_register igb_vf_registers[] = {
@@ -110,6 +117,7 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.offset = 0x2818,
 		.stride = 0x100,
 		.mask = 0xffff,
+		.after_start = true,
 	},
 	/* RXDCTL */
 	{
@@ -192,6 +200,7 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.offset = 0x3818,
 		.stride = 0x100,
 		.mask = 0xffff,
+		.after_start = true,
 	},
 	/* TXDCTL */
 	{
@@ -238,6 +247,8 @@ static const struct igb_vf_register igb_vf_registers[] = {
 		.offset = 0x1524,
 		.stride = 0x4,
 		.mask = 0x7,
+		.clear = 0x7,
+		.clear_offset = 0x1528,
 	},
 };
 
@@ -283,37 +294,84 @@ static void igb_vf_stop(struct igb_vf_device *xdev, const struct igb_vf_register
 	igb_vf_put(xdev, reg, i, reg->stop, 0);
 }
 
+/*
+ * Reading a register back makes sure that the device has seen what was written to
+ * it: the bus may keep a write, and delivers it before it answers a read.
+ */
+static void igb_vf_flush(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
+			 u32 i, u32 *value)
+{
+	if (reg->stop)
+		igb_vf_get(xdev, reg, i);
+}
+
+/* A bit that the user has set since the device was stopped remains set. */
 static void igb_vf_start(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 			 u32 i, u32 *value)
 {
 	if (reg->stop)
-		igb_vf_put(xdev, reg, i, reg->stop, *value);
+		igb_vf_put(xdev, reg, i, reg->stop, *value | igb_vf_get(xdev, reg, i));
 }
 
-/* The registers that stop the device have been kept by igb_vf_stop(). */
+/* Of a register that stops the device those bits count which igb_vf_stop() kept. */
 static void igb_vf_save(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 			u32 i, u32 *value)
 {
-	if (!reg->stop)
-		*value = igb_vf_get(xdev, reg, i) & reg->mask;
+	/* Not restored yet */
+	if (reg->after_start && xdev->migration.restored)
+		return;
+	*value = (igb_vf_get(xdev, reg, i) & reg->mask) | (*value & reg->stop);
 }
 
 /* The device stays stopped until igb_vf_start(). */
 static void igb_vf_restore(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 			   u32 i, u32 *value)
 {
+	if (reg->after_start)
+		return;
+	if (reg->clear)
+		igb_vf_write_register(xdev, reg->bar, reg->clear_offset, reg->width,
+				      reg->clear);
 	igb_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }
 
-/* Call it under igb_vf_lock_registers(), as the others. */
-void igb_vf_device_stop(struct igb_vf_device *xdev)
+static void igb_vf_restore_late(struct igb_vf_device *xdev,
+				const struct igb_vf_register *reg, u32 i, u32 *value)
 {
+	if (reg->after_start)
+		igb_vf_put(xdev, reg, i, reg->mask, *value);
+}
+
+/**
+ * igb_vf_device_stop - stop a device that runs
+ * @xdev: the device
+ *
+ * When this returns 0 the device does nothing by itself any more.
+ * It has no access to memory, and an interrupt waits until it is started.
+ * Registers are locked, see igb_vf_lock_registers(), here as in the others.
+ *
+ * Return: 0, or -ETIMEDOUT if it does not come to rest, and then it goes on.
+ */
+int igb_vf_device_stop(struct igb_vf_device *xdev)
+{
+	int ret;
+
 	igb_vf_for_each(xdev, igb_vf_stop);
+	igb_vf_for_each(xdev, igb_vf_flush);
+	xdev->migration.restored = false;
+	ret = igb_vf_bus_stop(xdev);
+	if (ret)
+		igb_vf_device_start(xdev);
+	return ret;
 }
 
 void igb_vf_device_start(struct igb_vf_device *xdev)
 {
+	igb_vf_bus_start(xdev);
 	igb_vf_for_each(xdev, igb_vf_start);
+	if (xdev->migration.restored)
+		igb_vf_for_each(xdev, igb_vf_restore_late);
+	xdev->migration.restored = false;
 }
 
 /* Reads the values of a stopped device. */
@@ -326,4 +384,5 @@ void igb_vf_device_save(struct igb_vf_device *xdev)
 void igb_vf_device_restore(struct igb_vf_device *xdev)
 {
 	igb_vf_for_each(xdev, igb_vf_restore);
+	xdev->migration.restored = true;
 }

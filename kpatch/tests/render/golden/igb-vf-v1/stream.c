@@ -16,15 +16,20 @@
  *	    20	   4	CRC-32 of the frame, with this field as zero
  *	    24		payload
  *
- * An identity frame has no payload. One is offered in pre-copy, so that a
- * destination which the stream does not suit is found before the source stops.
- * The state frame comes last. Its payload is the id of the register layout,
- * flags, both 4 bytes, and one 4-byte value for each register in the order of
+ * An identity frame says whom the stream is for: its payload is the id of the
+ * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
+ * the stream does not suit refuses it before the source stops.
+ * The payload of a state frame is the id of the register layout, flags, both 4
+ * bytes, and one 4-byte value for each register in the order of
  * igb_vf_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
- * the user, so that the loss of it shows.
+ * the user ahead of it, so that the loss of it shows.
  *
- * Nothing of a stream is applied before all of it was checked.
+ * A stream ends with a state. It has more than one if the user went back to running
+ * and saved anew within one migration, and then the last one counts.
+ *
+ * A frame is checked when it is complete, its header as soon as that is. Nothing of
+ * a stream is applied before all of it was checked.
  */
 
 #include <linux/bits.h>
@@ -34,7 +39,7 @@
 #include "igb_vf.h"
 
 #define IGB_VF_MAGIC		0x3147494d4f494656ULL
-#define IGB_VF_VERSION		1
+#define IGB_VF_VERSION		2
 #define IGB_VF_LAYOUT_ID		0x849760b9
 
 enum igb_vf_frame_type {
@@ -52,7 +57,16 @@ struct igb_vf_frame {
 	__le32 crc;
 };
 
-/* Flags of the state frame */
+static_assert(sizeof(struct igb_vf_frame) == 24);
+
+struct igb_vf_identity {
+	__le32 layout;
+	__le32 flags; /* none is defined */
+};
+
+static_assert(sizeof(struct igb_vf_identity) == 8);
+
+/* Flags of a state frame */
 #define IGB_VF_AFTER_IDENTITY	BIT(0)
 
 struct igb_vf_state {
@@ -61,8 +75,11 @@ struct igb_vf_state {
 	__le32 values[IGB_VF_NR_VALUES];
 };
 
+static_assert(sizeof(struct igb_vf_state) == 8 + 4 * IGB_VF_NR_VALUES);
+
+/* The larger one of the two frames */
 #define IGB_VF_STREAM_SIZE \
-	(2 * sizeof(struct igb_vf_frame) + sizeof(struct igb_vf_state))
+	(sizeof(struct igb_vf_frame) + sizeof(struct igb_vf_state))
 
 static u32 igb_vf_frame_crc(const struct igb_vf_frame *frame, size_t length)
 {
@@ -95,7 +112,12 @@ static void igb_vf_seal_frame(struct igb_vf_device *xdev, enum igb_vf_frame_type
 /* Begins the stream with an identity frame. */
 void igb_vf_send_identity(struct igb_vf_device *xdev)
 {
-	igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, 0);
+	struct igb_vf_frame *frame = (struct igb_vf_frame *)xdev->migration.stream;
+	struct igb_vf_identity *identity = (struct igb_vf_identity *)(frame + 1);
+
+	identity->layout = cpu_to_le32(IGB_VF_LAYOUT_ID);
+	identity->flags = 0;
+	igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, sizeof(*identity));
 }
 
 /* Ends the stream with the state of a stopped device. */
@@ -115,64 +137,114 @@ void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity)
 	igb_vf_seal_frame(xdev, IGB_VF_FRAME_STATE, sizeof(*state));
 }
 
-static bool igb_vf_frame_valid(struct igb_vf_device *xdev, const struct igb_vf_frame *frame,
-			       size_t room)
+/* Is this the header of a frame that this device can take? */
+static bool igb_vf_header_valid(struct igb_vf_device *xdev,
+				const struct igb_vf_frame *frame)
 {
 	struct pci_dev *pdev = xdev->core_device.pdev;
+	size_t length;
 
-	return room >= sizeof(*frame) &&
-	       frame->magic == cpu_to_le64(IGB_VF_MAGIC) &&
+	switch (le16_to_cpu(frame->type)) {
+	case IGB_VF_FRAME_IDENTITY:
+		length = sizeof(struct igb_vf_identity);
+		break;
+	case IGB_VF_FRAME_STATE:
+		length = sizeof(struct igb_vf_state);
+		break;
+	default:
+		return false;
+	}
+
+	return frame->magic == cpu_to_le64(IGB_VF_MAGIC) &&
 	       frame->version == cpu_to_le16(IGB_VF_VERSION) &&
 	       frame->vendor == cpu_to_le16(pdev->vendor) &&
 	       frame->device == cpu_to_le16(pdev->device) &&
-	       le32_to_cpu(frame->length) <= room - sizeof(*frame) &&
-	       frame->crc == cpu_to_le32(igb_vf_frame_crc(frame, le32_to_cpu(frame->length)));
+	       frame->length == cpu_to_le32(length);
 }
 
-/*
- * Checks the received stream and takes the values out of it.
- * Return: 0, or -EINVAL if it is not whole, not sound or not meant for this device.
+static bool igb_vf_take_identity(struct igb_vf_migration *mig,
+				 const struct igb_vf_identity *identity)
+{
+	if (identity->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) || identity->flags ||
+	    mig->identified)
+		return false;
+	mig->identified = true;
+	mig->complete = false;
+	return true;
+}
+
+static bool igb_vf_take_state(struct igb_vf_migration *mig,
+			      const struct igb_vf_state *state)
+{
+	const u32 flags = mig->identified ? IGB_VF_AFTER_IDENTITY : 0;
+	u32 i;
+
+	if (state->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) ||
+	    le32_to_cpu(state->flags) & ~flags)
+		return false;
+	for (i = 0; i < IGB_VF_NR_VALUES; i++)
+		mig->values[i] = le32_to_cpu(state->values[i]);
+	mig->identified = false;
+	mig->complete = true;
+	return true;
+}
+
+/* Takes a whole frame, of which the header is valid. */
+static bool igb_vf_take_frame(struct igb_vf_migration *mig,
+			      const struct igb_vf_frame *frame)
+{
+	if (frame->crc != cpu_to_le32(igb_vf_frame_crc(frame, le32_to_cpu(frame->length))))
+		return false;
+	if (frame->type == cpu_to_le16(IGB_VF_FRAME_IDENTITY))
+		return igb_vf_take_identity(mig, (const struct igb_vf_identity *)(frame + 1));
+	return igb_vf_take_state(mig, (const struct igb_vf_state *)(frame + 1));
+}
+
+/**
+ * igb_vf_receive_stream - take the next bytes of a stream
+ * @xdev: the device
+ * @from: where they are, memory that the user may change meanwhile
+ * @size: how many
+ *
+ * Frames may begin and end anywhere in them.
+ *
+ * Return: 0, or -EINVAL if they are not sound or not meant for this device. Then
+ * the stream is void, whatever follows.
  */
-int igb_vf_parse_stream(struct igb_vf_device *xdev)
+int igb_vf_receive_stream(struct igb_vf_device *xdev, const u8 *from, size_t size)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
 	const struct igb_vf_frame *frame = (const struct igb_vf_frame *)mig->stream;
-	const struct igb_vf_state *state;
-	size_t room = mig->length;
-	u32 flags = 0;
-	u32 i;
 
-	if (!igb_vf_frame_valid(xdev, frame, room))
-		return -EINVAL;
-	if (frame->type == cpu_to_le16(IGB_VF_FRAME_IDENTITY) && !frame->length) {
-		flags = IGB_VF_AFTER_IDENTITY;
-		room -= sizeof(*frame);
-		frame++;
-		if (!igb_vf_frame_valid(xdev, frame, room))
-			return -EINVAL;
+	while (size && !mig->invalid) {
+		size_t end = sizeof(*frame);
+		size_t part;
+
+		if (mig->length >= sizeof(*frame))
+			end += le32_to_cpu(frame->length);
+
+		part = min(size, end - mig->length);
+		memcpy(mig->stream + mig->length, from, part);
+		mig->length += part;
+		from += part;
+		size -= part;
+		if (mig->length < end)
+			break;
+
+		if (end == sizeof(*frame)) {
+			mig->invalid = !igb_vf_header_valid(xdev, frame);
+		} else {
+			mig->invalid = !igb_vf_take_frame(mig, frame);
+			mig->length = 0;
+		}
 	}
-
-	state = (const struct igb_vf_state *)(frame + 1);
-	if (frame->type != cpu_to_le16(IGB_VF_FRAME_STATE) ||
-	    le32_to_cpu(frame->length) != sizeof(*state) ||
-	    room != sizeof(*frame) + sizeof(*state) ||
-	    state->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
-		return -EINVAL;
-
-	for (i = 0; i < IGB_VF_NR_VALUES; i++)
-		mig->values[i] = le32_to_cpu(state->values[i]);
-	return 0;
+	return mig->invalid ? -EINVAL : 0;
 }
 
-/* Appends @size bytes of the data section to what was received. */
-int igb_vf_append_stream(struct igb_vf_migration *mig, u64 size)
+/* Has a whole stream been received? */
+bool igb_vf_received(const struct igb_vf_migration *mig)
 {
-	if (size > IGB_VF_STREAM_SIZE - mig->length)
-		return -EINVAL;
-	memcpy(mig->stream + mig->length, mig->data, size);
-	mig->length += size;
-	return 0;
+	return mig->complete && !mig->length && !mig->invalid;
 }
 
 /* Forgets what was sent or received. */
@@ -181,8 +253,12 @@ void igb_vf_drop_stream(struct igb_vf_migration *mig)
 	mig->length = 0;
 	mig->position = 0;
 	mig->staged = 0;
+	mig->identified = false;
+	mig->complete = false;
+	mig->invalid = false;
 }
 
+/* Called before user space can reach the device. */
 int igb_vf_alloc_stream(struct igb_vf_migration *mig)
 {
 	mig->stream = kvmalloc(IGB_VF_STREAM_SIZE, GFP_KERNEL_ACCOUNT);

@@ -156,10 +156,8 @@ static struct file *igb_vf_step(struct igb_vf_device *xdev, enum vfio_device_mig
 		return NULL;
 	}
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		igb_vf_device_stop(xdev);
-		return NULL;
-	}
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+		return ERR_PTR(igb_vf_device_stop(xdev));
 
 	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
 		igb_vf_device_start(xdev);
@@ -187,10 +185,8 @@ static struct file *igb_vf_step(struct igb_vf_device *xdev, enum vfio_device_mig
 		return NULL;
 	}
 
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P) {
-		igb_vf_device_stop(xdev);
-		return NULL;
-	}
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return ERR_PTR(igb_vf_device_stop(xdev));
 
 	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
 		igb_vf_device_start(xdev);
@@ -299,6 +295,11 @@ void igb_vf_migration_init(struct vfio_device *vdev, struct igb_vf_migration *mi
 	vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;
 }
 
+void igb_vf_migration_destroy(struct igb_vf_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
 /* Called before user space can reach the device. */
 int igb_vf_migration_open(struct igb_vf_device *xdev)
 {
@@ -316,6 +317,10 @@ void igb_vf_migration_close(struct igb_vf_device *xdev)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
 
+	/* Bus master is no longer for the user to have. */
+	mutex_lock(&mig->lock);
+	xdev->bus_master = false;
+	mutex_unlock(&mig->lock);
 	igb_vf_migration_reset(xdev);
 	kvfree(mig->values);
 	mig->values = NULL;
@@ -329,6 +334,8 @@ void igb_vf_migration_reset(struct igb_vf_device *xdev)
 	mutex_lock(&mig->lock);
 	igb_vf_end_session(mig);
 	igb_vf_ledger_end_saving(&xdev->ledger);
+	mig->restored = false;
+	igb_vf_bus_start(xdev);
 	mig->state = VFIO_DEVICE_STATE_RUNNING;
 	mutex_unlock(&mig->lock);
 }

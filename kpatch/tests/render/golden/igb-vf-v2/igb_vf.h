@@ -100,6 +100,9 @@ struct igb_vf_session {
  * @session: the stream that is being sent or received, NULL if there is none
  * @stream: that of @session
  * @length: bytes of @stream that were put there to be sent or that are loaded
+ * @identified: an identity frame is loaded, and no state after it
+ * @complete: the last frame that is loaded is a state
+ * @restored: the device was restored and not started since
  * @values: the registers of a stopped device, in the order of the description
  */
 struct igb_vf_migration {
@@ -108,20 +111,42 @@ struct igb_vf_migration {
 	struct igb_vf_session *session;
 	u8 *stream;
 	size_t length;
+	bool identified;
+	bool complete;
+	bool restored;
 	u32 *values;
 };
 
+/**
+ * struct igb_vf_device - a function that is passed through
+ * @core_device: what vfio-pci-core knows of it
+ * @ledger: what is mapped
+ * @migration: the migration region
+ * @bar: the registers
+ * @bus_stopped: bus master is off because the device is stopped. Protected by the
+ *               lock of the migration, as the two that follow.
+ * @bus_master: it is to be on when the device starts
+ * @msix_masked: all MSI-X vectors are masked because the device is stopped
+ * @memory_off: the user has memory decoding off. Protected by memory_lock, which
+ *              is held for writing while it is on nevertheless.
+ */
 struct igb_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct igb_vf_ledger ledger;
 	struct igb_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
+	bool bus_stopped;
+	bool bus_master;
+	bool msix_masked;
+	bool memory_off;
 };
 
 /* main.c */
 void igb_vf_lock_registers(struct igb_vf_device *xdev);
 void igb_vf_unlock_registers(struct igb_vf_device *xdev);
 bool igb_vf_registers_enabled(struct igb_vf_device *xdev);
+int igb_vf_bus_stop(struct igb_vf_device *xdev);
+void igb_vf_bus_start(struct igb_vf_device *xdev);
 u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			   u32 value);
@@ -136,7 +161,7 @@ int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
 
 /* registers.c */
-void igb_vf_device_stop(struct igb_vf_device *xdev);
+int igb_vf_device_stop(struct igb_vf_device *xdev);
 void igb_vf_device_start(struct igb_vf_device *xdev);
 void igb_vf_device_save(struct igb_vf_device *xdev);
 void igb_vf_device_restore(struct igb_vf_device *xdev);
@@ -156,6 +181,7 @@ void igb_vf_session_end(struct igb_vf_session *session);
 
 /* fsm.c */
 void igb_vf_migration_init(struct vfio_device *vdev, struct igb_vf_migration *mig);
+void igb_vf_migration_destroy(struct igb_vf_migration *mig);
 int igb_vf_migration_open(struct igb_vf_device *xdev);
 void igb_vf_migration_close(struct igb_vf_device *xdev);
 void igb_vf_migration_reset(struct igb_vf_device *xdev);
