@@ -131,7 +131,7 @@ def test_dry_run_prints_the_programs(
     argv = ["--dry-run", *command] if where == "before" else [*command, "--dry-run"]
     code, out, _ = run(capsys, *argv)
     assert code == 0
-    assert [line.split()[-1] for line in out.splitlines()] == ["get_iomap.o", "modules"]
+    assert [line.split()[-1] for line in out.splitlines()] == ["precopy.o", "modules"]
     assert all(line.startswith("bwrap ") for line in out.splitlines())
     assert not (tmp_path / "out").exists()
 
