@@ -68,6 +68,10 @@ def check(arguments: Namespace, say: Say) -> int:
 def bench(arguments: Namespace, say: Say) -> int:
     """Measure what a driver costs."""
     request = look_up(_options(arguments))
+    if request.stranger:
+        raise UsageError(
+            "bench measures version 1 of the protocol, which no stranger speaks. Name a device."
+        )
     if request.machine.software:
         raise UsageError(
             f"{request.name} cannot be compared with plain vfio-pci: it is a software "

@@ -59,6 +59,10 @@ def test_checkpatch_is_silent(
     assert checkpatch(tmp_path) == ""
 
 
+def test_checkpatch_is_silent_of_the_stand_ins(checkpatch: Checkpatch) -> None:
+    assert checkpatch(Path(__file__).parents[3] / "vm-images/strangers") == ""
+
+
 def test_checkpatch_would_speak(tmp_path: Path, checkpatch: Checkpatch) -> None:
     (tmp_path / "a.c").write_text("// SPDX-License-Identifier: GPL-2.0-only\nint f(int *a){}\n")
     assert "ERROR: space required before the open brace" in checkpatch(tmp_path)
