@@ -341,13 +341,17 @@ class Devices:
 
     def _ready(self, role: str) -> Device:
         slot = self._slots.get(role)
+        fresh = slot is None or slot.dirty or slot.device.fd < 0
         if slot is None:
             self._open(role)
             slot = self._slots[role]
-        elif slot.dirty or slot.device.fd < 0:
+        elif fresh:
             slot.device.reopen()
         home = slot.home
-        if self._give_up(slot) not in (home.running, None):
+        # A driver that keeps the state over a close may have lost what belongs to it (mtty, up to
+        # 7.3, dies of an arc then), so what a new open finds is left by a reset only.
+        state = self._state(slot) if fresh else self._give_up(slot)
+        if state not in (home.running, None):
             slot.device.reset()
             if self._state(slot) != home.running:
                 slot.device.reopen()

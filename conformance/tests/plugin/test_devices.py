@@ -102,6 +102,23 @@ def test_three(device):
     assert three["skip"] == "the device cannot be brought to _RUNNING: 4 (_RESUMING)"
 
 
+def test_what_a_new_open_finds_is_left_by_a_reset(inner: Inner) -> None:
+    result = inner.run(
+        """
+@rule("state.default")
+def test_one(device):
+    device.defects.add("opens resuming")
+    raise ValueError
+
+@rule("state.default")
+def test_two(device):
+    assert (device.state, device.resets) == (1, 1)
+    assert not [line for line in device.log if line.startswith("state <-")]
+"""
+    )
+    assert result.parseoutcomes() == {"passed": 1, "failed": 1}
+
+
 def test_a_state_that_cannot_be_read_is_for_the_tests_to_tell(inner: Inner) -> None:
     inner.run(
         """
