@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         metavar="DIR",
         type=Path,
-        help="folder for sources and module (default: build/DEVICE/RELEASE)",
+        help="folder for the sources and the module (default: build/DEVICE/RELEASE)",
     )
     _tree_arguments(one)
     one.set_defaults(command=_build)
@@ -118,7 +118,7 @@ def _common_arguments(
         "--verbose",
         action="count",
         default=verbose,
-        help="show the programs that are run",
+        help="print the programs as they run",
     )
     parser.add_argument(
         "--dry-run",
@@ -215,7 +215,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if problems:
         print(f"{_count(problems, 'problem')}: this kernel will not run it as it is.")
         return _EXIT_FOUND
-    print("No problem was found.")
+    print("No problem found.")
     return 0
 
 
@@ -232,8 +232,8 @@ def _refuse_dry() -> None:
     """Refuse --dry-run where each program works on what the ones before it have written."""
     if programs.dry():
         raise SeriesError(
-            "This command has no dry run: it writes nothing but its results. "
-            "`kpatch -v COMMAND` shows the programs."
+            "--dry-run does not apply to this command, which only writes its results. `kpatch -v "
+            "COMMAND` prints the programs."
         )
 
 

@@ -18,7 +18,7 @@ from conformance.running import selection
 from conformance.vfio import sysfs
 
 Say = Callable[[str], None]
-"""Takes lines for the user."""
+"""Prints a line for the user."""
 
 
 def check(arguments: Namespace, say: Say) -> int:
@@ -34,8 +34,8 @@ def check(arguments: Namespace, say: Say) -> int:
     if arguments.dry_run:
         allowed(request, driver, lambda _question: True, host)
         say(
-            f"Nothing stands against it. {driver.name} would be built for the running kernel, "
-            f"loaded, bound to {' and '.join(request.names)}, judged, and all be put back."
+            f"Nothing prevents the run. {driver.name} would be built for the running kernel, "
+            f"loaded, bound to {' and '.join(request.names)}, judged, and all changes undone."
         )
         return 0
     return check(request, driver, sys.stdout, _asker(say), host)
@@ -50,10 +50,10 @@ def run(arguments: Namespace, say: Say) -> int:
 def restore(_arguments: Namespace, say: Say) -> int:
     """Put back what a run that was killed has left."""
     if os.getuid() != 0:
-        raise Refused([Reason("Only root can put back what a run has changed.", "Use sudo.")])
+        raise Refused([Reason("Only root can undo what a run has changed.", "Use sudo.")])
     host = HostPaths()
     if not Journal(host).path.exists():
-        say("There is nothing to put back: no run on this machine was killed since it was started.")
+        say("Nothing to restore: no run was killed since this machine was booted.")
         return 0
     with the_journal(host) as journal:
         judge.restore(journal, host, say)

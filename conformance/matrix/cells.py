@@ -33,13 +33,12 @@ STATES = {
     3: State.KERNEL_DIED,
     4: State.LAB_FAILED,
 }
-"""The state that goes with the exit code of a cell; any other code says that nothing was run."""
+"""State of a cell by its exit code; any other code means that nothing was run."""
 
 WORST_FIRST = (130, 3, 1, 4, 2, 0)
-"""Exit codes of cells, the worst first: that of the matrix is the first which one of them has.
+"""Exit codes of cells, the worst first: the matrix ends with the first that occurs.
 
-What is known of a driver goes before what is not known: a dead kernel and a broken rule stay to be
-mended whatever the lab did elsewhere.
+A verdict on a driver outranks a failed lab: a dead kernel or a broken rule needs a fix in any case.
 """
 
 

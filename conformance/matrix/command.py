@@ -25,7 +25,7 @@ from conformance.running import paths, selection
 from conformance.running.steps import Steps
 
 _PERIOD = 30.0
-"""Seconds between two lines about what goes on, in a log."""
+"""Seconds between two progress lines where output is no terminal."""
 
 _ERASE = "\r\x1b[2K"
 

@@ -21,10 +21,10 @@ from conformance.report.text import Style, plural, printable
 JSON, MARKDOWN, JUNIT = "matrix.json", "matrix.md", "junit.xml"
 
 SCHEMA = 1
-"""Grows when a key of the JSON changes its meaning or goes."""
+"""Increases when a key of the JSON changes its meaning or is removed."""
 
 _RULES = 4
-"""Names of failed rules that a reason shows."""
+"""Number of failed rules that a reason names."""
 
 
 def table(cells: Sequence[Cell], style: Style) -> Iterator[str]:
@@ -44,7 +44,8 @@ def table(cells: Sequence[Cell], style: Style) -> Iterator[str]:
         yield "  ".join([padded[0], *painted]).rstrip()
     if any(cell.count("") for cell in cells):
         yield ""
-        yield "passed/all rules; what conforms and is less than all was not judged in full"
+        yield "rules passed / all rules; in a conforming cell the rest was not tested or not "
+        "applicable"
     for number, (cell, reason) in enumerate(notes, 1):
         yield ""
         yield f"({number}) {cell.device} on {cell.column.name}: {cell.state.value}: {reason}"

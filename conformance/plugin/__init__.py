@@ -250,9 +250,9 @@ def _hint(error: OSError) -> str:
     """Say what mostly hides behind an errno of opening a device."""
     if error.errno == errno.EPERM:
         return (
-            ". The kernel lets nobody have a device whose interrupts are not remapped: turn on "
-            "interrupt remapping (firmware; intremap), or, where all users are trusted, load "
-            "vfio_iommu_type1 with allow_unsafe_interrupts=1. Its log has the reason"
+            ". VFIO refuses devices without interrupt remapping: turn it on (firmware; "
+            "intremap), or, if all users are trusted, load vfio_iommu_type1 with "
+            "allow_unsafe_interrupts=1. See the kernel log"
         )
     if error.errno == errno.EBUSY:
         return ". Another process has it or its group open"

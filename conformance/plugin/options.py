@@ -85,24 +85,23 @@ def add(parser: pytest.Parser) -> None:
         metavar="BAR:OFFSET:MASK",
         action="append",
         default=[],
-        help="bits of a 4-byte register which set a part of the device going, such as a queue: "
-        "they may be set, and read as set while the device runs; may be repeated",
+        help="bits of a 32-bit register that start a part of the device, such as a queue: tests "
+        "may set them, and they read as set while the device runs; may be repeated",
     )
     group.addoption(
         "--vfio-kick",
         metavar="BAR:OFFSET:MOVES",
         action="append",
         default=[],
-        help="a 4-byte register of which a write makes the running device move the one at MOVES, "
-        "such as the tail of a queue whose head follows it, once --vfio-enable has set it going; "
-        "may be repeated",
+        help="a 32-bit register: a write makes the running device change the one at MOVES, as "
+        "the head of a queue follows its tail, once --vfio-enable has started it; may be repeated",
     )
     group.addoption(
         "--vfio-trigger",
         metavar="VECTOR,BAR:OFFSET:VALUE,...",
         action="append",
         default=[],
-        help="writes to 4-byte registers of which the last one raises an interrupt on an MSI-X "
+        help="writes to 32-bit registers, the last of which raises an interrupt on an MSI-X "
         "vector of the running device; may be repeated",
     )
     group.addoption(
@@ -115,7 +114,7 @@ def add(parser: pytest.Parser) -> None:
         "--vfio-protocol",
         type=int,
         choices=VERSIONS,
-        help="version of the protocol to judge; without it the later one that the device offers",
+        help="version of the protocol to judge (default: the latest that the device offers)",
     )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(

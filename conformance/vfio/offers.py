@@ -56,7 +56,7 @@ class Offer:
                 "it offers no migration region, which version 1 is, but version 2, "
                 f"VFIO_DEVICE_FEATURE_MIGRATION ({self.later_words})"
             )
-        return "it offers a migration region, which is version 1, but no version 2"
+        return "it offers version 1, the migration region, but not version 2"
 
 
 def look(device: Device) -> Offer:

@@ -166,7 +166,7 @@ def bind(bdf: str, name: str, *, sysfs: Path = SYSFS) -> None:
     if now != name:
         raise SysfsError(
             f"{bdf} was offered to {name} and is bound to {now or 'no driver'}; is the driver's "
-            "module loaded, and does the kernel log tell why its probe failed?"
+            "module loaded, and does the kernel log say why its probe failed?"
         )
 
 

@@ -99,7 +99,7 @@ def test_inspect_tells_and_judges(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     assert out.startswith("test_vfio_pci: Test driver\n  alias      vfio_pci:v00008086d000010CA")
     assert "parameter  debug: Say more" in out
-    assert out.endswith("No problem was found.\n")
+    assert out.endswith("No problem found.\n")
     file.write_bytes(module(info_with("vermagic", f"{RELEASE} SMP "), IMPORTS))
     code, out, _ = run(capsys, "inspect", str(file), *tree)
     assert code == 1

@@ -126,7 +126,9 @@ def texts(stranger: Stranger, source: Path) -> dict[str, str]:
     found = {"Kbuild": kbuild_file(stranger)}
     for path in (*(source / name for name in stranger.sources), *stranger.own_sources):
         if not path.is_file():
-            raise LabError(f"The kernel's source lacks {path}, which {stranger.name} is made of.")
+            raise LabError(
+                f"The kernel's source lacks {path}, which {stranger.name} is built from."
+            )
         found[path.name] = path.read_text(encoding="utf-8")
     return found
 

@@ -296,7 +296,7 @@ def test_not_root(results: Path) -> None:
 def test_dry_run(results: Path) -> None:
     ended = call(results, *check("--dry-run"))
     assert ended.status == 0, ended.said
-    assert re.search(r"Nothing stands against it\. igb-vf would be built", ended.said)
+    assert re.search(r"Nothing prevents the run\. igb-vf would be built", ended.said)
     assert not results.exists()
 
 

@@ -119,7 +119,7 @@ class Child:
         if data:
             raise ChildError(f"process {self.pid} could not exec: {pickle.loads(data).value}")  # noqa: S301
         if self.dead(0):
-            raise ChildDied(f"process {self.pid} ended in place of executing a program")
+            raise ChildDied(f"process {self.pid} ended instead of executing a program")
 
     def exit(self) -> None:
         """Let it end by itself, and wait."""
@@ -180,7 +180,7 @@ class Child:
         except (BrokenPipeError, ConnectionError) as error:
             raise ChildDied(f"process {self.pid} is gone: {error}") from None
         if not data:
-            raise ChildDied(f"process {self.pid} ended in place of answering {request}")
+            raise ChildDied(f"process {self.pid} ended instead of answering {request}")
         reply: Reply = pickle.loads(data)  # noqa: S301 - from our own fork
         for line in reply.trace:
             trace.note(f"process {self.pid}: {line}")

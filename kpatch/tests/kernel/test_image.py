@@ -179,4 +179,4 @@ def test_command_line_builds(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     module = capsys.readouterr().out.strip()
     assert module == f"{tmp_path}/out/igb_vf_vfio_pci.ko"
     assert cli.main(["inspect", module, "--root", ROOT]) == 0
-    assert "No problem was found." in capsys.readouterr().out
+    assert "No problem found." in capsys.readouterr().out
