@@ -40,6 +40,7 @@ size = 0x4000
 [migration]
 data_size = 0x1000
 data_mmap = true
+bus_master_stops = true
 state = [{ name = "R", bar = 0, offset = 0x10 }]
 """
 RESULTS: dict[str, Any] = {
