@@ -104,35 +104,12 @@ class KernelBuilder(Builder):
         text = output.read_text("utf-8", errors="backslashreplace")
         with log.open("a", encoding="utf-8") as file:
             file.write(text)
-        counts, lines = self._remember(text)
+        counts, lines = remember(self.place, text)
         output.unlink()
         built = done.returncode == 0
         error = "" if built else kbuild.excerpt(without_warnings(text, self.place))
         modules = modules_in(self.place / "modules.order") if built else {}
         return Outcome(built, error, counts, lines, modules)
-
-    def _remember(self, output: str) -> tuple[dict[str, int], dict[str, str]]:
-        """Return the warnings of the tree as it is: of this output, and of what it did not build.
-
-        A file that was compiled again warns of what it warns of now.
-        """
-        path = self.place / _WARNINGS
-        known: dict[str, list[int | str]] = {}
-        if path.exists():
-            known = json.loads(path.read_text("utf-8"))
-        compiled = set(_COMPILED.findall(output))
-        known = {
-            key: one
-            for key, one in known.items()
-            if key.partition(": ")[0].rpartition(".")[0] not in compiled
-        }
-        counts, lines = warnings_in(output, self.place)
-        known |= {key: [count, lines[key]] for key, count in counts.items()}
-        path.write_text(json.dumps(known), "utf-8")
-        return (
-            {key: int(one[0]) for key, one in known.items()},
-            {key: str(one[1]) for key, one in known.items()},
-        )
 
     def _make(self) -> list[str]:
         # LOCALVERSION: nothing is added to the release because the tree is in git.
@@ -146,6 +123,34 @@ class KernelBuilder(Builder):
             "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
         }
         return self.tree.sandbox.argv(argv, bind=[self.place], cwd=self.place, env=env)
+
+
+def remember(place: Path, output: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the warnings of a tree as it is: of this output, and of what it did not build.
+
+    A file that was compiled again warns of what it warns of now.
+
+    Args:
+        place: The tree, which keeps them for the next time.
+        output: What make printed.
+    """
+    path = place / _WARNINGS
+    kept: dict[str, tuple[int, str]] = {}
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+    compiled = set(_COMPILED.findall(output))
+    counts, lines = warnings_in(output, place)
+    found = {
+        key: (count, line)
+        for key, (count, line) in kept.items()
+        if key.partition(": ")[0].rpartition(".")[0] not in compiled
+    }
+    found |= {key: (count, lines[key]) for key, count in counts.items()}
+    path.write_text(json.dumps(found), "utf-8")
+    return (
+        {key: count for key, (count, _) in found.items()},
+        {key: line for key, (_, line) in found.items()},
+    )
 
 
 def builder(place: Path, sandbox: Sandbox, key: str, *, sparse: bool) -> KernelBuilder:
