@@ -207,5 +207,10 @@ def merged(known: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]
 
 def without_warnings(output: str, place: Path) -> str:
     """Return the output of a build without its warnings, and with short paths."""
-    lines = output.replace(f"{place}/", "").splitlines()
-    return "\n".join(line for line in lines if ": warning: " not in line)
+    found: list[str] = []
+    inside = False  # the lines of source that are shown below a warning
+    for line in output.replace(f"{place}/", "").splitlines():
+        inside = ": warning: " in line or (inside and re.match(r"\s*\d*\s*\|", line) is not None)
+        if not inside:
+            found.append(line)
+    return "\n".join(found)

@@ -83,11 +83,15 @@ def _step(work: Work, wrong: list[str]) -> Step:
 
 def _judge(outcome: Outcome, known: Mapping[str, int], when: str) -> list[str]:
     if not outcome.built:
-        lines = outcome.error.splitlines()
-        telling = (line for line in lines if _TELLING.search(line))
-        first = next(telling, lines[0] if lines else "make failed")
-        return [f"{when}does not build: {first.strip()}", *lines]
+        return [f"{when}does not build: {telling(outcome.error)}", *outcome.error.splitlines()]
     return [f"{when}new warning: {line}" for line in new_warnings(outcome, known)]
+
+
+def telling(error: str) -> str:
+    """Return the line of a failed build's output that names the fault."""
+    lines = error.splitlines()
+    found = (line for line in lines if _TELLING.search(line))
+    return next(found, lines[0] if lines else "make failed").strip()
 
 
 def _too_much(work: Work, outcome: Outcome) -> Iterator[str]:

@@ -78,7 +78,10 @@ def excerpt(output: str) -> str:
     That begins with the first error, or with what the compiler says ahead of it.
     """
     lines = output.splitlines()
-    bad = re.compile(r"\b(fatal )?error\b:|ERROR:|undefined!|No rule to make|No such file|Killed")
+    bad = re.compile(
+        r"\b(fatal )?error\b:|ERROR:|undefined!|multiple definition of|undefined reference to|"
+        r"No rule to make|No such file|Killed"
+    )
     first = next((number for number, line in enumerate(lines) if bad.search(line)), None)
     if first is None:
         return "\n".join(lines[-_EXCERPT:])
