@@ -6,12 +6,13 @@ All names, sizes and orders are computed here, so that templates have only plain
 
 from __future__ import annotations
 
+import textwrap
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kpatch.device.description import Bar, Device, Drained, Register
+from kpatch.device.description import Bar, Device, Drained, Elsewhere, Register
 from kpatch.kernel.features import Features
 
 _MUST_ARCS = (
@@ -30,6 +31,7 @@ _MUST_ARCS = (
 """Transitions which every driver accepts, beside that from a state to itself."""
 
 _STATES = (0, 1, 2, 3, 4)
+_ENTRY = 68  # columns of an entry of a list in a comment of several lines, or in a message
 _COMMENT = 60  # columns which are left for a list in a comment of one line
 
 
@@ -66,7 +68,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another, `after_start` and `clear` tell whether any register has
-    such a key; `drained` is what to wait for, `elsewhere` is what is not in the stream;
+    such a key; `drained` is what to wait for, `elsewhere` has the lines of each
+    entry of what is not in the stream;
     `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
@@ -103,7 +106,7 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "after_start": any(register.after_start for register in migration.state),
         "clear": any(register.clear for register in migration.state),
         "drained": [_drained(one, migration.state) for one in migration.drained],
-        "elsewhere": [one.model_dump() for one in migration.elsewhere],
+        "elsewhere": [_elsewhere(one) for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),
         "layout_id": layout_id(migration.state),
         "arcs": arcs(migration.accept_free_arcs),
@@ -211,6 +214,12 @@ def arcs(free: Sequence[str]) -> list[list[int]]:
 def _drained(drained: Drained, state: Sequence[Register]) -> dict[str, Any]:
     register = next(one for one in state if one.name == drained.register_name)
     return {**drained.model_dump(), "register": register.model_dump()}
+
+
+def _elsewhere(one: Elsewhere) -> list[str]:
+    """Return the lines of an entry for a list in a comment or a message."""
+    where = "lost" if one.held_by == "lost" else f"held by the {one.held_by}"
+    return textwrap.wrap(f"{one.what}: {where}; {one.why}", _ENTRY, break_on_hyphens=False)
 
 
 def _bar(bar: Bar) -> dict[str, Any]:

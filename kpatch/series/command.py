@@ -49,7 +49,12 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
         type=Path,
         help="folder of the previous version, for the range-diff in the cover letter",
     )
-    one.add_argument("--rfc", action="store_true", help="mark it RFC")
+    one.add_argument(
+        "--rfc",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="mark it RFC, as its use of a deprecated interface asks for (default: yes)",
+    )
     one.add_argument("-s", "--signoff", action="store_true", help="add your own Signed-off-by")
     one.add_argument(
         "--tested",

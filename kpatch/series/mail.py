@@ -39,12 +39,13 @@ class Version:
     Attributes:
         number: 1 for the first.
         previous: Folder with the version before, or None.
-        rfc: Whether it is a request for comments.
+        rfc: Whether it is a request for comments, as new users of an interface marked as
+            deprecated are.
     """
 
     number: int = 1
     previous: Path | None = None
-    rfc: bool = False
+    rfc: bool = True
 
     @property
     def prefix(self) -> str:

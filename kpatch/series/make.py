@@ -115,7 +115,7 @@ def _cover(request: Request, note: str) -> dict[str, Any]:
     name = request.device.name
     registers = request.device.migration
     has_layout = any(bar.trapped_while_saving for bar in request.device.bars)
-    what = f"Make {name} migratable"
+    what = f"Save the registers of {name}"
     tested = "nothing has been run on this version yet."
     if request.tested:
         tested = _tested(request.tested)
@@ -124,6 +124,7 @@ def _cover(request: Request, note: str) -> dict[str, Any]:
         if has_layout
         else f"vfio/{name}: {what}",
         "stops": sum(stop.count for stop in registers.stop),
+        "rfc": request.version.rfc,
         "tested": tested,
         "base_note": note,
     }

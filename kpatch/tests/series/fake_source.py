@@ -43,6 +43,14 @@ F:	*/
 """,
     "include/linux/kconfig.h": "#define KCONFIG\n",
     "include/linux/vfio.h": """\
+struct vfio_device {
+	struct device *dev;
+};
+
+struct vfio_migration_ops {
+	int	(*migration_get_data_size)(struct vfio_device *device, unsigned long *length);
+};
+
 struct vfio_device_ops {
 	char	*name;
 	void	(*release)(struct vfio_device *vdev);

@@ -10,6 +10,10 @@
  * VFIO_DEVICE_FEATURE_MIGRATION (fsm.c, session.c), and on the BARs which must
  * not be mapped as a whole while the device state is saved the capability
  * VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
+ *
+ * Not in the stream:
+ *  - configuration space: held by the virtual machine monitor; it has set
+ *    it up and does so again at the destination
  */
 
 #include <linux/module.h>

@@ -8,6 +8,19 @@
  * region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the
  * BARs which must not be mapped as a whole while the device state is saved the
  * capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
+ *
+ * What the function depends on beside, and is not in the stream:
+ *  - contexts and enable bits of the data queues, VSI, filters, RSS of
+ *    the port: held by the physical function; in its memory and
+ *    registers, reached by messages only: the guest sets them up anew
+ *    after a reset
+ *  - VFGEN_RSTAT: held by the physical function; tells how far it is with
+ *    a reset of this function
+ *  - VFINT_ICR01: lost; cleared by a read; a cause that was pending is
+ *    lost
+ *  - configuration space, MSI-X table (MSIXTADD, MSIXTVCTRL), interrupts:
+ *    held by the virtual machine monitor; it has set them up and does so
+ *    again at the destination
  */
 
 #include <linux/io.h>

@@ -8,6 +8,22 @@
  * region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the
  * BARs which must not be mapped as a whole while the device state is saved the
  * capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
+ *
+ * What the function depends on beside, and is not in the stream:
+ *  - VFTE, VFRE, the MAC address and filters, clear to send: held by the
+ *    physical function; set by the RESET message of the function: it
+ *    neither sends nor receives before its guest resets it
+ *  - V2PMAILBOX: held by the physical function; a read acknowledges what
+ *    the physical function has signalled
+ *  - EICR, RQDPC: lost; cleared by a read; a cause that was pending is
+ *    lost
+ *  - VFGPRC and the other statistics: lost; read-only: they begin anew at
+ *    the destination
+ *  - DCA_RXCTRL: lost; QEMU, whose igb this is described for, does not
+ *    read it
+ *  - configuration space, MSI-X table, interrupts: held by the virtual
+ *    machine monitor; it has set them up and does so again at the
+ *    destination
  */
 
 #include <linux/io.h>
