@@ -20,6 +20,7 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.saver import RegionSaver
 from conformance.migration.v1.states import PATHS
 from conformance.migration.v1.vmm import Vmm
+from conformance.migration.v2.saver import FeatureSaver
 from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
 from conformance.vfio.children.children import Child, fork_child
 from conformance.vfio.container import Container
@@ -79,9 +80,14 @@ def migration(device: Device, devices: Devices) -> MigrationRegion:
 
 
 @pytest.fixture
-def saver(migration: MigrationRegion) -> Saver:
-    """Return what saves and resumes the device, by the protocol that the session judges."""
-    return RegionSaver(migration)
+def saver(device: Device, devices: Devices) -> Iterator[Saver]:
+    """Provide what saves and resumes the device, by the protocol that the session judges."""
+    if devices.protocol == 1:
+        yield RegionSaver(devices.migration_of(device))
+        return
+    saver = FeatureSaver(device)
+    yield saver
+    saver.close()
 
 
 @pytest.fixture

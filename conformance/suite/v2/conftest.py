@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the tests of version 2."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from conformance.migration.stream import Stream
+from conformance.migration.v2.client import Client
+from conformance.migration.v2.vmm import Vmm
+from conformance.model.v2.fsm import State
+from conformance.suite.v2.steps import reach as go_to
+from conformance.vfio.device import Device
+
+Reach = Callable[[State], Client]
+
+
+@pytest.fixture
+def client(device: Device) -> Iterator[Client]:
+    """Provide a client for single steps of the running device; its files are closed at the end."""
+    with Client(device) as client:
+        yield client
+
+
+@pytest.fixture
+def reach(client: Client) -> Reach:
+    """``reach(state)``: bring the running device to a state, with what belongs to it."""
+    return lambda state: go_to(client, state)
+
+
+@pytest.fixture
+def stream(client: Client) -> Stream:
+    """Save the device in STOP_COPY and let it run on; skips if it has nothing to say."""
+    saved = client.save()
+    client.close()
+    if not saved:
+        pytest.skip("this device has no state to migrate")
+    return saved
+
+
+@pytest.fixture
+def vmm(device: Device) -> Iterator[Vmm]:
+    """Provide a client that drives the device as a virtual machine monitor does."""
+    vmm = Vmm(device)
+    yield vmm
+    vmm.close()

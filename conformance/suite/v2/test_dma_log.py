@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Logging of DMA writes: start, stop, report, and what has nothing to do with it."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import E2BIG, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP, EOVERFLOW
+
+import pytest
+
+from conformance.migration.v2.client import Client
+from conformance.model.v2.fsm import State
+from conformance.plugin.checks import (
+    errno_words,
+    expect_equal,
+    expect_errno,
+    expect_success,
+    expect_true,
+)
+from conformance.plugin.devices import Doorbell, Observe
+from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.cases import named
+from conformance.suite.support.guest_memory import IOVA, PAGE, SIZE, GuestMemory
+from conformance.suite.v2.cases import by_state
+from conformance.suite.v2.conftest import Reach
+from conformance.suite.v2.memory import NOWHERE, read_only
+from conformance.suite.v2.steps import in_time, state_of
+from conformance.uapi import constants as c
+from conformance.uapi import structs
+from conformance.vfio import features
+from conformance.vfio.container import Container
+from conformance.vfio.device import Device
+from conformance.vfio.features import Range
+
+LOG = Range(IOVA, SIZE)
+START = c.VFIO_DEVICE_FEATURE_SET | c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START
+
+
+@pytest.fixture
+def logger(client: Client) -> Iterator[Device]:
+    """Return the device with logging off; not applicable to one without."""
+    device = client.device
+    try:
+        features.probe(device, c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
+    except OSError as error:
+        not_applicable(f"the device does not log DMA writes: {errno_words(error.errno)}")
+    yield device
+    with contextlib.suppress(OSError):
+        features.stop_log(device)
+
+
+@contextmanager
+def can_report() -> Iterator[None]:
+    """Let a block with a REPORT be without one where the kernel has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (EOPNOTSUPP, ENOTTY):
+            raise
+
+
+def need_report(device: Device) -> None:
+    """Leave the test where the kernel cannot report, while a log of the device is on."""
+    try:
+        features.report_log(device, LOG)
+    except OSError as error:
+        if error.errno in (EOPNOTSUPP, ENOTTY):
+            not_applicable("this kernel is built without what REPORT needs (IOMMUFD_DRIVER)")
+        raise
+
+
+@contextmanager
+def logging(device: Device, *ranges: Range, page_size: int = PAGE) -> Iterator[int]:
+    """Log for a block; provide the page size that was chosen."""
+    with expect_success(did=f"START with {len(ranges) or 1} ranges"):
+        chosen = features.start_log(device, ranges or [LOG], page_size)
+    yield chosen
+    features.stop_log(device)
+
+
+@pytest.mark.rule("dma-log.whole")
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_all_of_it(logger: Device, number: int) -> None:
+    """Probe START, STOP and REPORT: all are there."""
+    with expect_success(did=f"PROBE feature {number}"):
+        features.probe(logger, number)
+
+
+@pytest.mark.rule("dma-log.independent")
+@pytest.mark.parametrize("state", by_state())
+def test_in_every_state(reach: Reach, logger: Device, state: State) -> None:
+    """Start in each state, go to STOP, stop there: all of it works, the states stay."""
+    client = reach(state)
+    with logging(logger):
+        expect_equal(state_of(client), state, did="START, then GET the state")
+        client.set(State.STOP)
+        with expect_success(did="REPORT after SET STOP: the log goes on"), can_report():
+            features.report_log(logger, LOG)
+    expect_equal(state_of(client), State.STOP, did="STOP the log, then GET the state")
+
+
+@pytest.mark.rule("dma-log.start")
+@pytest.mark.parametrize("count", [1, 2, 256])
+def test_start(logger: Device, count: int) -> None:
+    """Start with 1, 2 and 256 ranges: taken, or refused for the device's own limits."""
+    ranges = [Range(IOVA + 2 * at * PAGE, PAGE) for at in range(count)]
+    try:
+        features.start_log(logger, ranges)
+    except OSError as error:
+        good = count > 1 and error.errno not in (EFAULT, ENOTTY)
+        expect_true(
+            good,
+            did=f"START with {count} ranges",
+            expected="success, or its limit",
+            actual=errno_words(error.errno),
+        )
+        with logging(logger):
+            pass
+
+
+@pytest.mark.rule("dma-log.start-twice")
+def test_start_twice(logger: Device) -> None:
+    """Start a second time: an error, and the first can be stopped."""
+    with logging(logger):
+        for _ in range(3):
+            with expect_errno(did="START while the log is on"):
+                features.start_log(logger, [LOG])
+
+
+@pytest.mark.rule("dma-log.page-size")
+@pytest.mark.parametrize("size", [4096, 1 << 16, 1 << 21])
+def test_page_size(logger: Device, size: int) -> None:
+    """Start with several sizes of page: one that is a power of two comes back."""
+    with logging(logger, Range(IOVA, 1 << 22), page_size=size) as chosen:
+        good = chosen and chosen & (chosen - 1) == 0
+        expect_true(good, did=f"START with {size}", expected="a power of two", actual=str(chosen))
+
+
+ODD = {
+    "page-size-0": (Range(IOVA, SIZE), 0),
+    "page-size-5000": (Range(IOVA, SIZE), 5000),
+    "length-0": (Range(IOVA, 0), PAGE),
+    "up-to-2^64": (Range((1 << 64) - PAGE, PAGE), PAGE),
+}
+
+
+@pytest.mark.rule("dma-log.odd")
+@pytest.mark.parametrize(("asked", "page_size"), named(ODD))
+def test_odd(logger: Device, observe: Observe, asked: Range, page_size: int) -> None:
+    """Start with odd arguments: an error, or taken; the next log starts."""
+    with in_time("START with odd arguments"):
+        try:
+            features.start_log(logger, [asked], page_size)
+        except OSError:
+            observe("dma-log.odd", "error")
+        else:
+            observe("dma-log.odd", "taken")
+            features.stop_log(logger)
+    with logging(logger):
+        pass
+
+
+BAD: dict[str, tuple[list[Range], int]] = {
+    "none": ([], EINVAL),
+    "unaligned-iova": ([Range(IOVA + 8, PAGE)], EINVAL),
+    "unaligned-length": ([Range(IOVA, PAGE + 8)], EINVAL),
+    "overlap": ([Range(IOVA, 2 * PAGE), Range(IOVA + PAGE, PAGE)], EINVAL),
+    "twice": ([Range(IOVA, PAGE), Range(IOVA, PAGE)], EINVAL),
+    "wrap": ([Range((1 << 64) - PAGE, 2 * PAGE)], EOVERFLOW),
+    "too-many": ([Range(IOVA + 2 * at * PAGE, PAGE) for at in range(257)], E2BIG),
+}
+
+
+@pytest.mark.rule("dma-log.ranges-bad")
+@pytest.mark.parametrize(("ranges", "wanted"), named(BAD))
+def test_bad_ranges(logger: Device, ranges: list[Range], wanted: int) -> None:
+    """Start with bad ranges: the errno of each, and nothing is started."""
+    with expect_errno(wanted, did=f"START with {ranges[:2]}"):
+        features.start_log(logger, ranges)
+    with logging(logger):
+        pass
+
+
+@pytest.mark.rule("dma-log.ranges-bad")
+def test_bad_pointer(logger: Device) -> None:
+    """Start with ranges that are not mapped: EFAULT, and nothing is started."""
+    for address in (0, NOWHERE):
+        with expect_errno(EFAULT, did=f"START with ranges at {address:#x}"):
+            features.start_log_at(logger, address, 1)
+    with logging(logger):
+        pass
+
+
+@pytest.mark.rule("dma-log.start-fault")
+def test_answer_that_cannot_be_written(logger: Device) -> None:
+    """Start with a read-only argument: EFAULT, and logging is off."""
+    table = structs.vfio_device_feature_dma_logging_range(iova=IOVA, length=SIZE)
+    asked = structs.vfio_device_feature_dma_logging_control(
+        page_size=PAGE, num_ranges=1, ranges=ctypes.addressof(table)
+    )
+    head = structs.vfio_device_feature(argsz=8 + ctypes.sizeof(asked), flags=START)
+    did = "START with a read-only argument"
+    with read_only(bytes(head) + bytes(asked)) as address, expect_errno(EFAULT, did=did):
+        logger.feature_at(address)
+    with logging(logger):
+        pass
+
+
+@pytest.mark.rule("dma-log.stop")
+def test_stop(logger: Device) -> None:
+    """Stop, stop again, report, start: harmless, an error, success."""
+    with logging(logger):
+        pass
+    with in_time("STOP while the log is off"), contextlib.suppress(OSError):
+        features.stop_log(logger)
+    with expect_errno(did="REPORT after STOP"):
+        features.report_log(logger, LOG)
+    with logging(logger):
+        pass
+
+
+@pytest.mark.rule("dma-log.report-idle")
+def test_report_while_off(logger: Device) -> None:
+    """Report while no log is on: an error, and the bitmap is as it was."""
+    bits = ctypes.create_string_buffer(b"\xa5" * 64, 64)
+    with expect_errno(did="REPORT while logging is off"):
+        features.report_log_to(logger, LOG, PAGE, ctypes.addressof(bits))
+    expect_equal(bits.raw, b"\xa5" * 64, did="look at the bitmap")
+
+
+@pytest.fixture
+def memory(client: Client, container: Container) -> Iterator[GuestMemory]:
+    """Map memory for the device."""
+    assert client
+    memory = GuestMemory(container)
+    yield memory
+    memory.close()
+
+
+@pytest.mark.rule("dma-log.report", "dma-log.report-clears", "dma-log.quiet-device")
+def test_report(logger: Device, doorbells: list[Doorbell], memory: GuestMemory) -> None:
+    """Have the device write some pages, report twice: those pages, then none."""
+    with logging(logger):
+        need_report(logger)
+        for number, doorbell in enumerate(doorbells):
+            doorbell.ring(IOVA + 3 * number * PAGE)
+        wanted = {3 * number for number in range(len(doorbells))}
+        expect_equal(memory.written(), wanted, did="ring doorbells, look at the memory")
+        expect_equal(features.report_log(logger, LOG), wanted, did="REPORT")
+        expect_equal(features.report_log(logger, LOG), set(), did="REPORT again")
+
+
+@pytest.mark.rule("dma-log.report-sets-only")
+def test_bits_stay(logger: Device) -> None:
+    """Report into a bitmap of ones in the middle of others: nothing is cleared or touched."""
+    with logging(logger):
+        need_report(logger)
+        bits = ctypes.create_string_buffer(b"\xff" * 8 + b"\xa5" * 8, 16)
+        features.report_log_to(logger, LOG, PAGE, ctypes.addressof(bits))
+    expect_equal(bits.raw, b"\xff" * 8 + b"\xa5" * 8, did="REPORT 64 pages, look at 16 bytes")
+
+
+@pytest.mark.rule("dma-log.report-page-size")
+@pytest.mark.parametrize("size", [1 << shift for shift in (12, 13, 16, 21, 32, 63)])
+def test_report_page_sizes(logger: Device, size: int) -> None:
+    """Report with powers of two from 4 KiB on: each works."""
+    with logging(logger):
+        need_report(logger)
+        bits = ctypes.create_string_buffer(64)
+        with in_time("REPORT"), expect_success(did=f"REPORT with pages of {size:#x}"):
+            features.report_log_to(logger, LOG, size, ctypes.addressof(bits))
+
+
+@pytest.mark.rule("dma-log.report-page-size")
+@pytest.mark.parametrize("size", [0, 1, 2048, 4097, 12288])
+def test_report_bad_page_sizes(logger: Device, size: int) -> None:
+    """Report with pages below 4 KiB or no power of two: EINVAL."""
+    with logging(logger):
+        need_report(logger)
+        bits = ctypes.create_string_buffer(1024)
+        with expect_errno(EINVAL, did=f"REPORT with pages of {size}"):
+            features.report_log_to(logger, LOG, size, ctypes.addressof(bits))
+
+
+@pytest.mark.rule("dma-log.report-anywhere")
+@pytest.mark.parametrize("shift", [8, 4088, 4096])
+def test_bitmap_anywhere(logger: Device, shift: int) -> None:
+    """Report into a bitmap at any multiple of 8, across pages: success, nothing beside it."""
+    with logging(logger):
+        need_report(logger)
+        bits = ctypes.create_string_buffer(b"\xa5" * 8192, 8192)
+        ctypes.memset(ctypes.addressof(bits) + shift, 0, 8)
+        with expect_success(did=f"REPORT into a bitmap {shift} bytes into memory"):
+            features.report_log_to(logger, LOG, PAGE, ctypes.addressof(bits) + shift)
+    beside = bits.raw[:shift] + bits.raw[shift + 8 :]
+    expect_equal(beside, b"\xa5" * (8192 - 8), did="look beside the bitmap")
+
+
+@pytest.mark.rule("dma-log.report-anywhere")
+def test_bad_reports(logger: Device) -> None:
+    """Report a range that wraps, or to a bitmap that is not there: EOVERFLOW, EFAULT."""
+    with logging(logger):
+        need_report(logger)
+        bits = ctypes.create_string_buffer(64)
+        wraps = Range((1 << 64) - PAGE, 2 * PAGE)
+        with expect_errno(EOVERFLOW, did="REPORT a range that wraps"):
+            features.report_log_to(logger, wraps, PAGE, ctypes.addressof(bits))
+        with expect_errno(EFAULT, did="REPORT to an unmapped bitmap"):
+            features.report_log_to(logger, LOG, PAGE, NOWHERE)
+
+
+@pytest.mark.rule("dma-log.report-outside")
+def test_outside(logger: Device, observe: Observe) -> None:
+    """Report a range that is not tracked: an error, or no bits."""
+    with logging(logger):
+        need_report(logger)
+        try:
+            found = features.report_log(logger, Range(IOVA + (1 << 30), SIZE))
+        except OSError:
+            observe("dma-log.report-outside", "error")
+            return
+        expect_equal(found, set(), did="REPORT a range that is not tracked")
+        observe("dma-log.report-outside", "no bits")
+
+
+@pytest.mark.rule("dma-log.close")
+def test_close_ends_it(client: Client, logger: Device) -> None:
+    """Close and open with a log on: it is off; reset with a log on: STOP, START works."""
+    features.start_log(logger, [LOG])
+    client.close()
+    logger.reopen()
+    with logging(logger):
+        logger.reset()
+    with logging(logger):
+        pass

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""RESUMING: what is taken, what is refused, and what is judged."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from conformance.migration.stream import Stream, difference, joined, rechunk, total
+from conformance.migration.v2.client import Client
+from conformance.migration.v2.vmm import SmallVmm, Vmm
+from conformance.model.v2.fsm import State
+from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
+from conformance.plugin.devices import Scratch
+from conformance.suite.support.cases import named
+from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v2.steps import expect_taken, expect_whole, state_of
+
+Damage = Callable[[Stream, random.Random], Stream]
+PIECES = {"1": 1, "3": 3, "4096": 4096, "64-KiB": 1 << 16}
+#: A byte a write is for short streams only.
+LONG = 1 << 14
+
+
+def expect_not_loaded(client: Client, stream: Stream, *, did: str) -> None:
+    """Demand that a load is refused at the latest when it is left, and that reset gives up."""
+    __tracebackhide__ = True
+    client.set(State.RESUMING)
+    with expect_errno(did=f"{did}, then SET RUNNING"):
+        client.write_all(stream)
+        client.set(State.RUNNING)
+    now = state_of(client)
+    good = now in (State.RESUMING, State.STOP, State.ERROR)
+    expect_true(good, did=f"{did}, then GET", expected="RESUMING or ERROR", actual=now.name)
+    client.device.reset()
+    expect_equal(state_of(client), State.RUNNING, did=f"{did}, then reset")
+
+
+@pytest.mark.rule("resume2.any-segmentation")
+@pytest.mark.parametrize("size", named(PIECES))
+def test_any_size_of_write(client: Client, stream: Stream, size: int) -> None:
+    """Load a stream in pieces of a size: it is taken."""
+    data = joined(stream)
+    head = rechunk([data[:LONG]], size)
+    expect_whole(client, [*head, *([data[LONG:]] if data[LONG:] else [])], did=f"pieces of {size}")
+
+
+@pytest.mark.rule("resume2.any-segmentation")
+def test_random_pieces(client: Client, stream: Stream, rng: random.Random) -> None:
+    """Load a stream in pieces of random sizes: it is taken."""
+    data, pieces = joined(stream), []
+    while data:
+        size = rng.randint(1, max(1, len(data) // 3))
+        pieces.append(data[:size])
+        data = data[size:]
+    expect_whole(client, pieces, did=f"load in {len(pieces)} pieces")
+
+
+@pytest.mark.rule("resume2.round-trip")
+def test_round_trip(client: Client, stream: Stream) -> None:
+    """Load a stream, save at once in one SET: an equal stream."""
+    client.load(stream, then=State.STOP_COPY)
+    again = client.read_all()
+    expect_equal(difference(stream, again), "", did="load a stream, save, compare")
+
+
+@pytest.mark.rule("resume2.round-trip")
+def test_registers_come_back(client: Client, scratch: list[Scratch]) -> None:
+    """Save registers, change them, load: they have the values that were saved."""
+    written = set_apart(scratch, 0x2A3B4C5D)
+    stream = client.save()
+    set_apart(scratch, 0x13141516)
+    expect_whole(client, stream, did="save, change registers")
+    expect_equal([place.read() for place in scratch], written, did="load, read the registers")
+
+
+@pytest.mark.rule("resume2.round-trip")
+def test_as_a_monitor_does(client: Client, scratch: list[Scratch], vmm: Vmm) -> None:
+    """Save and load in a monitor's order, with pre-copy and P2P: the registers come back."""
+    written = set_apart(scratch, 0x3C4D5E6F)
+    with expect_success(did="save in a monitor's order"):
+        stream = vmm.save()
+        vmm.start()
+    set_apart(scratch, 0x13141516)
+    client.device.reset()
+    with expect_success(did="load in a monitor's order, then start"):
+        vmm.load(stream)
+        vmm.start()
+    expect_equal([place.read() for place in scratch], written, did="start, read the registers")
+
+
+@pytest.mark.rule("resume2.round-trip")
+def test_as_a_small_monitor_does(client: Client, stream: Stream) -> None:
+    """Save and load as a monitor without pre-copy and P2P: all of it succeeds."""
+    vmm = SmallVmm(client.device)
+    with expect_success(did="save, run on, load and start as a small monitor"):
+        vmm.stop()
+        saved = vmm.complete()
+        vmm.cleanup()
+        vmm.start()
+        vmm.load(saved)
+        vmm.start()
+    vmm.close()
+    expect_equal(state_of(client), State.RUNNING, did="GET after that")
+    assert stream
+
+
+@pytest.mark.rule("resume2.incomplete")
+@pytest.mark.parametrize("damage", named({**EMPTY, **CUT}))
+def test_incomplete(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Load none of a stream, or a part of it: refused when RESUMING is left, at the latest."""
+    expect_not_loaded(client, damage(stream, rng), did="load a cut stream")
+    expect_whole(client, stream, did="be refused, reset")
+
+
+@pytest.mark.rule("resume2.incomplete")
+def test_each_short_length(client: Client, stream: Stream, rng: random.Random) -> None:
+    """Load heads of a stream of many lengths: each is refused."""
+    data = joined(stream)
+    lengths = {0, 1, len(data) - 1, *(rng.randrange(len(data)) for _ in range(12))}
+    for length in sorted(lengths):
+        expect_not_loaded(client, [data[:length]], did=f"load {length} of {len(data)} bytes")
+
+
+@pytest.mark.rule("resume2.invalid")
+@pytest.mark.parametrize("damage", named({**FOREIGN, **CORRUPT}))
+def test_invalid(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Load foreign or corrupt data: refused at a write, or when RESUMING is left."""
+    expect_not_loaded(client, damage(stream, rng), did="load data that is no stream")
+    expect_whole(client, stream, did="be refused, reset")
+
+
+@pytest.mark.rule("resume2.failed-write")
+def test_failed_write(client: Client, stream: Stream, rng: random.Random) -> None:
+    """Go on with good data after a write was refused: the session cannot end in success."""
+    client.set(State.RESUMING)
+    refused = False
+    try:
+        client.write_all([rng.randbytes(4096)])
+    except OSError:
+        refused = True
+    with expect_errno(did=f"write noise ({'refused' if refused else 'taken'}), then a stream"):
+        client.write_all(stream)
+        client.set(State.RUNNING)
+    client.device.reset()
+
+
+@pytest.mark.rule("resume2.bound")
+@pytest.mark.parametrize("damage", named(LONGER))
+def test_longer(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Load a stream and more: refused."""
+    expect_not_loaded(client, damage(stream, rng), did="load a stream and more")
+
+
+@pytest.mark.rule("resume2.bound")
+def test_endless(client: Client) -> None:
+    """Write zeros on and on, up to 64 MiB: refused, or taken and then refused; never a fault."""
+    client.set(State.RESUMING)
+    block = bytes(1 << 20)
+    with expect_errno(did="write 64 MiB of zeros, SET RUNNING"):
+        for _ in range(64):
+            client.write_all([block])
+        client.set(State.RUNNING)
+    client.device.reset()
+
+
+@pytest.mark.rule("resume2.bound")
+def test_huge_length(client: Client, stream: Stream) -> None:
+    """Write with a length near 2^63 from nowhere: an error, the load goes on or fails for good."""
+    client.set(State.RESUMING)
+    for size in (0x7FFFF000, (1 << 63) - 1):
+        with expect_errno(did=f"write {size:#x} bytes from an unmapped address"):
+            client.session.write_from(1 << 46, size)
+    expect_true(
+        state_of(client) is State.RESUMING, did="GET", expected="RESUMING", actual="another"
+    )
+    client.device.reset()
+    expect_whole(client, stream, did="write with a huge length, reset")
+
+
+@pytest.mark.rule("resume2.abort")
+@pytest.mark.parametrize("share", [0, 50, 100])
+def test_abort(client: Client, stream: Stream, share: int) -> None:
+    """Reset in the middle of a load: it runs, and can be saved and loaded."""
+    client.set(State.RESUMING)
+    client.write_all([joined(stream)[: total(stream) * share // 100]] if share else [])
+    client.device.reset()
+    expect_equal(state_of(client), State.RUNNING, did=f"reset after {share} % of a load")
+    expect_whole(client, client.save(), did="reset in a load, save")
+
+
+@pytest.mark.rule("resume2.judged-anew")
+def test_a_good_load_vouches_for_nothing(client: Client, stream: Stream) -> None:
+    """Load well, then load nothing: refused; open anew, load nothing: refused."""
+    expect_whole(client, stream, did="load")
+    expect_not_loaded(client, [], did="load well, then nothing")
+    client.close()
+    client.device.reopen()
+    expect_not_loaded(client, [], did="open anew, load nothing")
+
+
+@pytest.mark.rule("resume2.judged-anew")
+def test_a_bad_load_spoils_nothing(client: Client, stream: Stream) -> None:
+    """Be refused, reset, load well: it is taken."""
+    expect_not_loaded(client, [b"no stream at all" * 8], did="load what is no stream")
+    expect_taken(client, State.RUNNING)
+    expect_whole(client, stream, did="be refused, reset")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Quiescence of peer-to-peer DMA, and what the IOMMU has to do with the state: nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.migration.v2.client import Client
+from conformance.model.v2 import fsm
+from conformance.model.v2.fsm import State
+from conformance.plugin.checks import expect_equal, expect_success
+from conformance.plugin.devices import Doorbell, Scratch
+from conformance.suite.support.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.suite.support.steps import set_apart
+from conformance.suite.v2.cases import by_state
+from conformance.suite.v2.conftest import Reach
+from conformance.suite.v2.steps import expect_taken, need_flag, state_of
+from conformance.vfio.container import Container
+
+QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
+
+
+@pytest.fixture
+def memory(client: Client, container: Container) -> Iterator[GuestMemory]:
+    """Map memory for the device."""
+    assert client
+    memory = GuestMemory(container)
+    yield memory
+    memory.close()
+
+
+@pytest.mark.rule("p2p.quiet", "p2p.drained")
+@pytest.mark.parametrize("state", by_state((State.RUNNING_P2P, State.STOP, State.STOP_COPY)))
+def test_no_dma_after_it_returns(
+    reach: Reach, doorbells: list[Doorbell], memory: GuestMemory, state: State
+) -> None:
+    """Have the device write to memory, enter a quiet state, clear the memory: it stays clear."""
+    for number, doorbell in enumerate(doorbells):
+        doorbell.ring(IOVA + number * PAGE)
+    reach(state)
+    memory.clear()
+    expect_equal(memory.written(), set(), did=f"ring doorbells, SET {state.name}, clear, look")
+
+
+@pytest.mark.rule("p2p.keeps-running")
+@pytest.mark.parametrize("state", QUIET)
+def test_registers_work(reach: Reach, scratch: list[Scratch], state: State) -> None:
+    """Write registers in a quiet state: they take the values and keep them in RUNNING."""
+    client = reach(state)
+    written = set_apart(scratch, 0x1A2A3A4A)
+    expect_equal([place.read() for place in scratch], written, did=f"write in {state.name}, read")
+    client.set(State.RUNNING)
+    expect_equal([place.read() for place in scratch], written, did="SET RUNNING, read")
+
+
+@pytest.mark.rule("p2p.restart")
+def test_work_queued_meanwhile_is_done(
+    reach: Reach, doorbells: list[Doorbell], memory: GuestMemory
+) -> None:
+    """Let the device run again after RUNNING_P2P, have it write: the memory is written."""
+    client = reach(State.RUNNING_P2P)
+    client.set(State.RUNNING)
+    for number, doorbell in enumerate(doorbells):
+        doorbell.ring(IOVA + number * PAGE)
+    wanted = set(range(len(doorbells)))
+    expect_equal(memory.written(), wanted, did="SET RUNNING, ring doorbells, look")
+
+
+@pytest.mark.rule("iommu.independent")
+@pytest.mark.parametrize("state", by_state())
+def test_dma_can_be_mapped_in_every_state(reach: Reach, container: Container, state: State) -> None:
+    """Map memory, change the state, reset, unmap: the IOMMU does not care."""
+    client = reach(state)
+    memory = GuestMemory(container)
+    with expect_success(did=f"map DMA in {state.name}, reset, unmap"):
+        client.device.reset()
+        memory.close()
+    expect_taken(client, State.STOP)
+    expect_equal(state_of(client), State.STOP, did="GET after that")
+
+
+@pytest.mark.rule("p2p.quiet")
+def test_quiet_states_come_with_the_flag(client: Client) -> None:
+    """Enter and leave RUNNING_P2P twenty times: it is there, and the device runs."""
+    need_flag(client, fsm.P2P_FLAG, "P2P")
+    for _ in range(20):
+        expect_taken(client, State.RUNNING_P2P)
+        expect_taken(client, State.RUNNING)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tests of version 2 on a device in user space: a good one passes, faulty ones are caught."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SUITE = ROOT / "conformance" / "suite" / "v2"
+PLUGIN = """
+import pytest
+
+from conformance import plugin
+from conformance.plugin.devices import DEVICES
+from conformance.tests.vfio.fake_v2 import FakeV2
+
+plugin._identity = lambda bdf: {{"bdf": bdf, "driver": "fake"}} if bdf else None
+
+
+class FakeContainer:
+    def close(self): pass
+
+
+def open_it(bdf, container, *, prefix=""):
+    device = FakeV2.open(bdf, container, prefix=prefix)
+    device.defects |= {defects!r}
+    return device
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    devices = config.stash[DEVICES]
+    devices.open_container = FakeContainer
+    devices.open_device = open_it
+"""
+#: What a pipe in the place of a data_fd, or a device without a group, cannot do.
+CANNOT = "not poll and not descriptors and not stays and not close_ends and not racing"
+
+
+def outcomes(tmp_path: Path, *files: str, defects: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Run test files on the device; return the outcome of each test."""
+    (tmp_path / "on_fake.py").write_text(PLUGIN.format(defects=set(defects)))
+    events = tmp_path / "events"
+    arguments = ["-q", "-p", "conformance.plugin", "-p", "on_fake", "-p", "no:cacheprovider"]
+    arguments += ["--vfio-device=0000:01:10.0", f"--vfio-events={events}", "-k", CANNOT]
+    arguments += ["--vfio-scratch=0:8:0xff", "--vfio-scratch=0:16:0xffffffff"]
+    paths = [str(SUITE / name) for name in files]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, *paths],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    return {line["id"]: line["outcome"] for line in lines if line["event"] == "result"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["test_feature.py", "test_fsm.py", "test_data.py", "test_errors.py", "test_load.py"],
+)
+def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
+    told = outcomes(tmp_path, name)
+    assert [test for test, outcome in told.items() if outcome in ("failed", "error")] == []
+    assert list(told.values()).count("passed") > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("defect", "name"),
+    [
+        ("a dead session gives data", "test_data.py"),
+        ("reset keeps the session", "test_life.py"),
+        ("no checksum", "test_load.py"),
+        ("shows its steps", "test_fsm.py"),
+        ("forgets to refuse", "test_fsm.py"),
+        ("new session for the same state", "test_fsm.py"),
+        ("half a load runs", "test_load.py"),
+        ("unknown flags pass", "test_feature.py"),
+    ],
+)
+def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:
+    told = outcomes(tmp_path, name, defects=(defect,))
+    assert "failed" in told.values()
