@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The command ``doctor``."""
 
-import re
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -12,9 +11,8 @@ from conformance.doctor.facts import facts as all_facts
 from conformance.doctor.facts import function
 from conformance.doctor.facts.host import Host
 from conformance.errors import UsageError
+from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
-
-_ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])", re.IGNORECASE)
 
 _SCOPES = {
     "function": frozenset({Scope.FUNCTION}),
@@ -62,12 +60,12 @@ def address(text: str) -> str:
     >>> address("3B:02.0")
     '0000:3b:02.0'
     """
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
+    found = sysfs.address(text)
+    if found is None:
         raise UsageError(
             f"{text!r} is no address of a PCI function, such as 0000:3b:02.0. lspci -D lists them."
         )
-    return f"{match[1] or '0000'}:{match[2]}".lower()
+    return found
 
 
 def _no_such(host: Host, bdf: str) -> str:

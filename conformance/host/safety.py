@@ -13,9 +13,6 @@ from conformance.host.paths import HostPaths
 from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
 
-_HARMLESS = ("pci-stub", "pcieport")
-"""Drivers that do not make a group unviable: they do no DMA of their own."""
-
 UNBIND = "--unbind"
 PHYSICAL = "--physical"
 
@@ -159,11 +156,9 @@ def _others_of_group(name: str, ours: Sequence[str], host: HostPaths, look: Look
                     "Name a peer in a group of its own, or no peer.",
                 )
             continue
-        if sysfs.offers_vfio(other, sysfs=host.sysfs):
+        if sysfs.leaves_dma(other, sysfs=host.sysfs):
             continue
         driver = sysfs.driver(other, sysfs=host.sysfs)
-        if driver is None or driver in _HARMLESS:
-            continue
         number = sysfs.iommu_group(name, sysfs=host.sysfs)
         look.refuse(
             f"IOMMU group {number} of {name} is not viable: {other} in it is bound to {driver}.",
@@ -219,7 +214,7 @@ def _disks(name: str, host: HostPaths, look: Look) -> None:
 
 def _bound(name: str, host: HostPaths, look: Look) -> None:
     driver = sysfs.driver(name, sysfs=host.sysfs)
-    if driver is None or driver in _HARMLESS or sysfs.offers_vfio(name, sysfs=host.sysfs):
+    if sysfs.leaves_dma(name, sysfs=host.sysfs):
         return
     look.questions.append(
         Question(

@@ -33,6 +33,48 @@ def bridge(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def dead(facts: Facts) -> Iterator[Finding]:
+    """Whether it answers at all."""
+    function = facts.function
+    if not function or not function.dead:
+        return
+    gave_up = next((line for line in reversed(function.log) if "giving up" in line), "")
+    said = f" (the kernel said: {gave_up})" if gave_up else ""
+    state = f", power state {function.power}" if function.power else ""
+    yield blocks(
+        f"{function.bdf} does not answer: its configuration space reads as ones{state}{said}.",
+        "No driver can use it; what it was before cannot be known.",
+        "Switch the machine off and on again: after a reset that failed mostly nothing less helps. "
+        f"Before that, try echo 1 > /sys/bus/pci/devices/{function.bdf}/remove and "
+        "echo 1 > /sys/bus/pci/rescan.",
+    )
+
+
+def token(facts: Facts) -> Iterator[Finding]:
+    """Whether opening it takes a token: vfio_pci_validate_vf_token() of vfio_pci_core.c."""
+    function = facts.function
+    if function and function.physical and function.physical_vfio:
+        yield blocks(
+            f"The physical function of {function.bdf}, {function.physical}, belongs to VFIO.",
+            "Opening the virtual one then takes a VF token, else it is refused (EACCES); the suite "
+            "gives none.",
+            f"Bind {function.physical} to its own driver and make the virtual functions anew.",
+        )
+
+
+def reserved(facts: Facts) -> Iterator[Finding]:
+    """Whether firmware keeps memory for a device of its group."""
+    function = facts.function
+    if function and function.group is not None and function.direct:
+        yield blocks(
+            f"The firmware wants memory mapped 1:1 for the IOMMU group {function.group}: "
+            f"{', '.join(function.direct)} (reserved_regions, direct; with VT-d an RMRR).",
+            "The kernel gives no such device to user space (EINVAL).",
+            "Switch off in the firmware's setup what uses it (shared memory features of the "
+            "vendor, legacy USB), or put the card into another slot.",
+        )
+
+
 def sriov(facts: Facts) -> Iterator[Finding]:
     """Whether it is a physical function, of which the virtual ones are meant."""
     function = facts.function
@@ -54,10 +96,15 @@ def sriov(facts: Facts) -> Iterator[Finding]:
 
 
 def _trouble(function: Function) -> str:
+    # Of the driver that has it now: what another one said is of the past. So are these two.
+    past = ["VFs already enabled", *(["no driver bound"] if function.driver else [])]
+    by = function.driver or "pci"
     for line in reversed(function.log):
+        if line.split(" ", 1)[0] not in {by, "pci", f"{function.bdf}:"}:
+            continue
         for pattern, words in _SRIOV_LOG.items():
-            if re.search(pattern, line):
-                return f"; the last try failed, {words}"
+            if re.search(pattern, line) and not any(one in line for one in past):
+                return f"; the last try of which the kernel tells failed, {words}"
     return "" if function.driver else "; a physical function without a driver makes none (ENOENT)"
 
 

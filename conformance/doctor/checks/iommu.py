@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from conformance.doctor.checks.finding import Finding, blocks, fine, warns
 from conformance.doctor.facts.facts import Facts
 
+_ARM = frozenset({"aarch64", "armv7l"})
+_STOPS = ("iommu=off", "amd_iommu=off", "intel_iommu=off")
+_DRIVERS = {"AMD-Vi": "AMD_IOMMU", "Arm SMMU": "ARM_SMMU_V3", "virtio-iommu": "VIRTIO_IOMMU"}
+_SAYS = {"AMD-Vi": "AMD-Vi", "Arm SMMU": "arm-smmu", "virtio-iommu": "virtio_iommu"}
+
 _WHY = "Without an IOMMU VFIO gives no function to user space: its DMA could go anywhere."
 
 
@@ -13,11 +18,15 @@ def absent(facts: Facts) -> Iterator[Finding]:
     """Whether the firmware offers one."""
     iommu = facts.iommu
     if not iommu.on and iommu.tables is not None and not iommu.tables:
+        arm = facts.lab.machine in _ARM
         yield blocks(
-            "The machine has no IOMMU, or its firmware hides it: there is neither a DMAR nor an "
-            "IVRS table.",
+            "The machine has no IOMMU, or its firmware hides it: there is "
+            + ("no IORT table." if arm else "neither a DMAR nor an IVRS table."),
             _WHY,
-            "Switch VT-d or AMD-Vi on in the firmware setup. A virtual machine needs one from "
+            "Switch the SMMU on in the firmware setup. A virtual machine needs one from its host: "
+            "QEMU's -machine virt,iommu=smmuv3."
+            if arm
+            else "Switch VT-d or AMD-Vi on in the firmware setup. A virtual machine needs one from "
             "its host: QEMU's -device intel-iommu,intremap=on with "
             "-machine q35,kernel-irqchip=split.",
         )
@@ -36,12 +45,39 @@ def off(facts: Facts) -> Iterator[Finding]:
     said = f"the kernel was started with {' '.join(words)}" if words else "nothing asks for it"
     has = f"The machine has an IOMMU ({', '.join(iommu.tables)}) and" if iommu.tables else "If the"
     rest = "the kernel does not use it" if iommu.tables else "machine has an IOMMU, it is not used"
-    amd = iommu.tables == ("AMD-Vi",)
     yield blocks(
         f"{has} {rest}: /sys/class/iommu is empty, and {said}.",
         _WHY,
-        f"Add {'amd_iommu=on' if amd else 'intel_iommu=on'} to the kernel's command line, take "
-        "words such as iommu=off from it, and reboot.",
+        _remedy(facts),
+    )
+
+
+def _remedy(facts: Facts) -> str:
+    """Say how an IOMMU is switched on.
+
+    The options are those of Documentation/admin-guide/kernel-parameters.txt of Linux 6.12: only
+    intel_iommu knows `on`; the others are on unless they are switched off.
+    """
+    found = facts.iommu.tables or ()
+    stops = [one for one in facts.kernel.cmdline if one in _STOPS]
+    take = f"Take {' and '.join(stops)} from the kernel's command line and reboot." if stops else ""
+    if "Intel VT-d" in found or (not found and facts.lab.machine not in _ARM):
+        if "intel_iommu=on" in facts.kernel.cmdline:
+            return take or "The kernel's log tells why: search it for DMAR."
+        return f"{take} Add intel_iommu=on to the kernel's command line and reboot.".strip()
+    if take:
+        return take
+    for kind, option in _DRIVERS.items():
+        if kind in found:
+            if facts.kernel.lacks(option):
+                return f"Boot a kernel with CONFIG_{option}: this one is built without it."
+            return (
+                "It is on unless it is switched off: see the firmware's setup, and search the "
+                f"kernel's log for {_SAYS[kind]}. The option of the kernel is CONFIG_{option}."
+            )
+    return (
+        "A machine with a device tree must have the IOMMU there, and the kernel its driver "
+        "(CONFIG_ARM_SMMU, CONFIG_ARM_SMMU_V3 or CONFIG_VIRTIO_IOMMU)."
     )
 
 

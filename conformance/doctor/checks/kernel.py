@@ -115,7 +115,10 @@ def signatures(facts: Facts) -> Iterator[Finding]:
             "without secure boot, lockdown= and module.sig_enforce."
         )
         bound = function is not None and function.vfio and not function.plain
-        if bound or any(module.signed for module in facts.modules):
+        unknown = [module.name for module in facts.modules if module.signed is None]
+        if unknown:
+            what += f" Whether {unknown[0]} is signed is not known: it could not be unpacked here."
+        if bound or unknown or any(module.signed for module in facts.modules):
             yield warns(what, "A driver that you build is refused (EKEYREJECTED).", do)
         else:
             yield blocks(what, "A driver that you build is refused (EKEYREJECTED).", do)

@@ -2,17 +2,14 @@
 """What is known of a PCI function, of its group, and of the modules that are meant for it."""
 
 import fnmatch
-import lzma
 import re
 from dataclasses import dataclass
 
+from conformance.doctor.facts import optional
 from conformance.doctor.facts.host import Host
 from conformance.doctor.facts.kernel import Kernel, aliases
 from conformance.vfio import sysfs, usage
 from conformance.vfio.usage import Holder
-
-_NORMAL_DMA = frozenset({"pcieport", "pci-stub"})
-"""Drivers beside VFIO's that let a group be user space's: they do no DMA of their own."""
 
 SIGNATURE = b"~Module signature appended~\n"
 """The end of a module that is signed."""
@@ -27,7 +24,7 @@ class Match:
         override_only: Whether it is bound only where driver_override names it, as VFIO drivers are.
         any: Whether the alias is for any function, as that of vfio-pci is.
         vermagic: What it was built for; empty if not known.
-        signed: Whether it is signed.
+        signed: Whether it is signed; None if the file could not be unpacked.
         path: Its file, below the root of the machine.
     """
 
@@ -35,7 +32,7 @@ class Match:
     override_only: bool
     any: bool
     vermagic: str = ""
-    signed: bool = False
+    signed: bool | None = False
     path: str = ""
 
 
@@ -61,13 +58,17 @@ class Function:
         vfio: Whether that driver hands it out through VFIO.
         override: The only driver it may be bound to; empty if any that matches may.
         bridge: Whether it is a bridge.
+        dead: Whether it does not answer: its configuration space reads as ones.
+        power: Its power state, as sysfs has it: D0, D3cold.
         physical: The physical function of which this is a virtual one.
+        physical_vfio: Whether a VFIO driver has that one.
         total: How many virtual functions it can have; 0 if it is no physical function.
         virtual: Those that it has.
         autoprobe: Whether these are offered to the host's drivers when they are made.
         group: Its IOMMU group.
         group_name: What sysfs calls that group: ``vfio-noiommu`` for one without an IOMMU.
         members: All devices of the group but itself.
+        direct: Ranges of memory that firmware wants mapped 1:1 for the group.
         resets: How it can be reset; None if the kernel does not say.
         files: The files of VFIO for it which are there.
         locked: Those of them which this user may not open.
@@ -86,13 +87,17 @@ class Function:
     vfio: bool = False
     override: str = ""
     bridge: bool = False
+    dead: bool = False
+    power: str = ""
     physical: str | None = None
+    physical_vfio: bool = False
     total: int = 0
     virtual: tuple[str, ...] = ()
     autoprobe: bool = True
     group: str | None = None
     group_name: str = ""
     members: tuple[Member, ...] = ()
+    direct: tuple[str, ...] = ()
     resets: tuple[str, ...] | None = None
     files: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
@@ -129,6 +134,7 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
     has_group = host.exists(f"{folder}/iommu_group")
     group = sysfs.iommu_group(bdf, sysfs=host.sysfs) if has_group else None
     files = _files(host, bdf) if group else ()
+    physical = sysfs.physical_function(bdf, sysfs=host.sysfs)
     return Function(
         bdf=bdf,
         vendor=who.vendor or 0,
@@ -138,13 +144,17 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
         vfio=sysfs.offers_vfio(bdf, sysfs=host.sysfs),
         override=sysfs.driver_override(bdf, sysfs=host.sysfs),
         bridge=sysfs.is_bridge(bdf, sysfs=host.sysfs),
-        physical=sysfs.physical_function(bdf, sysfs=host.sysfs),
-        total=int(host.text(f"{folder}/sriov_totalvfs") or 0),
+        dead=sysfs.is_dead(sysfs.config(bdf, sysfs=host.sysfs)),
+        power=host.text(f"{folder}/power_state") or "",
+        physical=physical,
+        physical_vfio=bool(physical) and sysfs.offers_vfio(physical or "", sysfs=host.sysfs),
+        total=host.number(f"{folder}/sriov_totalvfs"),
         virtual=sysfs.virtual_functions(bdf, sysfs=host.sysfs),
         autoprobe=host.text(f"{folder}/sriov_drivers_autoprobe") != "0",
         group=group,
         group_name=host.text(f"/sys/kernel/iommu_groups/{group}/name") or "" if group else "",
         members=_members(host, bdf) if group else (),
+        direct=_direct(host, group) if group else (),
         resets=_resets(host, folder),
         files=files,
         locked=tuple(one for one in files if not host.usable(one)),
@@ -152,7 +162,7 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
         interfaces=_interfaces(host, bdf),
         matches=matches(host, kernel, sysfs.modalias(bdf, sysfs=host.sysfs)),
         elsewhere=_elsewhere(host, kernel, sysfs.modalias(bdf, sysfs=host.sysfs)),
-        log=tuple(line for line in host.log() if bdf in line),
+        log=tuple(line for line in host.log() if _is_about(line, bdf)),
     )
 
 
@@ -165,7 +175,7 @@ def candidates(host: Host) -> tuple[str, ...]:
     for bdf in host.names("/sys/bus/pci/devices"):
         folder = f"/sys/bus/pci/devices/{bdf}"
         virtual = host.exists(f"{folder}/physfn")
-        able = int(host.text(f"{folder}/sriov_totalvfs") or 0) > 0
+        able = host.number(f"{folder}/sriov_totalvfs") > 0
         if virtual or able or host.exists(f"{folder}/vfio-dev"):
             found.append(bdf)
     return tuple(found)
@@ -189,13 +199,9 @@ def _match(host: Host, kernel: Kernel, module: str, pattern: str) -> Match:
     everything = "v*d*" in pattern
     if not where or not override or everything:
         return Match(module, override, everything, path=where)
-    data = host.bytes(where) or b""
-    if where.endswith(".xz"):
-        try:
-            data = lzma.decompress(data)
-        except lzma.LZMAError:
-            data = b""
-    return Match(module, override, everything, vermagic(data), data.endswith(SIGNATURE), where)
+    data = optional.unpacked(host.bytes(where) or b"", host.path(where))
+    signed = None if data is None else data.endswith(SIGNATURE)
+    return Match(module, override, everything, vermagic(data or b""), signed, where)
 
 
 def vermagic(data: bytes) -> str:
@@ -225,14 +231,26 @@ def _members(host: Host, bdf: str) -> tuple[Member, ...]:
             found.append(Member(name, None, True))  # not a PCI function
             continue
         driver = sysfs.driver(name, sysfs=host.sysfs)
-        harmless = (
-            driver is None
-            or driver in _NORMAL_DMA
-            or sysfs.offers_vfio(name, sysfs=host.sysfs)
-            or sysfs.is_bridge(name, sysfs=host.sysfs)
-        )
-        found.append(Member(name, driver, harmless))
+        found.append(Member(name, driver, sysfs.leaves_dma(name, sysfs=host.sysfs)))
     return tuple(found)
+
+
+def _direct(host: Host, group: str) -> tuple[str, ...]:
+    """Return the ranges of type ``direct``: those that are ``direct-relaxable`` hinder nobody."""
+    lines = (host.text(f"/sys/kernel/iommu_groups/{group}/reserved_regions") or "").splitlines()
+    words = (line.split() for line in lines)
+    return tuple(f"{one[0]}-{one[1]}" for one in words if len(one) == 3 and one[2] == "direct")
+
+
+def _is_about(line: str, bdf: str) -> bool:
+    """Tell whether a message is of a function itself: driver or bus, address, colon.
+
+    >>> _is_about("igb 0000:01:00.0: up", "0000:01:00.0")
+    True
+    >>> _is_about("pcieport 0000:00:01.0: device behind: 0000:01:00.0", "0000:01:00.0")
+    False
+    """
+    return re.match(rf"(?:[\w.-]+ )?{re.escape(bdf)}: ", line) is not None
 
 
 def _files(host: Host, bdf: str) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance.kernel import log
+
 _LOG_BYTES = 4 << 20
 """More than any kernel keeps of its log."""
 
@@ -40,6 +42,11 @@ class Host:
         with contextlib.suppress(OSError, ValueError):
             return self.path(name).read_text(encoding="utf-8", errors="replace").strip()
         return None
+
+    def number(self, name: str) -> int:
+        """Return the number in a file; 0 if it has none."""
+        text = self.text(name) or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
     def bytes(self, name: str) -> bytes | None:
         """Return the content of a file; None if it cannot be read."""
@@ -80,11 +87,10 @@ class Host:
                 size += len(data)
         finally:
             os.close(fd)
-        for line in b"".join(records).decode(errors="replace").splitlines():
-            # "priority,number,time,flags;text"; lines that begin with a space are its properties.
-            head, found, text = line.partition(";")
-            if found and not head.startswith(" "):
-                yield text
+        for raw in b"".join(records).decode(errors="replace").split("\n"):
+            # Lines that begin with a space are properties of the record before them.
+            if not raw.startswith(" ") and (record := log.parse(raw)):
+                yield from log.lines([record])
 
 
 def _record(fd: int) -> bytes:

@@ -16,14 +16,14 @@ class Module:
     Attributes:
         name: Its file.
         vermagic: What it was built for; empty if not known.
-        signed: Whether it is signed.
+        signed: Whether it is signed; None if the file could not be unpacked.
         findings: What `kpatch` finds of it: level and words.
         left_out: Why that was not looked at; empty if it was.
     """
 
     name: str
     vermagic: str = ""
-    signed: bool = False
+    signed: bool | None = False
     findings: optional.ModuleFindings = ()
     left_out: str = ""
 
@@ -36,14 +36,15 @@ def gather(host: Host, function: Function | None, named: Path | None) -> tuple[M
     """
     found = []
     if named:
-        data = named.read_bytes()
-        found.append(_judged(str(named), vermagic(data), data.endswith(SIGNATURE), named))
+        data = optional.unpacked(named.read_bytes(), named)
+        signed = None if data is None else data.endswith(SIGNATURE)
+        found.append(_judged(str(named), vermagic(data or b""), signed, named))
     for match in function.variants if function else ():
         if match.path:
             found.append(_judged(match.path, match.vermagic, match.signed, host.path(match.path)))
     return tuple(found)
 
 
-def _judged(name: str, magic: str, signed: bool, path: Path) -> Module:
+def _judged(name: str, magic: str, signed: bool | None, path: Path) -> Module:
     findings, why = optional.module_findings(path)
     return Module(name, magic, signed, findings, why)

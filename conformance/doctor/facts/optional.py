@@ -53,6 +53,19 @@ def _manifests(folder: Path) -> list[Path]:
         return []
 
 
+def unpacked(data: bytes, path: Path) -> bytes | None:
+    """Return what is in the file of a module, whatever it is packed by; None if that fails."""
+    try:
+        from kpatch.errors import ModuleFileError  # noqa: PLC0415 - may be missing
+        from kpatch.module import packing  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return data if data.startswith(b"\x7fELF") else None
+    try:
+        return packing.unpack(data, path)[0]
+    except ModuleFileError:
+        return None
+
+
 def qemu_version() -> str:
     """Return the version of the QEMU of this machine; empty if it has none."""
     program = shutil.which("qemu-system-x86_64")

@@ -227,8 +227,18 @@ def test_iommu_off(machine: Machine) -> None:
 def test_iommu_of_amd_off(machine: Machine) -> None:
     without_iommu(machine)
     machine.at("sys/firmware/acpi/tables/DMAR").rename(machine.at("sys/firmware/acpi/tables/IVRS"))
-    machine.write("proc/cmdline", "amd_iommu=off")
-    assert "Add amd_iommu=on" in cause(machine.facts())
+    assert "Boot a kernel with CONFIG_AMD_IOMMU" in cause(machine.facts())
+    machine.write(f"boot/config-{RELEASE}", f"{CONFIG}CONFIG_AMD_IOMMU=y\n")
+    for words, told in (
+        ("root=x amd_iommu=off", "Take amd_iommu=off from the kernel's command line and reboot."),
+        ("iommu=off amd_iommu=on", "Take iommu=off from"),
+        ("amd_iommu=on", "It is on unless it is switched off: see the firmware's setup"),
+        ("", "It is on unless it is switched off: see the firmware's setup"),
+    ):
+        machine.write("proc/cmdline", words)
+        said = cause(machine.facts())
+        assert told in said
+        assert "Add amd_iommu=on" not in said
 
 
 def test_no_remapping(machine: Machine) -> None:
