@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from conformance.lab.check import driver
 from conformance.lab.image import definitions, image
 from conformance.lab.image.definitions import MachineDefinition
 from conformance.lab.image.image import Image
+from conformance.running import paths
 from conformance.running.steps import Steps
 from conformance.tests.host.guest_shell import Shell, guest_shell
 from kpatch.device import load as device
@@ -58,6 +60,7 @@ make() {{
     [ $(cat $devices/{PF}/sriov_numvfs) = 2 ] || echo 2 >$devices/{PF}/sriov_numvfs
 }}
 group() {{ basename $(readlink $devices/$1/iommu_group); }}
+[ -e /run/kit/kit/conformance/doctor ] || tar -xf /run/kit/trials/doctor.ko -C /run/kit/kit
 doctor() {{ (cd /run/kit/kit && python3 -B -m conformance.doctor "$@" --json); }}
 """
 
@@ -82,9 +85,14 @@ def made(definition: definitions.ImageDefinition) -> Image:
     return found
 
 
-def shell(folder: Path, one: MachineDefinition, **more: Any) -> Any:
+def shell(folder: Path, one: MachineDefinition, **files: Path) -> Any:
+    """Return a shell in a machine, beside the doctor, which the payload of a run does not have."""
     also = ("igbvf", "vfio_pci", "vfio_iommu_type1", "e1000")
-    return guest_shell(made(TRIXIE), one, folder, also=also, **more)
+    archive = folder / "doctor.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name in ("conformance/doctor", "conformance/errors.py"):
+            tar.add(paths.KIT / name, name)
+    return guest_shell(made(TRIXIE), one, folder, also=also, files={**files, "doctor": archive})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +105,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     one = machine(
         "doctor", "intel-iommu,intremap=on", *IGB, *CONVENTIONAL, cmdline=("intel_iommu=on",)
     )
-    with shell(folder, one, files={"old": old}) as found:
+    with shell(folder, one, old=old) as found:
         found.do(HELPERS)
         found.do("mkdir -p /sys/kernel/security; mount -t securityfs none /sys/kernel/security")
         yield found
