@@ -8,7 +8,7 @@
 #   VFIO_KIT_LINUX  the scripts of that kernel's source: checkpatch.pl, kunit_parser.py;
 #                   with VFIO_KIT_SOURCE=whole all of it
 #   VFIO_KIT_VFIO   the VFIO drivers and samples of that kernel's source
-#   PATH            ends with a gcc which is the image's, for hosts without one
+#   PATH            ends with a gcc that is the image's, for hosts without one
 set -euo pipefail
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -34,7 +34,7 @@ class Fields:
         return str(self._get(key, (str,), "a string"))
 
     def text_or(self, key: str, default: str = "") -> str:
-        """Text of a key which may be absent or null."""
+        """Text of a key that may be absent or null."""
         return default if self._raw.get(key) is None else self.text(key)
 
     def number(self, key: str) -> float:
@@ -52,7 +52,7 @@ class Fields:
         return value
 
     def texts(self, key: str, *, optional: bool = False) -> tuple[str, ...]:
-        """Return strings; none of a key which may be absent, and is."""
+        """Return strings; none of a key that may be absent, and is."""
         if optional and self._raw.get(key) is None:
             return ()
         values = self._get(key, (list,), "a list of strings")

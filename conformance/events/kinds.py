@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The events of a run: one class each, which knows its form on the wire in both directions.
 
-Sent by the pytest plugin (`session`, `start`, `result`, `finish`), by the agent which runs it in
+Sent by the pytest plugin (`session`, `start`, `result`, `finish`), by the agent that runs it in
 the guest (`agent`, `agent-error`, `output`, `coverage`) and by the benchmark (`measure`). A key
-which is missing or of the wrong type is an error; a key nobody here knows is ignored, so that a
+that is missing or of the wrong type is an error; a key nobody here knows is ignored, so that a
 newer guest may say more.
 """
 
@@ -59,7 +59,7 @@ class Event:
 
     @classmethod
     def read(cls, f: Fields) -> Self:
-        """Return the event which a JSON object describes. Raises what `f` raises."""
+        """Return the event that a JSON object describes. Raises what `f` raises."""
         raise NotImplementedError
 
     def as_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Planned:
-    """A test which the session is going to run."""
+    """A test that the session is going to run."""
 
     id: str
     rules: tuple[str, ...]
@@ -91,7 +91,7 @@ class Session(Event):
     workers: int = 1  # how many tests may run in parallel
     protocol: int = 0  # the version that is judged; 0 where the guest does not tell
     lacking: str = ""  # why nothing of the device can be judged
-    volatile: tuple[str, ...] = ()  # registers which were not looked at, BAR:OFFSET:MASK
+    volatile: tuple[str, ...] = ()  # registers that were not looked at, BAR:OFFSET:MASK
 
     @classmethod
     def read(cls, f: Fields) -> Self:
@@ -169,7 +169,7 @@ class Result(Event):
     failure: Failure | None
     skip: str | None
     calls: tuple[str, ...]  # decoded VFIO calls, in order
-    klog: tuple[str, ...]  # kernel log lines which appeared meanwhile
+    klog: tuple[str, ...]  # kernel log lines that appeared meanwhile
     switched_off: Mapping[str, str] = field(default_factory=dict)  # check of the kernel -> message
 
     @classmethod

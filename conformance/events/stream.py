@@ -26,7 +26,7 @@ def line(event: Event) -> bytes:
 
 
 def parse(raw: Mapping[str, Any], number: int = 0) -> Event:
-    """Return the event which a JSON object describes.
+    """Return the event that a JSON object describes.
 
     Args:
         raw: the object of one line.

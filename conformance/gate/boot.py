@@ -46,7 +46,7 @@ OURS = Subject("the kit's driver of igb-vf", Path(), "igb-vf")
 
 
 def subject(modules: Mapping[str, Path], touched: Sequence[str], place: Path) -> Subject | None:
-    """Return the driver which the patches so far make or change and a device of the kit has.
+    """Return the driver that the patches so far make or change and a device of the kit has.
 
     None if there is none, or if it cannot migrate yet: a pass-through driver has no protocol that
     could be kept.

@@ -95,7 +95,7 @@ def telling(error: str) -> str:
 
 
 def _too_much(work: Work, outcome: Outcome) -> Iterator[str]:
-    """Find modules which are built although the option that they belong to is off."""
+    """Find modules that are built although the option that they belong to is off."""
     for name, path in outcome.modules.items():
         folder = str(path.parent.relative_to(work.builder.place))
         created = (one for one in work.patch.created if one.endswith(".c"))
@@ -105,7 +105,7 @@ def _too_much(work: Work, outcome: Outcome) -> Iterator[str]:
 
 
 def _nothing_new(new: Collection[str], added: Mapping[str, str]) -> Iterator[str]:
-    """Find that no module came with a new option which is for one; others only change some."""
+    """Find that no module came with a new option that is for one; others only change some."""
     drivers = [f"CONFIG_{name}" for name, value in added.items() if value == "m"]
     if drivers and not new:
         options = ", ".join(drivers)

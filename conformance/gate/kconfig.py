@@ -34,7 +34,7 @@ EXPORTERS = ("lib", "mm", "kernel", "virt", "crypto", "drivers/base", "drivers/p
 
 
 def options_of(patch: Patch) -> list[str]:
-    """Return the options which a patch adds; one that only moves is not new."""
+    """Return the options that a patch adds; one that only moves is not new."""
     gone = re.findall(_OPTION, patch.removed(KCONFIG), re.M)
     found = dict.fromkeys(re.findall(_OPTION, patch.added(KCONFIG), re.M))
     return [name for name in found if name not in gone]

@@ -28,7 +28,7 @@ class Mail:
         name: What messages call it.
         subject: The whole subject, decoded.
         has_diff: Whether it changes anything.
-        paths: The files which it names, old and new; none if git cannot read the diff.
+        paths: The files that it names, old and new; none if git cannot read the diff.
         base: The commit that it is for, if it names one.
         complaint: Why `git am` could not read it; empty if it can.
     """

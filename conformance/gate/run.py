@@ -321,7 +321,7 @@ def _boot(run: _Run, state: State, one: PatchResult) -> tuple[Step, int]:
         modules = outcome.modules
     driver = gate_boot.subject(modules, sorted(state.touched), run.repository.path)
     if not driver and not (run.request.whole and builder.folders(sorted(state.touched))):
-        reason = "no driver which can migrate, for a device that the lab has, is touched"
+        reason = "no driver that can migrate, for a device that the lab has, is touched"
         return replace(skipped, reason=reason), 0
     begun = time.monotonic()
     names = ["HEAD^{tree}"] if run.request.whole else [f"HEAD:{gate_tree.VFIO}", "HEAD:include"]

@@ -37,7 +37,7 @@ class Death:
     """How a kernel died, in its own words.
 
     Attributes:
-        cause: The line which names the cause, without its time stamp.
+        cause: The line that names the cause, without its time stamp.
         lines: The report: from the cause on.
     """
 
@@ -59,7 +59,7 @@ def tail(raw: bytes, count: int = 30) -> tuple[str, ...]:
 def death(raw: bytes, limit: int = 60) -> Death | None:
     """Return the report of a kernel's death, or None if the console has none.
 
-    Only a panic is a death: a warning or an oops which did not end in one is for the tests to
+    Only a panic is a death: a warning or an oops that did not end in one is for the tests to
     judge. The report begins at the last trouble before the panic that led to it.
 
     Args:

@@ -57,7 +57,7 @@ class Record:
 
 
 class KernelLog:
-    """Messages which come after it was made. Without /dev/kmsg (``missing``) there are none."""
+    """Messages that come after it was made. Without /dev/kmsg (``missing``) there are none."""
 
     def __init__(self, path: str = "/dev/kmsg") -> None:
         self.missing = ""
@@ -134,7 +134,7 @@ def _plain(text: str) -> str:
 
 
 def lines(records: Iterable[Record]) -> Iterator[str]:
-    """Yield the lines which the kernel itself wrote."""
+    """Yield the lines that the kernel itself wrote."""
     for record in records:
         if record.facility == 0:
             yield from record.text.splitlines()

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, register the marker, start the session's parts."""
-    config.addinivalue_line("markers", "rule(id, ...): requirements which the test checks")
+    config.addinivalue_line("markers", "rule(id, ...): requirements that the test checks")
     # A forked child runs nothing but its own loop, which takes no lock that a thread may hold.
     config.addinivalue_line(
         "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
@@ -66,7 +66,7 @@ def name_of(item: pytest.Item) -> str:
 
 
 class Session:
-    """The hooks which need the state of one session."""
+    """The hooks that need the state of one session."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
@@ -176,7 +176,7 @@ class Session:
             session.config.hook.pytest_deselected(items=others)
 
     def _take(self, pair: workers.Pair) -> None:
-        """Be the worker which has these functions, with eyes of its own on the kernel."""
+        """Be the worker that has these functions, with eyes of its own on the kernel."""
         stash = self.config.stash
         settings = replace(self.settings, device=pair[0], peer=pair[1])
         stash[DEVICES] = replace(stash[DEVICES], settings=settings)

@@ -87,7 +87,7 @@ class Kick:
     moves: int
 
     def read(self) -> int:
-        """Return the register which moves."""
+        """Return the register that moves."""
         return self.region.read_int(self.moves)
 
     def write(self, value: int) -> None:
@@ -289,7 +289,7 @@ class Devices:
         ]
 
     def enables_of(self, device: Device) -> list[Scratch]:
-        """Return the bits of a device which set parts of it going."""
+        """Return the bits of a device that set parts of it going."""
         return [
             Scratch(device.region(place.bar), place.offset, place.mask)
             for place in self.settings.enables

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Faulty drivers as data: small edits of the driver which the kit renders.
+"""Faulty drivers as data: small edits of the driver that the kit renders.
 
 Each file of ``conformance/mutants`` holds entries ``[[mutant]]``: the rules that the defect breaks,
-and the edits that make it. A suite that is worth its name has a test of each of those rules which
+and the edits that make it. A suite that is worth its name has a test of each of those rules that
 fails with that driver. ``exempt.toml`` lists the rules of which no mutant can be shown, and why.
 """
 
@@ -51,7 +51,7 @@ class Edit:
 
     Attributes:
         file: Name of the file; empty if the text is in one file only, whichever that is.
-        find: Text which must be there exactly once.
+        find: Text that must be there exactly once.
         replace: What takes its place.
     """
 
@@ -72,7 +72,7 @@ class Mutant:
         crash: Whether the defect is that the kernel dies or hangs.
         edits: What makes it.
         device: The device whose driver they are of.
-        stranger: The driver of the kernel which they are of instead, see vm-images/strangers.
+        stranger: The driver of the kernel that they are of instead, see vm-images/strangers.
         image: The image in which it shows, if its file names one; empty for any.
     """
 

@@ -95,7 +95,7 @@ class Results:
 
     @property
     def running(self) -> tuple[TestRecord, ...]:
-        """The tests which have begun and not ended."""
+        """The tests that have begun and not ended."""
         return tuple(r for r in self.tests.values() if r.outcome is TestOutcome.RUNNING)
 
     def add(self, event: events.Event) -> None:
@@ -103,7 +103,7 @@ class Results:
 
         Raises:
             EventError: the event does not follow from those before it, or names a
-                rule which the catalogue lacks.
+                rule that the catalogue lacks.
         """
         match event:
             case events.Session():
@@ -196,7 +196,7 @@ class Results:
     def _result(self, event: events.Result) -> None:
         record = self.tests.get(event.id)
         if record is None or record.outcome is not TestOutcome.RUNNING:
-            raise EventError("a test ends which has not started", event.id)
+            raise EventError("a test ends that has not started", event.id)
         self._check_rules(event.id, (*event.rules, *event.observed))
         record.rules = event.rules
         record.outcome = event.outcome

@@ -54,7 +54,7 @@ def _incomplete(results: Results, problem: str) -> Verdict | None:
     if results.finish is not None:
         return _unsound(results, results.finish.status)
     said = "never ended" if results.session else "never began"
-    return Verdict.lab_failed(f"the suite {said} although the guest came to its end")
+    return Verdict.lab_failed(f"the suite {said} although the guest ended normally")
 
 
 def _unsound(results: Results, status: int) -> Verdict | None:
@@ -63,12 +63,12 @@ def _unsound(results: Results, status: int) -> Verdict | None:
     running = results.running
     match status:
         case ExitCode.USAGE_ERROR:
-            hint = "the console log has its words"
+            hint = "see the console log"
             return Verdict.bad_usage("pytest refused its arguments", hint)
         case ExitCode.NO_TESTS_COLLECTED:
             return Verdict.bad_usage("no test was selected", "check the expressions of -k and -m")
         case ExitCode.OK | ExitCode.TESTS_FAILED if running:
-            return Verdict.lab_failed(f"pytest ended and left {running[0].id} without a result")
+            return Verdict.lab_failed(f"pytest ended but left {running[0].id} without a result")
         case ExitCode.OK if missing:
             return Verdict.lab_failed(f"pytest reports success, but {missing} tests did not run")
         case ExitCode.OK | ExitCode.TESTS_FAILED:

@@ -85,7 +85,7 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     lines: list[str] = []
     session = results.session
     if session and session.volatile:
-        named = "IGNORED  registers which the operator says change by themselves (--volatile):"
+        named = "IGNORED  registers that the operator says change by themselves (--volatile):"
         lines += ["", style.yellow(named), *_indented(" ".join(session.volatile), width, 6)]
     for check, (test, said) in results.switched_off().items():
         title = f"OFF  {check}, from {printable(test)} on; later faults may go unseen:"
@@ -107,7 +107,7 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     untested = [rule for rule in musts if rule.verdict is RuleVerdict.NOT_TESTED]
     if untested and results.tests:
         title = (
-            f"NOT TESTED  {plural(len(untested), 'MUST rule')} without a test which ran to its end"
+            f"NOT TESTED  {plural(len(untested), 'MUST rule')} without a test that ran to its end"
         )
         lines += ["", style.yellow(title)]
         if len(untested) <= _NAMES:

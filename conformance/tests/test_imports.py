@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Imports point one way. `ALLOWED` is the whole truth: what is not in it is a breach.
 
-The directions are read from the sources, so that one which is taken only in a function, or only
+The directions are read from the sources, so that one that is taken only in a function, or only
 for types, is found as well.
 """
 
@@ -17,7 +17,7 @@ import conformance
 
 TREE = Path(conformance.__file__).parents[1]
 
-#: A room, and the rooms of the same package which it may import; `kpatch` is all of that package.
+#: A room, and the rooms of the same package that it may import; `kpatch` is all of that package.
 ALLOWED: dict[str, str] = {
     "conformance.__main__": "cli requirements report events errors kpatch",
     "conformance.cli": "gate proof matrix bench doctor host lab.check running requirements errors "
@@ -109,7 +109,7 @@ SOURCES = _sources()
 
 
 def _imports(module: str, source: str, *, package: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield line and full name of everything which a module imports."""
+    """Yield line and full name of everything that a module imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -201,7 +201,7 @@ def test_the_doctor_needs_the_standard_library_only(module: str) -> None:
 
 
 def _tops(module: str) -> set[str]:
-    """Return the packages outside the standard library which a module imports."""
+    """Return the packages outside the standard library that a module imports."""
     path = SOURCES[module]
     found = _imports(module, path.read_text(), package=path.name == "__init__.py")
     return {name.partition(".")[0] for _, name in found} - sys.stdlib_module_names

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers of the VFIO ioctls and the one call which makes them."""
+"""Numbers of the VFIO ioctls and the one call that makes them."""
 
 import ctypes
 import fcntl
@@ -43,7 +43,7 @@ VFIO_MIG_GET_PRECOPY_INFO: Final = _io(21)
 def ioctl(fd: int, request: int, arg: int | ctypes.Structure | ctypes.Array[ctypes.c_char]) -> int:
     """Make one ioctl and return its result.
 
-    ``arg`` is an integer passed by value, or a struct or buffer which the kernel reads and
+    ``arg`` is an integer passed by value, or a struct or buffer that the kernel reads and
     changes in place. Errors are raised as :class:`OSError` with the kernel's errno.
     """
     if isinstance(arg, int):

@@ -3,7 +3,7 @@
 
 No struct is packed: the kernel keeps every 64-bit field 8-byte aligned on all architectures
 (``__aligned_u64``), which is what ctypes does on 64-bit hosts. Flexible array members have
-length zero here; the code which reads them takes the rest of the buffer.
+length zero here; the code that reads them takes the rest of the buffer.
 """
 
 import ctypes
@@ -171,7 +171,7 @@ class vfio_irq_set(ctypes.Structure):
 
 
 class vfio_pci_dependent_device(ctypes.Structure):
-    """A function which a hot reset would reset as well."""
+    """A function that a hot reset would reset as well."""
 
     _fields_ = [
         ("group_id", c_uint32),

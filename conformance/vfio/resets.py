@@ -98,7 +98,7 @@ def _hot_reset_lacking(device: Device) -> str:
 
 
 def _affected(device: Device) -> list[int]:
-    """Return the groups of all functions which a hot reset of the device would reset."""
+    """Return the groups of all functions that a hot reset of the device would reset."""
     count = 0
     for _ in range(3):
         size = _HEAD + count * _ENTRY

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 PAGE = 4096
 
 FreeArc = Literal["0->3", "0->4", "2->3", "2->4", "3->0", "3->4", "4->0", "4->2", "4->3"]
-"""A transition which the protocol neither demands nor forbids."""
+"""A transition that the protocol neither demands nor forbids."""
 
 
 def _demand(test: Callable[[Any], bool], words: str) -> AfterValidator:
@@ -77,7 +77,7 @@ class DeviceId(_Model):
 
 
 class Trap(_Model):
-    """A register range which the driver must see while the device is saving.
+    """A register range that the driver must see while the device is saving.
 
     Attributes:
         offset: Where it begins in the BAR; a multiple of 4.
@@ -108,7 +108,7 @@ class Bar(_Model):
     Attributes:
         index: Its number, 0 to 5.
         size: Its size; a power of two, at least a page.
-        trapped_while_saving: Ranges which cannot be mapped while the device is saving.
+        trapped_while_saving: Ranges that cannot be mapped while the device is saving.
     """
 
     index: _BarIndex
@@ -164,7 +164,7 @@ class Register(_Model):
         width: 1, 2 or 4 (the default).
         count: How many there are, 1 unless said.
         stride: Distance from one to the next; the width unless said.
-        mask: The bits which are restored; all of the width unless said.
+        mask: The bits that are restored; all of the width unless said.
         clear: For a register whose bits can only be set: how they are cleared.
         after_start: Whether it is restored only when the device has been started, as the tail of
             a queue that does not take one before it is enabled.
@@ -197,7 +197,7 @@ class Register(_Model):
 
 
 class Stop(_Model):
-    """Bits which are cleared to stop the device and restored to start it.
+    """Bits that are cleared to stop the device and restored to start it.
 
     Attributes:
         name: The name of a state register of width 4.
@@ -217,7 +217,7 @@ class Stop(_Model):
 
 
 class Drained(_Model):
-    """What tells that a device which was stopped has come to rest.
+    """What tells that a device that was stopped has come to rest.
 
     Attributes:
         register: The name of state registers of width 4.
@@ -299,10 +299,10 @@ class Emulated(_Model):
     """What a software device does by itself, in registers of its state that are 4 bytes wide.
 
     Attributes:
-        counter: The name of one which counts while the device runs.
-        doorbell: The name of those which make the device write to memory: the value which is
+        counter: The name of one that counts while the device runs.
+        doorbell: The name of those that make the device write to memory: the value that is
             written to one, when it is served; then it is zero.
-        address: The name of those which say where to: for each doorbell the low half of an
+        address: The name of those that say where to: for each doorbell the low half of an
             address and the high half.
     """
 
@@ -319,7 +319,7 @@ class Device(_Model):
         name: Lower-case words with hyphens. The driver's prefix and module name follow from it.
         summary: What the device is, in up to 48 characters.
         transport: How the device comes to its driver: "pci", a variant of vfio-pci; "emulated",
-            a software device which is in the driver itself, and its IOMMU as well.
+            a software device that is in the driver itself, and its IOMMU as well.
         ids: The PCI functions that the driver is for; what a software device says that it is.
         bars: `bar`, the BARs with traps or state registers.
         migration: What its migration needs.

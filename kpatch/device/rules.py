@@ -217,7 +217,7 @@ def _stop(parts: Parts) -> Iterator[Mistake]:
                 message = f"contradicts the state, where {stop.name} has {theirs:#x}"
                 yield Mistake(f"{key}.{field}", f"{mine:#x}", message)
         if stop.clear & ~register.mask:
-            message = f"has bits which the state's mask, {register.mask:#x}, does not restore"
+            message = f"has bits that the state's mask, {register.mask:#x}, does not restore"
             yield Mistake(f"{key}.clear", f"{stop.clear:#x}", message)
 
 
@@ -247,7 +247,7 @@ def _drained(parts: Parts) -> Iterator[Mistake]:
             message = f"is no register of the state of width 4; those are: {listed or 'none'}"
             yield Mistake(f"{key}.register", f'"{drained.register_name}"', message)
         if drained.value & ~drained.mask:
-            message = f"has bits which the mask, {drained.mask:#x}, does not look at"
+            message = f"has bits that the mask, {drained.mask:#x}, does not look at"
             yield Mistake(f"{key}.value", f"{drained.value:#x}", message)
 
 

@@ -36,7 +36,7 @@ def strings_size(btf: bytes) -> int | None:
 def belongs(btf: bytes, base: int) -> bool:
     """Whether the BTF of a module goes on after a kernel with `base` bytes of names.
 
-    Each name is a place in the kernel's names, or in those of the module which follow them. Built
+    Each name is a place in the kernel's names, or in those of the module that follow them. Built
     for another kernel, places do not fall on the beginnings of the module's own names.
     """
     parts = _parts(btf)

@@ -220,7 +220,7 @@ def _same_name(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     place = (_installed(tree) or {}).get(info.name, "")
     if place.startswith("kernel/") and "intree" not in info.info:
         what = f"Linux has a module {info.name} of its own: {place}."
-        why = "modprobe loads the one which depmod puts first, and the file's name tells nothing."
+        why = "modprobe loads the one that depmod puts first, and the file's name tells nothing."
         do = "Give it another name, or install it in updates/ and look with modinfo -n."
         yield Finding("warning", "name", what, why, do)
 

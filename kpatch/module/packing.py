@@ -39,7 +39,7 @@ class Packing:
 
 
 def unpack(data: bytes, path: Path) -> tuple[bytes, Packing]:
-    """Return what is in a file which may be compressed by xz, gzip or zstd.
+    """Return what is in a file that may be compressed by xz, gzip or zstd.
 
     Args:
         data: What the file holds.

@@ -44,7 +44,7 @@ def render(
         templates: Where the templates are.
 
     Returns:
-        The files which were written because they differed.
+        The files that were written because they differed.
 
     Raises:
         TemplateError: A template is broken; nothing was written.
@@ -60,7 +60,7 @@ def render(
     except OSError as error:
         raise OutputError(
             f"The sources cannot be written into {outdir}: {error.strerror}. Name a folder "
-            "which can be made or written, or which is empty."
+            "that can be made or written, or which is empty."
         ) from error
     return written
 

@@ -194,7 +194,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 def borrow(
     tree: Path, commit: str, folder: Path, who: Identity, paths: Sequence[str]
 ) -> Repository:
-    """Return a repository which has a commit of a git tree checked out.
+    """Return a repository that has a commit of a git tree checked out.
 
     Its objects stay those of the user's repository, which does not come to know of it.
 

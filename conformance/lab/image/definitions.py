@@ -48,12 +48,12 @@ class ImageDefinition(_Model):
         source: The package of the source from which the kernel is built.
         config: What that kernel is to have: a fragment of its configuration, a file beside this.
         packages: All other packages.
-        backports: Those of all packages which come from the suite's backports.
+        backports: Those of all packages that come from the suite's backports.
         qemu: The image in whose QEMU its guests run; without it in its own.
         cmdline: Words for the kernel's command line.
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
-        guest_exclude: Regular expressions on paths below the root which the guest's disk lacks.
+        guest_exclude: Regular expressions on paths below the root that the guest's disk lacks.
         for_tests: Whether it is there for tests of the kit itself, and no driver is judged in it.
     """
 
@@ -104,7 +104,7 @@ class MachineDefinition(_Model):
         objects: QEMU's ``-object`` arguments, in order.
         devices: QEMU's ``-device`` arguments, in order.
         cmdline: Words for the kernel's command line.
-        modules: Kernel modules which the guest loads before any test, by name.
+        modules: Kernel modules that the guest loads before any test, by name.
         physical_function: Vendor and device of the function that makes the others by SR-IOV.
         plugged: Instead of that: the buses into which functions of the vfio-user server are
             plugged once the guest has come up.
@@ -112,8 +112,8 @@ class MachineDefinition(_Model):
         virtual_function: Vendor and device of what the driver under test drives; not of software.
         virtual_functions: How many there are.
         parameters: Those with which the module under test is loaded, ``name=value``.
-        doorbells: Those which make the function write to memory: ``BAR:OFFSET:ADDRESS``.
-        scratch: Registers of the function which a test may write: ``BAR:OFFSET:MASK``.
+        doorbells: Those that make the function write to memory: ``BAR:OFFSET:ADDRESS``.
+        scratch: Registers of the function that a test may write: ``BAR:OFFSET:MASK``.
         enables: Bits that set a part of the function going: ``BAR:OFFSET:MASK``.
         kicks: Registers of which a write moves others: ``BAR:OFFSET:MOVES``.
         triggers: Writes of which the last raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
@@ -158,7 +158,7 @@ class MachineDefinition(_Model):
 
     @property
     def hints(self) -> list[str]:
-        """Options which tell the suite what it may do with the registers."""
+        """Options that tell the suite what it may do with the registers."""
         return [
             *(word for place in self.scratch for word in ("--vfio-scratch", place)),
             *(word for place in self.doorbells for word in ("--vfio-doorbell", place)),
@@ -202,7 +202,7 @@ def machines(folder: Path | None = None) -> list[MachineDefinition]:
 def machine_for(
     ids: Iterable[str], device: str, among: Iterable[MachineDefinition]
 ) -> MachineDefinition:
-    """Return the machine which has a function that the driver could drive.
+    """Return the machine that has a function that the driver could drive.
 
     Args:
         ids: ``vendor:device`` of what the driver is for; none for a software device.

@@ -141,7 +141,7 @@ def with_length(
 ) -> Stream | None:
     """Return the stream in which one header claims another length, with a right checksum.
 
-    The checksum is that of the bytes which follow, as far as there are any. None if the stream is
+    The checksum is that of the bytes that follow, as far as there are any. None if the stream is
     of another format, or that length is the frame's own.
     """
     known = frames(stream)

@@ -83,7 +83,7 @@ class Life:
             self.expect_interrupt(trigger, did)
         enabled = [place.read() for place in self.enables]
         wanted = [place.mask for place in self.enables]
-        expect_equal(enabled, wanted, did=f"{did}, read the bits which set it going")
+        expect_equal(enabled, wanted, did=f"{did}, read the bits that set it going")
 
     def expect_stands(self, did: str) -> None:
         """Demand that the device stands: no register, no memory, no interrupt."""

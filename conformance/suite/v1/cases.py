@@ -30,7 +30,7 @@ def arcs_by_rule(arcs: Iterable[Arc]) -> "list[ParameterSet]":
 
 
 def arcs_by_name(arcs: Iterable[Arc]) -> "list[ParameterSet]":
-    """Return parameters for transitions which all check the test's own rule."""
+    """Return parameters for transitions that all check the test's own rule."""
     return [pytest.param(old, new, id=name_of(old, new)) for old, new in arcs]
 
 
@@ -53,7 +53,7 @@ def refusable() -> Iterator[Arc]:
 
 
 def adding_saving_freely() -> Iterator[Arc]:
-    """Yield the transitions which add _SAVING, but 1->2 and 1->3: judged where they are offered."""
+    """Yield the transitions that add _SAVING, but 1->2 and 1->3: judged where they are offered."""
     return (
         (old, new)
         for old, new in all_pairs()

@@ -191,7 +191,7 @@ def test_the_reader_takes_what_the_agent_sends(
     monkeypatch.syspath_prepend(str(guest))
     port = importlib.import_module("agent.port").Port
     receive, send_end = os.pipe()
-    one = port.__new__(port)  # the guest's port is a device which this machine does not have
+    one = port.__new__(port)  # the guest's port is a device that this machine does not have
     one._fd = send_end
     send(one)
     assert list(EventDecoder().feed(os.read(receive, 4096))) == [event]

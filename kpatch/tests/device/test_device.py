@@ -232,7 +232,7 @@ def test_descriptions_do_not_change() -> None:
         (
             "clear = 0x80000000",
             "clear = 0x40000000",
-            "has bits which the state's mask, 0x80000fff, does not restore",
+            "has bits that the state's mask, 0x80000fff, does not restore",
         ),
         ("count = 2", "counts = 2", "did you mean count? valid keys here: name, bar, offset"),
         ("[migration]", "[migrations]", "migrations = a table: unknown key; did you mean migra"),
@@ -484,7 +484,7 @@ def test_what_a_device_needs_beside_its_registers() -> None:
         ),
         (
             GOOD + DRAINED.replace("value = 0", "value = 1"),
-            "migration.drained[0].value = 0x1: has bits which the mask, 0x80000000, does not look",
+            "migration.drained[0].value = 0x1: has bits that the mask, 0x80000000, does not look",
         ),
         (
             GOOD + DRAINED.replace("1000", "1000001"),
