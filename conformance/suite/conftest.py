@@ -11,6 +11,7 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.windows import Window, find
+from conformance.vfio import resets
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.mapping import Mapping
@@ -84,3 +85,12 @@ def stage(request: pytest.FixtureRequest, saver: Saver) -> Stage:
     wanted: Stage = request.param
     need(saver, wanted)
     return wanted
+
+
+@pytest.fixture(params=resets.WAYS)
+def way(request: pytest.FixtureRequest, device: Device) -> str:
+    """Give each way in which the device can be reset."""
+    name = str(request.param)
+    if lacking := resets.lacking(device, name):
+        pytest.skip(lacking)
+    return name

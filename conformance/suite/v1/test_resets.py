@@ -20,15 +20,6 @@ from conformance.vfio.mapping import Mapping
 ALL = (State.STOPPED, State.RUNNING, State.STOP_AND_COPY, State.PRE_COPY, State.RESUMING)
 
 
-@pytest.fixture(params=resets.WAYS)
-def way(request: pytest.FixtureRequest, device: Device) -> str:
-    """Give each way in which the device can be reset."""
-    name = str(request.param)
-    if lacking := resets.lacking(device, name):
-        pytest.skip(lacking)
-    return name
-
-
 @pytest.mark.rule("state.reset-every-way")
 @pytest.mark.parametrize("old", by_state((*ALL, State.ERROR)))
 def test_reset_gives_running(reach: Reach, way: str, old: State) -> None:

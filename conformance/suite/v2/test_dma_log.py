@@ -324,6 +324,21 @@ def test_outside(logger: Device, observe: Observe) -> None:
         observe("dma-log.report-outside", "no bits")
 
 
+@pytest.mark.rule("dma-log.report-failed")
+def test_after_a_failed_report(logger: Device, observe: Observe) -> None:
+    """Report to a bitmap that is not there, then well: the log goes on, or is lost."""
+    with logging(logger):
+        need_report(logger)
+        with expect_errno(did="REPORT to an unmapped bitmap"):
+            features.report_log_to(logger, LOG, PAGE, NOWHERE)
+        try:
+            features.report_log(logger, LOG)
+        except OSError:
+            observe("dma-log.report-failed", "lost")
+        else:
+            observe("dma-log.report-failed", "kept")
+
+
 @pytest.mark.rule("dma-log.close")
 def test_close_ends_it(client: Client, logger: Device) -> None:
     """Close and open with a log on: it is off; reset with a log on: STOP, START works."""

@@ -16,6 +16,7 @@ from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.devices import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
+from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_name, by_rule, by_state, name_of, pairs
 from conformance.suite.v2.conftest import Reach
@@ -194,6 +195,23 @@ def test_stopped_when_it_returns(client: Client, scratch: list[Scratch]) -> None
     client.set(State.RUNNING)
     written = set_apart(scratch, 0x55667788)
     expect_equal([place.read() for place in scratch], written, did="write registers in RUNNING")
+
+
+@pytest.mark.rule("fsm.synchronous")
+@pytest.mark.parametrize("state", by_state((State.STOP, State.STOP_COPY, State.RESUMING)))
+def test_it_stands(life: Life, reach: Reach, state: State) -> None:
+    """Enter each stopped state: no register moves, no memory is written, no interrupt comes."""
+    reach(state)
+    life.expect_stands(f"SET {state.name}")
+
+
+@pytest.mark.rule("fsm.synchronous")
+@pytest.mark.parametrize("state", by_state())
+def test_it_works_again(life: Life, reach: Reach, client: Client, state: State) -> None:
+    """Go to RUNNING from each state: the device works, without being set up anew."""
+    reach(state)
+    client.set(State.RUNNING)
+    life.expect_works(f"{state.name} to RUNNING")
 
 
 @pytest.mark.rule("fsm.no-spontaneous")

@@ -17,7 +17,7 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_dead, expect_whole, in_time, state_of
-from conformance.vfio import features
+from conformance.vfio import features, resets
 from conformance.vfio.children.children import Child
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.device import Device
@@ -58,6 +58,27 @@ def test_reset_drops_what_was_written(client: Client, stream: Stream) -> None:
     with expect_errno(did="write a stream, reset, load nothing, SET RUNNING"):
         client.set(State.RUNNING)
     client.device.reset()
+
+
+@pytest.mark.rule("reset2.every-way")
+@pytest.mark.parametrize("state", EVERY)
+def test_every_reset(reach: Reach, client: Client, way: str, state: State) -> None:
+    """Reset in every way that there is: RUNNING, and the device can be saved and loaded."""
+    reach(state)
+    with in_time(f"reset by {way}"), expect_success(did=f"reset by {way} in {state.name}"):
+        resets.WAYS[way](client.device)
+    expect_equal(state_of(client), State.RUNNING, did=f"reset by {way} in {state.name}, then GET")
+    expect_whole(client, client.save(), did=f"reset by {way} in {state.name}, save")
+
+
+@pytest.mark.rule("reset2.every-way")
+@pytest.mark.parametrize("state", SESSIONS)
+def test_every_reset_ends_the_session(reach: Reach, client: Client, way: str, state: State) -> None:
+    """Reset in every way in the middle of a session: its data_fd is dead."""
+    file = reach(state).session
+    resets.WAYS[way](client.device)
+    assert state_of(client) is State.RUNNING  # what the driver puts off is done with the next call
+    expect_dead(file, did=f"reset by {way} in {state.name}")
 
 
 @pytest.mark.rule("reset2.unopened")

@@ -20,6 +20,7 @@ from conformance.plugin.checks import (
 )
 from conformance.plugin.devices import Scratch
 from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
@@ -208,6 +209,14 @@ def test_it_runs(reach: Reach, client: Client, scratch: list[Scratch], state: St
     expect_equal([place.read() for place in scratch], again, did="leave PRE_COPY, read registers")
 
 
+@pytest.mark.rule("precopy.running")
+def test_it_works(life: Life, live: Client) -> None:
+    """Enter pre-copy, read: the device works as in RUNNING."""
+    life.expect_works("SET PRE_COPY")
+    live.read_now()
+    life.expect_works("SET PRE_COPY, read")
+
+
 @pytest.mark.rule("precopy.abandon")
 @pytest.mark.parametrize("reads", [0, 1, 100])
 @pytest.mark.parametrize("state", BOTH)
@@ -255,6 +264,26 @@ def test_one_stream(live: Client, scratch: list[Scratch], through: tuple[State, 
     set_apart(scratch, 0x0F0F0F0F)
     expect_whole(live, stream, did=f"read {total(stream)} bytes in all stages")
     expect_equal([place.read() for place in scratch], written, did="load that, read registers")
+
+
+@pytest.mark.rule("precopy.reinit")
+def test_reinit_brings_a_new_estimate(client: Client, scratch: list[Scratch]) -> None:
+    """Change registers in pre-copy until REINIT comes: initial_bytes above 0, dirty_bytes 0."""
+    need_flag(client, fsm.PRE_COPY_FLAG, "PRE_COPY")
+    try:
+        features.enable_precopy_info_v2(client.device)
+    except OSError as error:
+        not_applicable(f"no MIG_PRECOPY_INFOv2 here: {errno_words(error.errno)}")
+    client.set(State.PRE_COPY)
+    for turn in range(20):
+        client.read_now()
+        set_apart(scratch, turn * 0x01010101)
+        info = client.session.precopy_info()
+        if info.flags & REINIT:
+            expect_true(info.initial_bytes, did="REINIT", expected="some bytes", actual="0")
+            expect_equal(info.dirty_bytes, 0, did="PRECOPY_INFO with REINIT, dirty_bytes")
+            return
+    not_applicable("this device never says REINIT")
 
 
 @pytest.mark.rule("precopy.flags")
