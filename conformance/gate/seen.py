@@ -144,6 +144,8 @@ def _why(path: str, *, whole: bool) -> str:
     other = _ARCH.match(path)
     if other:
         return f"it is for the architecture {other[1]}"
+    if re.match(r"(?:tools|samples|scripts)/", path):
+        return "it is no part of the kernel, and the gate builds nothing else"
     if not whole and not gate_tree.buildable([path]):
         return "it is not part of a module (--build builds the whole kernel)"
     return "no option of this kernel's configuration asks for it"

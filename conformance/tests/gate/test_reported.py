@@ -116,6 +116,7 @@ def test_moved_kconfig_adds_no_option(kit: Kit) -> None:
     [
         ("drivers/vfio/pci/zzz/new.c", "int x;\n", "no option of this kernel's configuration"),
         ("arch/s390/vfio.c", "int x;\n", "it is for the architecture s390"),
+        ("tools/testing/a.c", "int x;\n", "it is no part of the kernel"),
         ("mm/vma.c", "int x;\n", "it is not part of a module"),
         ("drivers/vfio/other.h", "#define X\n", "no option of this kernel's configuration"),
     ],
