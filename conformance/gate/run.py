@@ -31,6 +31,7 @@ from conformance.gate.results import PatchResult, Report, Step, Store
 from conformance.gate.series import Series
 from conformance.gate.state import State, Work
 from conformance.running import locked, paths
+from conformance.running.steps import Steps
 from kpatch.errors import BuildFailed, ProgramFailed
 from kpatch.kernel import source
 from kpatch.kernel.tree import KernelTree
@@ -106,7 +107,7 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
         gate_tree.check_match(version, kernel.release)
     request.results.mkdir(parents=True, exist_ok=True)
     with git.scratch_folder() as folder, _place(request, folder, say) as place:
-        builder = _builder(request, place)
+        builder = _builder(request, place, say)
         builder.check()
         series = gate_series.read(request.what, tree, folder / "series", _GATE)
         for line in series.left_out:
@@ -115,6 +116,8 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
         built = "which is built" if request.whole else f"built for {kernel.release}"
         say(f"{len(series.patches)} patches on Linux {version}, {built}")
         if request.whole:
+            if not place.exists():
+                say("copying the tree into the cache, which is done once")
             repository = gate_tree.whole(tree, base, place, _GATE)
         else:
             repository = gate_tree.prepare(tree, series, base, place, _GATE)
@@ -152,10 +155,12 @@ def _place(request: Request, folder: Path, say: Callable[[str], None]) -> Iterat
         yield place
 
 
-def _builder(request: Request, place: Path) -> Builder:
+def _builder(request: Request, place: Path, say: Callable[[str], None]) -> Builder:
     kernel = request.kernel
     if request.whole and kernel.sandbox:
-        return gate_whole.builder(place, kernel.sandbox, request.whole, sparse=request.sparse)
+        return gate_whole.builder(
+            place, kernel.sandbox, request.whole, Steps(say), sparse=request.sparse
+        )
     return Builder(place, kernel, request.sparse)
 
 

@@ -12,11 +12,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conformance.gate.build import Builder, Outcome, modules_in, warnings_in, without_warnings
 from conformance.running import paths
+from conformance.running.steps import Steps
 from kpatch.kernel import kbuild
 from kpatch.kernel.tree import KernelTree
 from kpatch.tools.programs import run
@@ -43,9 +44,11 @@ class KernelBuilder(Builder):
 
     Attributes:
         key: The image in which it is built.
+        steps: Tells the user how far a build is.
     """
 
     key: str = ""
+    steps: Steps = field(default_factory=lambda: Steps(lambda _line: None))
 
     @property
     def identity(self) -> str:
@@ -98,9 +101,9 @@ class KernelBuilder(Builder):
         output = self.place / _OUTPUT
         check = ["C=1", "CHECK=sparse"] if self.sparse else []
         argv = ["nice", "-n", "10", *self._make(), "W=1", *check, "--keep-going"]
-        done = run(
-            self._inside([*argv, "bzImage", "modules"]), log=output, timeout=_TIMEOUT, check=False
-        )
+        argv = self._inside([*argv, "bzImage", "modules"])
+        with self.steps.compiling(output):
+            done = run(argv, log=output, timeout=_TIMEOUT, check=False)
         text = output.read_text("utf-8", errors="backslashreplace")
         with log.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -153,13 +156,16 @@ def remember(place: Path, output: str) -> tuple[dict[str, int], dict[str, str]]:
     )
 
 
-def builder(place: Path, sandbox: Sandbox, key: str, *, sparse: bool) -> KernelBuilder:
+def builder(
+    place: Path, sandbox: Sandbox, key: str, steps: Steps, *, sparse: bool
+) -> KernelBuilder:
     """Return what builds the kernel of a tree.
 
     Args:
         place: The patched tree.
         sandbox: The root of an image with compiler and tools.
         key: The image's hash.
+        steps: Tells the user how far a build is.
         sparse: Whether sparse checks what is compiled.
     """
-    return KernelBuilder(place, KernelTree(place, sandbox), sparse, key)
+    return KernelBuilder(place, KernelTree(place, sandbox), sparse, key, steps)

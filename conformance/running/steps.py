@@ -12,6 +12,9 @@ from pathlib import Path
 _TICK = 0.5
 """Seconds between two looks at a log."""
 
+_PROGRESS = 30.0
+"""Seconds between two words about how far a build is."""
+
 
 class Steps:
     """The steps of a run.
@@ -67,6 +70,30 @@ class Steps:
                 text = line.decode("utf-8", errors="replace")
                 if text.startswith(prefix):
                     self.say(f"  {text.removeprefix(prefix).strip()}")
+
+    @contextlib.contextmanager
+    def compiling(self, log: Path) -> Iterator[None]:
+        """Within the block, say now and then how many files make has compiled, as its log tells."""
+        begin = log.stat().st_size if log.exists() else 0
+        stop = threading.Event()
+
+        def watch() -> None:
+            seconds = 0.0
+            while not stop.wait(_PROGRESS):
+                seconds += _PROGRESS
+                done = 0
+                with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+                    file.seek(begin)
+                    done = sum(line.startswith((b"  CC ", b"  AS ")) for line in file)
+                self.say(f"  {seconds:.0f} s: {done} files compiled")
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def summary(self) -> str:
         """Say in one line where the time went, the longest first; nothing if none was spent.

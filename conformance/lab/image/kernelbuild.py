@@ -8,9 +8,7 @@ modules are built. Needs a kernel of 6.6 or later, which can make that tree itse
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +64,8 @@ class KernelBuild:
         (self._source / _FRAGMENT).write_bytes(self.fragment.read_bytes())
         self._run(configure)
         self._check()
-        with self._progress(steps):
+        steps.say("  building the kernel, which takes from 3 to 10 minutes")
+        with steps.compiling(self.log):
             self._run(build)
         self._put_in_place()
         (self.root / "usr/src" / f"{self.package}.tar.xz").unlink()  # large, and done with
@@ -133,27 +132,3 @@ class KernelBuild:
         }
         argv = Sandbox(self.root).argv(argv, bind=binds, cwd=self._source, env=env)
         programs.run(argv, log=self.log, timeout=_TIMEOUT)
-
-    @contextlib.contextmanager
-    def _progress(self, steps: Steps) -> Iterator[None]:
-        """Within the block, say now and then how many files were compiled."""
-        steps.say("  building the kernel, which takes from 3 to 10 minutes")
-        begin = self.log.stat().st_size if self.log.exists() else 0
-        stop = threading.Event()
-
-        def watch() -> None:
-            seconds = 0.0
-            while not stop.wait(_PROGRESS):
-                seconds += _PROGRESS
-                with self.log.open("rb") as file:
-                    file.seek(begin)
-                    done = sum(line.startswith((b"  CC ", b"  AS ")) for line in file)
-                steps.say(f"  {seconds:.0f} s: {done} files compiled")
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()

@@ -9,6 +9,7 @@ import pytest
 from conformance.errors import UsageError
 from conformance.gate import command, whole
 from conformance.gate import tree as gate_tree
+from conformance.running.steps import Steps
 from conformance.tests.gate.kit import Kit
 from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_git, make_source
@@ -36,7 +37,7 @@ def test_a_warning_is_known_until_its_file_is_compiled_again(tmp_path: Path) -> 
     ],
 )
 def test_what_is_built(tmp_path: Path, touched: list[str], folders: list[str]) -> None:
-    builder = whole.builder(tmp_path, Sandbox(tmp_path), "key", sparse=False)
+    builder = whole.builder(tmp_path, Sandbox(tmp_path), "key", Steps(print), sparse=False)
     assert builder.folders(touched) == folders
 
 
