@@ -16,6 +16,7 @@ with which the command ends, and its text says what happened, what was expected 
     │   ├── SnapshotError      4  a snapshot could not be written or restored
     │   ├── PayloadError       4  what the guest is to run could not be put together
     │   └── AgentError         4  the guest's agent could not go on
+    ├── DriverError            1  the driver under test was not loaded, bound or removed
     └── GuestLost              3  the guest's kernel is gone
         ├── GuestPanicked      3  ... it panicked
         ├── GuestHung          3  ... nothing was heard for too long
@@ -93,6 +94,22 @@ class PayloadError(LabError):
 
 class AgentError(LabError):
     """The guest's agent could not go on, for a reason that is not the driver's."""
+
+
+class DriverError(ConformanceError):
+    """The driver under test cannot be loaded, bound or removed, or upsets the kernel meanwhile.
+
+    Attributes:
+        klog: What the kernel said meanwhile.
+        hint: Where to look.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, klog: Sequence[str] = (), *, hint: str = "") -> None:
+        self.klog = tuple(klog)
+        self.hint = hint
+        super().__init__("\n".join([message, *(f"  {line}" for line in klog)]))
 
 
 class GuestLost(ConformanceError):

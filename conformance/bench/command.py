@@ -11,9 +11,8 @@ from conformance import errors
 from conformance.bench import report as bench_report
 from conformance.errors import LabError
 from conformance.events.kinds import Agent, AgentError, Event, Output, Phase, Ratio
-from conformance.lab.check.prepare import Request, prepare, write_payload
-from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.qemu import run_folder
+from conformance.lab.check.prepare import Request, contents, prepare
+from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 
 _PLAIN = "vfio_pci"
@@ -43,16 +42,15 @@ def bench(request: Request, results: Path, out: TextIO) -> None:
     prepared = prepare(request, results, steps)
     if prepared is None:
         raise LabError("Nothing was prepared.")
-    with run_folder(results) as files:
-        write_payload(request, prepared, files.payload, results, also=[_PLAIN])
-        with ready_guest(prepared.lab, files, steps, cold=request.options.cold) as guest:
-            guest.order("bench")
-            say("Measuring, which takes a minute or two ...")
-            rows: list[Ratio] = []
-            for row in follow(guest.events(request.options.quiet), results / _LOG):
-                for line in bench_report.lines(row, rows[-1] if rows else None):
-                    say(line)
-                rows.append(row)
+    inside = contents(request, prepared, also=[_PLAIN])
+    with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
+        running.order("bench")
+        say("Measuring, which takes a minute or two ...")
+        rows: list[Ratio] = []
+        for row in follow(running.events(request.options.quiet), results / _LOG):
+            for line in bench_report.lines(row, rows[-1] if rows else None):
+                say(line)
+            rows.append(row)
     say("")
     for path in bench_report.write(results, rows, prepared.versions):
         say(f"written: {path}")

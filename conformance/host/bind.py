@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from conformance.errors import DriverError
 from conformance.host import modules
-from conformance.host.errors import DriverError
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore
 from conformance.host.paths import HostPaths
 from conformance.kernel.log import KernelLog

@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from conformance.errors import UsageError
 from conformance.host.paths import HostPaths
-from conformance.running import locked, paths
+from conformance.running import driver
 from conformance.running.steps import Steps
 from conformance.vfio import sysfs
 from kpatch.device import load as descriptions
 from kpatch.device.description import Device
 from kpatch.errors import DescriptionError
-from kpatch.kernel import kbuild
 from kpatch.kernel.tree import KernelTree
-from kpatch.render.render import render
-
-BUILD_LOG = "build.log"
 
 
 def description(wanted: str | None, name: str, host: HostPaths) -> Device:
@@ -57,18 +52,6 @@ def build(device: Device, tree: KernelTree, logs: Path, steps: Steps) -> Path:
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
-    key = f"{tree.release}-{tree.identity[:12]}"
-    work = paths.cache() / "builds" / f"{device.name}-here-{key}"
-    log = work / BUILD_LOG
-    with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
-        try:
-            with steps.step("probe"):
-                features = tree.features(paths.cache() / "probes" / f"here-{key}")
-            with steps.step("render"):
-                render(device, features, work / "src")
-            with steps.step("build"):
-                # kbuild's extra warnings run kernel-doc, whose Perl a test machine may lack.
-                return kbuild.build(work / "src", tree, warnings=False, log=log)
-        finally:
-            if log.exists():
-                shutil.copyfile(log, logs / BUILD_LOG)
+    key = f"here-{tree.release}-{tree.identity[:12]}"
+    # kbuild's extra warnings run kernel-doc, whose Perl a test machine may lack.
+    return driver.build(device, tree, key, logs, steps, warnings=False)

@@ -9,17 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from conformance.errors import ConformanceError
+from conformance.errors import ConformanceError, DriverError
 from conformance.host import bind, build, fitness, modules, safety, suite
-from conformance.host.errors import DriverError, Reason, Refused
+from conformance.host.errors import Reason, Refused
 from conformance.host.journal import Journal, SuiteMark, the_journal
-from conformance.host.judge import Ask, Request, consent, outcome, reported, restore
+from conformance.host.judge import Ask, Request, consent, reported, restore
 from conformance.host.paths import HostPaths
 from conformance.host.undo import undo
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, reports
 from conformance.report import Conclusion, Reporter, Verdict
+from conformance.running.follow import verdict_of
 from conformance.running.steps import Steps
+from conformance.vfio.errors import SysfsError
 from kpatch.device.description import Device
 from kpatch.kernel import tree as kernel
 from kpatch.module import info as files
@@ -114,7 +116,7 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, host: HostPat
         steps = Steps(reporter.note)
         undone: Verdict | None = None
         try:
-            verdict = outcome(
+            verdict = verdict_of(
                 lambda: _judge(
                     request,
                     driver,
@@ -123,7 +125,9 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, host: HostPat
                     reporter=reporter,
                     steps=steps,
                     host=host,
-                )
+                ),
+                results,
+                SysfsError,
             )
         finally:
             undone = _put_back(journal, reporter, host)

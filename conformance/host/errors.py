@@ -6,8 +6,7 @@
     UsageError               2
     └── Refused              2  it would not be safe, or cannot be; all reasons are listed
     LabError                 4
-    ├── RestoreError         4  something could not be put back as it was
-    └── DriverError          4  the driver was not loaded or not bound; the run says 1 for it
+    └── RestoreError         4  something could not be put back as it was
 """
 
 from __future__ import annotations
@@ -58,15 +57,3 @@ class RestoreError(LabError):
             "`python3 -m conformance restore`; a reboot puts everything back as well.",
         ]
         super().__init__("\n".join(lines))
-
-
-class DriverError(LabError):
-    """The driver under test was not loaded, or did not take its function.
-
-    Attributes:
-        klog: What the kernel said meanwhile.
-    """
-
-    def __init__(self, message: str, klog: Sequence[str] = ()) -> None:
-        self.klog = tuple(klog)
-        super().__init__("\n".join([message, *(f"  {line}" for line in klog)]))

@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance import __version__, requirements
-from conformance.errors import ConformanceError, GuestLost
-from conformance.events.errors import EventError
 from conformance.host import safety, suite
-from conformance.host.errors import DriverError, Reason, Refused
+from conformance.host.errors import Reason, Refused
 from conformance.host.journal import Journal, the_journal
 from conformance.host.paths import HostPaths
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
 from conformance.host.undo import undo
-from conformance.report import Conclusion, Reporter, ReportError, Verdict
+from conformance.report import Reporter
 from conformance.running import paths
+from conformance.running.follow import verdict_of
 from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
-from kpatch.errors import KpatchError
 
 Say = Callable[[str], None]
 Ask = Callable[[Question], bool]
@@ -89,7 +87,9 @@ def as_bound(request: Request, out: TextIO, ask: Ask, host: HostPaths) -> int:
         )
     reporter.version("driver", driver)
     job = request.job("--vfio-as-is")
-    return reporter.finish(outcome(lambda: suite.run(job, results, reporter, host)))
+    return reporter.finish(
+        verdict_of(lambda: suite.run(job, results, reporter, host), results, SysfsError)
+    )
 
 
 def _left_behind(host: HostPaths) -> bool:
@@ -141,22 +141,6 @@ def consent(look: Look, request: Request, ask: Ask) -> None:
                 for one in refused
             ]
         )
-
-
-def outcome(work: Callable[[], Verdict]) -> Verdict:
-    """Return the verdict of a run, whatever ends it."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        return Verdict.interrupted()
-    except GuestLost as error:
-        return Verdict.kernel_died(error.reason, error.console)
-    except DriverError as error:
-        return Verdict(Conclusion.REQUIREMENT_FAILED, str(error))
-    except (ConformanceError, KpatchError, ReportError, EventError, SysfsError, OSError) as error:
-        if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
-            return Verdict.bad_usage(str(error))
-        return Verdict.lab_failed(str(error))
 
 
 def reported(request: Request, name: str, out: TextIO) -> tuple[Reporter, Path]:

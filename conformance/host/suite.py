@@ -21,16 +21,9 @@ from conformance.kernel.log import Taint
 from conformance.kernel.trouble import OOPSED
 from conformance.report import Reporter, Verdict
 from conformance.running import paths
+from conformance.running.follow import PYTEST_LOG, of_pytest
 from kpatch.tools import programs
 from kpatch.tools.programs import Running
-
-PYTEST_LOG = "pytest.log"
-
-_REFUSED = 4
-"""pytest's status for arguments that it does not take, or a device that it cannot open."""
-
-_TAIL = 20
-"""Lines of pytest's own output that are shown when it broke."""
 
 _SHOWN = 25
 """Lines of a stack that are shown of a suite that hangs."""
@@ -91,11 +84,7 @@ def run(job: Job, results: Path, reporter: Reporter, host: HostPaths) -> Verdict
     if status is None or status < 0:
         how = "does not end" if status is None else f"was killed by {signal.Signals(-status).name}"
         return Verdict.lab_failed(f"the suite {how}", f"its output is in {log}")
-    if status not in (0, 1):
-        _show(log, reporter)
-    if status == _REFUSED:
-        return Verdict.bad_usage("pytest refused its arguments", "its words are above")
-    return Verdict.completed()
+    return of_pytest(status, results, reporter)
 
 
 @contextlib.contextmanager
@@ -144,9 +133,3 @@ def _stacks(session: int, host: HostPaths) -> list[str]:
 def _taint() -> int:
     with contextlib.closing(Taint()) as flags:
         return flags.read()
-
-
-def _show(log: Path, reporter: Reporter) -> None:
-    """Show what pytest said when it broke: no event carries that."""
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]:
-        reporter.note(f"  {line}")

@@ -7,7 +7,8 @@ import contextlib
 import json
 from pathlib import Path
 
-from conformance.proof.trials import Outcome, Trial
+from conformance.lab.guest.payload import Trial
+from conformance.proof.trials import Outcome
 
 
 class Journal:

@@ -11,6 +11,7 @@ from typing import Any
 
 from conformance.errors import LabError
 from conformance.lab.check.prepare import Prepared
+from conformance.lab.guest.payload import Trial
 from conformance.proof import guests
 from conformance.proof import mutant as mutants
 from conformance.proof import operators as generic
@@ -19,10 +20,9 @@ from conformance.proof.journal import Journal
 from conformance.proof.judge import failing
 from conformance.proof.operators import Generic, Known
 from conformance.proof.run import BASELINE, JOURNAL, Say, Wanted, Watch, bench_for
-from conformance.proof.trials import Bench, End, Outcome, Trial
-from conformance.running import paths, selection
+from conformance.proof.trials import Bench, End, Outcome
+from conformance.running import driver, paths, selection
 from kpatch.device import load as devices
-from kpatch.render import render
 
 RESULT = "unplanned.json"
 _SLOW = 150.0
@@ -140,8 +140,7 @@ def _again(
 
 def _sources(prepared: Prepared) -> dict[str, str]:
     kernel = prepared.lab.kernel
-    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
-    return render.texts(devices.load(mutants.DEVICE), features)
+    return driver.sources(devices.load(mutants.DEVICE), kernel.tree, kernel.key)
 
 
 def _try(

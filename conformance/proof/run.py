@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from conformance.errors import LabError
 from conformance.lab.check.prepare import Options, Prepared, look_up, prepare
+from conformance.lab.guest.payload import Trial
 from conformance.lab.strangers import build as strangers_build
 from conformance.lab.strangers import definition as strangers
 from conformance.proof import guests
@@ -21,11 +22,10 @@ from conformance.proof.build import Builder, Built
 from conformance.proof.journal import Journal
 from conformance.proof.judge import Judged, Verdict, failing, judge, unjudged
 from conformance.proof.mutant import DEVICE, EditError, Mutant
-from conformance.proof.trials import Bench, End, Outcome, Trial
-from conformance.running import paths, selection
+from conformance.proof.trials import Bench, End, Outcome
+from conformance.running import driver, selection
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
-from kpatch.render import render
 
 BASELINE = "driver-itself"
 """Name of the trial of the driver without a defect."""
@@ -205,8 +205,7 @@ def _sources(wanted: Wanted, prepared: Prepared) -> dict[str, str]:
         quiet = Steps(lambda _line: None)
         source = strangers_build.fetch(prepared.lab.image, kernel.release, quiet)
         return strangers_build.texts(strangers.load(wanted.stranger), source)
-    features = kernel.tree.features(paths.cache() / "probes" / kernel.key)
-    return render.texts(devices.load(wanted.device), features)
+    return driver.sources(devices.load(wanted.device), kernel.tree, kernel.key)
 
 
 def _plan(wanted: Wanted, built: Mapping[str, Built]) -> list[Trial]:

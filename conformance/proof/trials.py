@@ -18,14 +18,9 @@ from typing import Any
 from conformance import errors
 from conformance.errors import GuestHung, GuestLost
 from conformance.events.kinds import BAD, Agent, AgentError, Event, Phase, Result, TestOutcome
-from conformance.lab.guest import payload
-from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.payload import Job
-from conformance.lab.guest.payload import Trial as PayloadTrial
-from conformance.lab.guest.qemu import run_folder
-from conformance.lab.machine.argv import RunFiles
+from conformance.lab.guest.payload import Job, Trial
+from conformance.lab.guest.run import Contents, guest
 from conformance.lab.machine.lab import Lab
-from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.module.info import ModuleInfo
 
@@ -39,21 +34,6 @@ class End(StrEnum):
     DIED = "died"  # the kernel did
     HUNG = "hung"
     GAVE_UP = "gave up"  # the agent did
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A module, and the tests that are to judge it.
-
-    Attributes:
-        name: Its name: lower-case letters, digits and hyphens.
-        module: Its file.
-        tests: Node ids; or the suite.
-    """
-
-    name: str
-    module: Path
-    tests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -154,16 +134,15 @@ def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], No
         KpatchError: A program failed.
     """
     left = list(batch)
-    with run_folder(bench.logs) as files:
-        _write_payload(bench, batch, files)
-        with ready_guest(bench.lab, files, Steps(lambda _line: None)) as guest:
-            guest.order("check")
-            for outcome in follow(guest.events(bench.quiet)):
-                trial = left.pop(0)
-                outcome.file, outcome.asked = trial.module.name, trial.tests
-                done(outcome)
-                if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
-                    return  # what was lost would be found again, and held against the next
+    silent = Steps(lambda _line: None)
+    with guest(bench.lab, _contents(bench, batch), bench.logs, silent) as running:
+        running.order("check")
+        for outcome in follow(running.events(bench.quiet)):
+            trial = left.pop(0)
+            outcome.file, outcome.asked = trial.module.name, trial.tests
+            done(outcome)
+            if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
+                return  # what was lost would be found again, and held against the next
 
 
 def follow(events: Iterator[Event]) -> Iterator[Outcome]:
@@ -200,22 +179,15 @@ def _timed(outcome: Outcome, begun: float) -> Outcome:
     return outcome
 
 
-def _write_payload(bench: Bench, batch: Sequence[Trial], files: RunFiles) -> None:
-    lab = bench.lab
-    folder = paths.cache() / "stage" / lab.image.folder.name
-    folder.mkdir(parents=True, exist_ok=True)
-    kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, bench.logs / "stage.log")
-    tree = payload.stage_modules(
-        [bench.module, *bench.beside], lab.kernel, lab.image.sandbox, files.folder
-    )
+def _contents(bench: Bench, batch: Sequence[Trial]) -> Contents:
     job = Job(
         module=bench.module.name,
-        parameters=lab.machine.parameters,
+        parameters=bench.lab.machine.parameters,
         hints=bench.hints,
         tests=(),
         pytest_args=(),
         quiet=bench.quiet / 2,
+        trials=batch,
         mediated=bench.mediated,
-        trials=[PayloadTrial(one.name, one.tests) for one in batch],
     )
-    payload.write(files.payload, job, kit, tree, {one.name: one.module for one in batch})
+    return Contents(job, (bench.module, *bench.beside))

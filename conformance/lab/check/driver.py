@@ -3,24 +3,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from conformance.errors import LabError, UsageError
 from conformance.lab.boot.bootkernel import BootKernel
-from conformance.running import locked, paths
+from conformance.running import driver
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
 from kpatch.errors import KernelTreeError
-from kpatch.kernel import kbuild
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo
-from kpatch.render.context import Form, Protocol
-from kpatch.render.render import render
+from kpatch.render.context import Protocol
 from kpatch.tools import programs
-
-BUILD_LOG = "build.log"
 
 
 def build(
@@ -41,25 +36,12 @@ def build(
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
-    work = paths.cache() / "builds" / f"{device.name}-{protocol}-{kernel.key}"
-    log = work / BUILD_LOG
-    with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
-        try:
-            probes = paths.cache() / "probes"
-            # Drivers of other devices are built for the same kernel at the same time.
-            with steps.step("probe"), locked.lock(probes / f"{kernel.key}.lock"):
-                features = kernel.tree.features(probes / kernel.key)
-            with steps.step("render"):
-                render(device, features, work / "src", form=Form(protocol=protocol))
-            with steps.step("build"):
-                return kbuild.build(work / "src", kernel.tree, log=log)
-        except KernelTreeError:
-            if programs.dry():
-                return None  # the probe was printed, and its result is not known
-            raise
-        finally:
-            if log.exists() and not programs.dry():
-                shutil.copyfile(log, logs / BUILD_LOG)
+    try:
+        return driver.build(device, kernel.tree, kernel.key, logs, steps, protocol=protocol)
+    except KernelTreeError:
+        if programs.dry():
+            return None  # the probe was printed, and its result is not known
+        raise
 
 
 def inspect(path: Path, kernel: BootKernel, steps: Steps, *, foreign: bool) -> ModuleInfo:

@@ -13,8 +13,8 @@ from conformance.errors import UsageError
 from conformance.lab.boot import bootkernel
 from conformance.lab.boot.bootkernel import BootKernel
 from conformance.lab.check import driver
-from conformance.lab.guest import payload
 from conformance.lab.guest.payload import Job
+from conformance.lab.guest.run import Contents
 from conformance.lab.image import definitions, image
 from conformance.lab.image.definitions import ImageDefinition, MachineDefinition
 from conformance.lab.machine import accel
@@ -22,7 +22,7 @@ from conformance.lab.machine.lab import Lab, assemble
 from conformance.lab.strangers import build as strangers_build
 from conformance.lab.strangers import definition as strangers
 from conformance.lab.strangers.definition import Stranger
-from conformance.running import paths, selection
+from conformance.running import selection
 from conformance.running.limits import QUIET
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
@@ -252,25 +252,15 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
     return Prepared(lab, module, versions(lab, module), beside)
 
 
-def write_payload(
-    request: Request, prepared: Prepared, target: Path, logs: Path, *, also: Sequence[str] = ()
-) -> None:
-    """Write the payload disk.
+def contents(request: Request, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:
+    """Return what the guest gets.
 
     Args:
         request: What is asked for.
         prepared: What is run.
-        target: The file.
-        logs: The folder for logs.
         also: Modules of the kernel which the guest loads beside those that the driver needs.
-
-    Raises:
-        PayloadError: It is too large.
-        KernelError: The kernel lacks a module which that under test depends on.
     """
-    lab, module = prepared.lab, prepared.module
-    folder = paths.cache() / "stage" / lab.image.folder.name
-    folder.mkdir(parents=True, exist_ok=True)
+    module = prepared.module
     job = Job(
         module=module.name if module else "",
         parameters=request.machine.parameters if module else (),
@@ -280,12 +270,7 @@ def write_payload(
         quiet=request.options.quiet / 2,
         mediated=request.mediated,
     )
-    kit = payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
-    tree = None
-    if module:
-        under_test = (module, *prepared.beside)
-        tree = payload.stage_modules(under_test, lab.kernel, lab.image.sandbox, target.parent, also)
-    payload.write(target, job, kit, tree)
+    return Contents(job, (module, *prepared.beside) if module else (), also)
 
 
 def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance import errors, requirements
-from conformance.errors import ConformanceError, GuestLost
-from conformance.events.errors import EventError
 from conformance.events.kinds import Agent, AgentError, Coverage, Event, Output, Phase
 from conformance.lab.check.coverage import Counts, evaluate
-from conformance.lab.check.prepare import Prepared, Request, prepare, write_payload
-from conformance.lab.guest.bringup import ready_guest
-from conformance.lab.guest.qemu import run_folder
-from conformance.report import Conclusion, Reporter, ReportError, Verdict
+from conformance.lab.check.prepare import Prepared, Request, contents, prepare
+from conformance.lab.guest.run import guest
+from conformance.report import Reporter, Verdict
+from conformance.running.follow import PYTEST_LOG, of_pytest, verdict_of
 from conformance.running.steps import Steps
-from kpatch.errors import KpatchError
 
 DRIVER_PHASES: dict[str, str] = {
     Phase.MODULE: "the driver could not be loaded",
@@ -27,12 +24,6 @@ DRIVER_PHASES: dict[str, str] = {
     Phase.LEAKS: "the driver has lost memory",
 }
 """Phases of the agent in which a failure is the driver's."""
-
-_REFUSED = "4"
-"""pytest's status for arguments that it does not take."""
-
-_TAIL = 20
-"""Lines of pytest's own output that are shown when it broke."""
 
 
 def check(request: Request, results: Path, out: TextIO) -> int:
@@ -50,26 +41,12 @@ def check(request: Request, results: Path, out: TextIO) -> int:
     results = results.absolute()  # QEMU runs in another folder
     reporter = Reporter(results, out, requirements=catalogue, versions={})
     steps = Steps(reporter.note)
-    try:
-        verdict = _judge(request, results, reporter, steps)
-    except KeyboardInterrupt:
-        verdict = Verdict.interrupted(f"interrupted; the logs are in {results}")
-    except GuestLost as error:
-        verdict = Verdict.kernel_died(error.reason, error.console)
-    except (ConformanceError, KpatchError, ReportError, EventError, OSError) as error:
-        verdict = failure(error)
+    verdict = verdict_of(lambda: _judge(request, results, reporter, steps), results)
     for name, seconds in steps.times.items():
         reporter.timing(name, seconds)
     if summary := steps.summary():
         reporter.note(summary)
     return reporter.finish(verdict)
-
-
-def failure(error: Exception) -> Verdict:
-    """Return the verdict for an error that is nobody's but the lab's or the user's."""
-    if getattr(error, "exit_code", 4) == Conclusion.BAD_USAGE.exit_code:
-        return Verdict.bad_usage(str(error))
-    return Verdict.lab_failed(str(error))
 
 
 def _judge(request: Request, results: Path, reporter: Reporter, steps: Steps) -> Verdict:
@@ -78,13 +55,11 @@ def _judge(request: Request, results: Path, reporter: Reporter, steps: Steps) ->
         return Verdict.lab_failed("nothing was prepared")
     for name, value in prepared.versions.items():
         reporter.version(name, value)
-    with run_folder(results) as files:
-        with steps.step("payload"):
-            write_payload(request, prepared, files.payload, results)
-        with ready_guest(prepared.lab, files, steps, cold=request.options.cold) as guest:
-            guest.order("check")
-            events = guest.events(request.options.quiet)
-            return _follow(_timed(events, steps), prepared, results, reporter)
+    inside = contents(request, prepared)
+    with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
+        running.order("check")
+        events = running.events(request.options.quiet)
+        return _follow(_timed(events, steps), prepared, results, reporter)
 
 
 def _timed(events: Iterable[Event], steps: Steps) -> Iterable[Event]:
@@ -102,12 +77,18 @@ def _timed(events: Iterable[Event], steps: Steps) -> Iterable[Event]:
 def _follow(
     events: Iterable[Event], prepared: Prepared, results: Path, reporter: Reporter
 ) -> Verdict:
-    """Report events until the guest is done, and say how it ended."""
+    """Report events until the guest is done, and say how it ended.
+
+    Raises:
+        DriverError: The driver could not be put in place or taken away.
+        AgentError: The agent gave up for another reason.
+    """
     verdict = Verdict.completed()
+    failed: errors.DriverError | None = None
     counts = Counts(results / "coverage")
     for event in events:
         if isinstance(event, Output):
-            (results / "pytest.log").write_text(event.text, encoding="utf-8")
+            (results / PYTEST_LOG).write_text(event.text, encoding="utf-8")
             continue
         if isinstance(event, Coverage):
             counts.add(event.path, event.data)
@@ -115,28 +96,20 @@ def _follow(
         reporter.feed(event)  # first, so that the kernel's log is in the report
         match event:
             case AgentError():
-                verdict = _agent_error(event, prepared)
-            case Agent(Phase.TESTS_ENDED, detail) if detail not in ("0", "1"):
-                _show(results / "pytest.log", reporter)
-                if detail == _REFUSED:
-                    hint = "its words are above"
-                    verdict = Verdict.bad_usage("pytest refused its arguments", hint)
+                failed = _agent_error(event, prepared)
+            case Agent(Phase.TESTS_ENDED, status):
+                verdict = of_pytest(int(status), results, reporter)
     if counts.found:
         evaluate(counts, prepared.lab.image.sandbox, results, reporter.note)
+    if failed:
+        raise failed
     return verdict
 
 
-def _agent_error(event: AgentError, prepared: Prepared) -> Verdict:
+def _agent_error(event: AgentError, prepared: Prepared) -> errors.DriverError:
+    """Return the error for a phase that is the driver's; raise the lab's for any other."""
     phase, message = event.phase, event.message
     if phase not in DRIVER_PHASES:
         raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
-    reason = f"{DRIVER_PHASES[phase]}: {message}"
     hint = f"the module was {prepared.module.path}" if prepared.module else ""
-    return Verdict(Conclusion.REQUIREMENT_FAILED, reason, hint)
-
-
-def _show(log: Path, reporter: Reporter) -> None:
-    """Show what pytest said when it broke: no event carries that."""
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines()[-_TAIL:]:
-            reporter.note(f"  {line}")
+    return errors.DriverError(f"{DRIVER_PHASES[phase]}: {message}", hint=hint)

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from conformance import errors
 from conformance.events.kinds import AgentError
-from conformance.lab.check.prepare import Request, prepare, write_payload
-from conformance.lab.guest.bringup import ready_guest
+from conformance.lab.check.prepare import Request, contents, prepare
 from conformance.lab.guest.guest import Guest, is_end
-from conformance.lab.guest.qemu import run_folder
+from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 
 _LEAVE = b"\x1d"
@@ -45,15 +44,14 @@ def shell(request: Request, logs: Path, steps: Steps) -> None:
     if prepared is None:
         return
     size = shutil.get_terminal_size()
-    with run_folder(logs) as files:
-        write_payload(request, prepared, files.payload, logs)
-        with ready_guest(prepared.lab, files, steps, cold=request.options.cold) as guest:
-            steps.say("Leave with exit, Ctrl-D or, at any time, Ctrl-].")
-            with contextlib.closing(socket.socket(socket.AF_UNIX)) as console, _raw_terminal():
-                console.connect(str(files.console))
-                term = os.environ.get("TERM", "dumb")
-                guest.order("shell", rows=size.lines, columns=size.columns, term=term)
-                _relay(console, guest)
+    inside = contents(request, prepared)
+    with guest(prepared.lab, inside, logs, steps, cold=request.options.cold) as running:
+        steps.say("Leave with exit, Ctrl-D or, at any time, Ctrl-].")
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as console, _raw_terminal():
+            console.connect(str(running.files.console))
+            term = os.environ.get("TERM", "dumb")
+            running.order("shell", rows=size.lines, columns=size.columns, term=term)
+            _relay(console, running)
 
 
 @contextlib.contextmanager

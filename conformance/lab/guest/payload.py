@@ -51,15 +51,17 @@ GUEST = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One of several builds of a module, and what is asked of it.
+    """One of several builds of a module, and the tests that are to judge it.
 
     Attributes:
-        name: Its name; that of its file in the payload.
-        tests: What pytest shall collect.
+        name: Its name: lower-case letters, digits and hyphens.
+        module: Its file.
+        tests: What pytest shall collect: node ids, or the suite.
     """
 
     name: str
-    tests: Sequence[str]
+    module: Path
+    tests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def write(
     job: Job,
     kit: Path,
     modules: Path | None,
-    trials: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the payload disk.
 
@@ -102,18 +104,19 @@ def write(
         job: What to do.
         kit: Folder with the guest's part of the kit.
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
-        trials: The file of each trial of the job, by its name.
+        files: More modules beside those of the trials, by name.
 
     Raises:
         PayloadError: It is larger than the disk.
     """
     with target.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _add_bytes(tar, "job.json", json.dumps(asdict(job)).encode())
+            _add_bytes(tar, "job.json", json.dumps(asdict(job), default=str).encode())
             _add_folder(tar, kit, "kit")
             if modules:
                 _add_folder(tar, modules, "modules")
-            for name, path in (trials or {}).items():
+            trials = {one.name: one.module for one in job.trials}
+            for name, path in {**trials, **(files or {})}.items():
                 _add_bytes(tar, f"trials/{name}.ko", path.read_bytes())
         length = file.tell()
         if length > PAYLOAD_SIZE:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from conformance.cli.arguments import parse
-from conformance.errors import GuestHung
+from conformance.errors import DriverError, GuestHung
 from conformance.events.stream import parse as event_of
 from conformance.host import bind, check, commands, fitness, judge, safety, suite
-from conformance.host.errors import DriverError, Refused, RestoreError
+from conformance.host.errors import Refused, RestoreError
 from conformance.host.journal import FunctionBefore, Journal, the_journal
 from conformance.host.judge import Request
 from conformance.host.paths import HostPaths
@@ -28,6 +28,7 @@ from conformance.host.suite import Job
 from conformance.kernel.log import Taint
 from conformance.report import Conclusion, Reporter, Verdict
 from conformance.requirements import load
+from conformance.running.follow import PYTEST_LOG
 from conformance.tests.host.fake_host import FakeHost
 
 DEVICE = "0000:01:10.0"
@@ -66,7 +67,7 @@ def test_a_suite_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     todo = job(monkeypatch, tell(GOOD) + "print(os.environ['VFIO_KIT_RUN'])")
     verdict = suite.run(todo, tmp_path, one, HostPaths())
     assert one.finish(verdict) == 0
-    assert "mark" in (tmp_path / suite.PYTEST_LOG).read_text()
+    assert "mark" in (tmp_path / PYTEST_LOG).read_text()
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from conformance.errors import LabError
+from conformance.errors import DriverError, LabError
 from conformance.host import bind, modules, undo
-from conformance.host.errors import DriverError, Refused, RestoreError
+from conformance.host.errors import Refused, RestoreError
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore, SuiteMark, the_journal
 from conformance.host.paths import HostPaths
 from conformance.tests.host.fake_host import FakeHost

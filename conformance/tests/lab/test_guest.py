@@ -31,6 +31,7 @@ from conformance.events.kinds import Agent
 from conformance.lab.check import prepare, run
 from conformance.lab.check.prepare import Options, Prepared
 from conformance.lab.guest import bringup as session
+from conformance.lab.guest import run as guest_run
 from conformance.lab.guest.qemu import run_folder
 from conformance.lab.image import definitions
 from conformance.lab.machine import accel
@@ -232,7 +233,7 @@ def test_kvm_that_fails_after_the_probe_is_given_up(
 @pytest.fixture
 def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that runs the whole of `check` with a story."""
-    monkeypatch.setattr(run, "write_payload", lambda *_: None)
+    monkeypatch.setattr(guest_run, "write", lambda *_: None)
 
     def check(story: str, quiet: float = 0.5) -> tuple[int, str, dict[str, Any]]:
         monkeypatch.setattr(

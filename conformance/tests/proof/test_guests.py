@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from conformance.errors import LabError, QemuError
+from conformance.lab.guest.payload import Trial
 from conformance.proof import guests, trials
-from conformance.proof.trials import Bench, Outcome, Trial
+from conformance.proof.trials import Bench, Outcome
 from conformance.running import paths
 
 NAMES = [f"t{number}" for number in range(40)]
@@ -119,7 +120,8 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from conformance.proof import guests, trials
-from conformance.proof.trials import Bench, Outcome, Trial
+from conformance.lab.guest.payload import Trial
+from conformance.proof.trials import Bench, Outcome
 
 def slow(bench, batch, done):
     try:

@@ -11,6 +11,7 @@ import pytest
 from conformance.errors import AgentError, GuestHung, GuestPanicked
 from conformance.events import kinds
 from conformance.events.kinds import Agent, Event, Failure, Result, TestOutcome
+from conformance.lab.guest.payload import Trial
 from conformance.proof import junit as mutants_junit
 from conformance.proof import report as mutants_report
 from conformance.proof import run as mutants_run
@@ -18,7 +19,7 @@ from conformance.proof import trials
 from conformance.proof.journal import Journal
 from conformance.proof.judge import Judged, Verdict, judge, unjudged
 from conformance.proof.mutant import Mutant
-from conformance.proof.trials import End, Outcome, TestResult, Trial
+from conformance.proof.trials import End, Outcome, TestResult
 
 RULES = ("state.reset", "save.fresh")
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Renders and builds the driver of a device: for the lab, for this machine, for mutants of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from conformance.running import locked, paths
+from conformance.running.steps import Steps
+from kpatch.device.description import Device
+from kpatch.kernel import kbuild
+from kpatch.kernel.features import Features
+from kpatch.kernel.tree import KernelTree
+from kpatch.render import render
+from kpatch.render.context import Form, Protocol
+from kpatch.tools import programs
+
+BUILD_LOG = "build.log"
+
+
+def build(
+    device: Device,
+    tree: KernelTree,
+    key: str,
+    logs: Path,
+    steps: Steps,
+    *,
+    protocol: Protocol = "v1",
+    warnings: bool = True,
+) -> Path:
+    """Return the module; what has not changed is used again.
+
+    Args:
+        device: The device.
+        tree: The kernel to build for.
+        key: Names the kernel in the cache.
+        logs: Where the log of the build is left, whatever happens.
+        steps: Tells the user what is done.
+        protocol: The version of the migration protocol.
+        warnings: Whether kbuild's extra checks run; they need Perl.
+
+    Raises:
+        KpatchError: The driver cannot be rendered or does not build.
+    """
+    work = paths.cache() / "builds" / f"{device.name}-{protocol}-{key}"
+    log = work / BUILD_LOG
+    with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
+        try:
+            with steps.step("probe"):
+                found = features(tree, key)
+            with steps.step("render"):
+                render.render(device, found, work / "src", form=Form(protocol=protocol))
+            with steps.step("build"):
+                return kbuild.build(work / "src", tree, warnings=warnings, log=log)
+        finally:
+            if log.exists() and not programs.dry():
+                shutil.copyfile(log, logs / BUILD_LOG)
+
+
+def sources(device: Device, tree: KernelTree, key: str) -> dict[str, str]:
+    """Return name and text of each source of the driver, rendered for a kernel.
+
+    Raises:
+        KpatchError: It cannot be rendered.
+    """
+    return render.texts(device, features(tree, key))
+
+
+def features(tree: KernelTree, key: str) -> Features:
+    """Return which APIs a kernel has; it is probed once.
+
+    Raises:
+        KpatchError: The probe does not build.
+    """
+    probes = paths.cache() / "probes"
+    # Drivers of other devices are built for the same kernel at the same time.
+    with locked.lock(probes / f"{key}.lock"):
+        return tree.features(probes / key)
