@@ -7,37 +7,17 @@ failed, 5 the device offers nothing to judge, 130 Ctrl-C.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-from conformance.cli.arguments import parse
+from conformance.cli.arguments import execute, parse
 from conformance.errors import ConformanceError
 from conformance.events.errors import EventError
 from conformance.report import ReportError
 from conformance.requirements import CatalogueError
 from kpatch.errors import KpatchError
-
-_COMMANDS = {
-    "check": "conformance.cli.commands:check",
-    "doctor": "conformance.doctor.command:run",
-    "check-here": "conformance.host.commands:check",
-    "run": "conformance.host.commands:run",
-    "restore": "conformance.host.commands:restore",
-    "matrix": "conformance.matrix.command:run",
-    "bench": "conformance.cli.commands:bench",
-    "shell": "conformance.cli.commands:shell",
-    "image": "conformance.cli.commands:image",
-    "gate": "conformance.gate.command:run",
-    "list": "conformance.cli.commands:rules",
-    "devices": "conformance.cli.commands:devices",
-    "mutants": "conformance.cli.commands:judge_mutants",
-    "variants": "conformance.cli.commands:judge_variants",
-}
-"""The function of each command: only its own module is imported, so that a command needs no
-package of others."""
 
 _EXIT_LAB_FAILED = 4
 _EXIT_INTERRUPTED = 130
@@ -51,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as on Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
-        module, _, name = _COMMANDS[arguments.command].partition(":")
-        status: int = getattr(importlib.import_module(module), name)(arguments, _say)
-        return status
+        return execute(arguments, _say)
     except (ConformanceError, KpatchError, ReportError, EventError, CatalogueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return error.exit_code

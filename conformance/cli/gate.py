@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of the command `gate`."""
+"""The command ``gate``: judge a patch series."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from conformance.cli.options import Say
+
+HELP = "judge a patch series for the kernel, patch by patch"
+
 _IMAGE = "trixie"
 _BUILD_IMAGE = "kernel-build"
 
-DESCRIPTION = (
+_DESCRIPTION = (
     "Judge a patch series for the kernel: does each patch apply, keep to the style, say why, "
     "configure and build without new warnings; with --boot, does the driver keep the migration "
     "protocol. The tree is only read."
 )
 
 
-def gate(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser."""
-    parser.set_defaults(command="gate")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = _DESCRIPTION
     parser.add_argument(
         "series",
         metavar="SERIES",
@@ -73,3 +77,10 @@ def gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="judge again what an earlier run has judged"
     )
+
+
+def run(arguments: argparse.Namespace, say: Say) -> int:
+    """Do it, and return the exit code."""
+    from conformance.gate import command
+
+    return command.run(arguments, say)

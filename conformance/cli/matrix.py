@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of the command ``matrix``. Standard library only."""
+"""The command ``matrix``: devices x kernels."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from conformance.cli.options import Say
 
-def matrix(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.set_defaults(command="matrix")
+HELP = "judge all devices on all kernels: one table"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.description = (
         "Judge the drivers of devices on kernels, and print one table. The exit code is the worst "
         "of the cells': 130 interrupted, 3 a kernel died, 1 a requirement failed, 4 the lab "
@@ -83,3 +86,10 @@ def matrix(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="parent folder of the results (default: ./results)",
     )
+
+
+def run(arguments: argparse.Namespace, say: Say) -> int:
+    """Do it, and return the exit code."""
+    from conformance.matrix import command
+
+    return command.run(arguments, say)

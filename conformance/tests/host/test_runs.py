@@ -300,7 +300,7 @@ def test_restore_error_says_what_to_do() -> None:
 def test_options_for_this_machine() -> None:
     words = ["check", "--bdf", DEVICE, "--scratch", "0:8:1", "--volatile", "0:4", "--unbind"]
     arguments = parse(words)
-    assert (arguments.command, arguments.bdf, arguments.described) == ("check-here", DEVICE, None)
+    assert (arguments.command, arguments.bdf, arguments.described) == ("check", DEVICE, None)
     asked = commands._request(arguments, arguments.bdf)
     assert list(asked.options) == ["--vfio-scratch=0:8:1", "--vfio-volatile=0:4"]
     assert asked.consent == {safety.UNBIND}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of the commands that judge the suite itself."""
+"""The command ``mutants``: judge the suite by faulty drivers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import argparse
 import os
 from pathlib import Path
 
+from conformance.cli import options
+from conformance.cli.options import Say
+
+HELP = "judge the suite by faulty drivers that it must fail"
+
 _QUIET = 40.0
 """Seconds without an event before a guest counts as hung; mutants hang often."""
 
 
-def mutants(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mutants``."""
-    parser.set_defaults(command="mutants")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("ids", nargs="*", metavar="ID", help="mutants; all without one")
     parser.add_argument(
         "--rule",
@@ -22,7 +26,7 @@ def mutants(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="mutants that break this rule, or one below it; may be repeated",
     )
-    _sample(parser)
+    options.sample(parser)
     parser.add_argument(
         "--unplanned",
         type=int,
@@ -69,26 +73,8 @@ def mutants(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
 
 
-def variants(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``variants``."""
-    parser.set_defaults(command="variants")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all without one")
-    _sample(parser)
-    parser.add_argument("--list", action="store_true", help="only list the variants")
-    parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
-    parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
-    parser.add_argument(
-        *("--results", "-o"),
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="parent folder of the results (default: ./results)",
-    )
-    parser.add_argument("--accel", choices=("kvm", "tcg"), default="", help="how QEMU runs it")
+def run(arguments: argparse.Namespace, say: Say) -> int:
+    """Do it, and return the exit code."""
+    from conformance.proof import command
 
-
-def _sample(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sample", type=int, metavar="N", help="a random sample of this size")
-    parser.add_argument(
-        "--seed", type=int, metavar="S", help="seed of the sample (default: a new one each run)"
-    )
+    return command.run(arguments, say)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``check``: build a driver and judge it, in the lab or on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from conformance.cli import options
+from conformance.cli.options import Say
+
+HELP = "build a driver, run the suite against it, print a verdict"
+USAGE = "%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    options.lab(parser)
+    options.results(parser)
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results, instead of a new one in --results",
+    )
+    options.tests(parser)
+    group = parser.add_argument_group(
+        "on this machine",
+        "With --bdf the driver is built for the running kernel, bound to functions of this "
+        "machine and judged there; then all changes are undone. --kernel-tree then names "
+        "the build tree of the running kernel, if it is not in /lib/modules; options for images "
+        "and virtual machines do not apply.",
+    )
+    group.add_argument("--bdf", metavar="BDF", help="the PCI function, such as 0000:3b:02.0")
+    group.add_argument("--peer", metavar="BDF", help="a second one, as destination")
+    group.add_argument(
+        "--unbind",
+        action="store_true",
+        help="consent to unbind the functions from their drivers",
+    )
+    options.registers(group)
+
+
+def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the program, with status 2, if options were given that do not go together."""
+    options.named_device(parser, arguments)
+    if arguments.bdf:
+        if arguments.protocol and not arguments.module:
+            parser.error(
+                "--protocol chooses what is rendered for the VM; with --bdf name a module that was "
+                "built by `python -m kpatch build --protocol`"
+            )
+        return
+    names = (
+        "peer",
+        "unbind",
+        "physical",
+        "scratch",
+        "volatile",
+        "doorbell",
+        "enable",
+        "kick",
+        "trigger",
+    )
+    given = [f"--{name}" for name in names if getattr(arguments, name)]
+    if given:
+        parser.error(f"{given[0]} is for functions of this machine: name one with --bdf")
+
+
+def run(arguments: argparse.Namespace, say: Say) -> int:
+    """Do it, and return the exit code."""
+    if arguments.bdf:
+        from conformance.host import commands
+
+        return commands.check(arguments, say)
+    from conformance.lab.check import run as lab
+    from conformance.running import paths
+
+    request = options.request(arguments)
+    if arguments.dry_run:
+        return options.dry(arguments, say)
+    name, image = request.name, request.definition.name
+    if request.options.module:
+        name = request.options.module.name.partition(".")[0]
+    results: Path = arguments.into or paths.new_results(arguments.results, name, image)
+    return lab.check(request, results, sys.stdout)
