@@ -55,7 +55,7 @@ def unfolded(text: str) -> str:
 
 def test_order(tree: Path, tmp_path: Path) -> None:
     text = unfolded(make(tree, tmp_path / "out"))
-    assert re.findall(r"^Subject: \[PATCH \d/7\] (.*)$", text, re.M) == SUBJECTS
+    assert re.findall(r"^Subject: \[RFC PATCH \d/7\] (.*)$", text, re.M) == SUBJECTS
 
 
 def test_same_input_same_bytes(tree: Path, tmp_path: Path) -> None:
