@@ -44,14 +44,15 @@ struct emulated_range {
  * struct emulated_layout - which parts of a BAR may be mapped
  * @index: VFIO region index of the BAR
  * @whole: the run-time layout
- * @areas: the saving layout: ascending, disjoint, page aligned
- * @nr_areas: number of @areas, 0 if nothing may be mapped while saving
+ * @traps: what the driver has to see while saving, ascending and disjoint; the
+ *         saving layout has all pages without any of it, which may be none
+ * @nr_traps: number of @traps
  */
 struct emulated_layout {
 	unsigned int index;
 	struct emulated_range whole;
-	const struct emulated_range *areas;
-	unsigned int nr_areas;
+	const struct emulated_range *traps;
+	unsigned int nr_traps;
 };
 
 /**
@@ -165,6 +166,7 @@ void emulated_write_register(struct emulated_device *xdev, u8 bar, u32 offset, u
 const struct emulated_layout *emulated_find_layout(unsigned int index);
 int emulated_add_areas(struct vfio_info_cap *caps, u16 id,
 		       const struct emulated_range *areas, unsigned int nr_areas);
+int emulated_add_saving(struct vfio_info_cap *caps, const struct emulated_layout *layout);
 void emulated_ledger_init(struct emulated_ledger *ledger);
 int emulated_ledger_add(struct emulated_ledger *ledger, struct vm_area_struct *vma);
 void emulated_vma_open(struct vm_area_struct *vma);

@@ -170,8 +170,7 @@ static int emulated_bar_info(struct vfio_region_info *info, struct vfio_info_cap
 	ret = emulated_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &layout->whole, 1);
 	if (ret)
 		return ret;
-	return emulated_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING, layout->areas,
-				  layout->nr_areas);
+	return emulated_add_saving(caps, layout);
 }
 
 static int emulated_migration_info(struct vfio_region_info *info, struct vfio_info_cap *caps)

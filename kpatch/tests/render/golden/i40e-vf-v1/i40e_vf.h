@@ -38,14 +38,15 @@ struct i40e_vf_range {
  * struct i40e_vf_layout - which parts of a BAR may be mapped
  * @index: VFIO region index of the BAR
  * @whole: the run-time layout
- * @areas: the saving layout: ascending, disjoint, page aligned
- * @nr_areas: number of @areas, 0 if nothing may be mapped while saving
+ * @traps: what the driver has to see while saving, ascending and disjoint; the
+ *         saving layout has all pages without any of it, which may be none
+ * @nr_traps: number of @traps
  */
 struct i40e_vf_layout {
 	unsigned int index;
 	struct i40e_vf_range whole;
-	const struct i40e_vf_range *areas;
-	unsigned int nr_areas;
+	const struct i40e_vf_range *traps;
+	unsigned int nr_traps;
 };
 
 /**
@@ -135,6 +136,7 @@ void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 
 const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index);
 int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 		      const struct i40e_vf_range *areas, unsigned int nr_areas);
+int i40e_vf_add_saving(struct vfio_info_cap *caps, const struct i40e_vf_layout *layout);
 void i40e_vf_ledger_init(struct i40e_vf_ledger *ledger);
 int i40e_vf_ledger_add(struct i40e_vf_ledger *ledger, struct vm_area_struct *vma);
 int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);

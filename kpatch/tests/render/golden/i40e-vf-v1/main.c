@@ -357,8 +357,7 @@ static int i40e_vf_get_region_info(struct vfio_device *core_vdev, struct vfio_re
 	ret = i40e_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &layout->whole, 1);
 	if (ret)
 		return ret;
-	return i40e_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING, layout->areas,
-				 layout->nr_areas);
+	return i40e_vf_add_saving(caps, layout);
 }
 
 static long i40e_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)

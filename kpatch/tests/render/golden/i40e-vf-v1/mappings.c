@@ -37,24 +37,20 @@
 
 #include "i40e_vf.h"
 
-/* BAR0 but for the pages of receive-queue tails and admin receive queue. */
-static const struct i40e_vf_range i40e_vf_bar0_areas[] = {
-	{ .offset = 0x0, .size = 0x2000 },
-	{ .offset = 0x3000, .size = 0x4000 },
-	{ .offset = 0x8000, .size = 0x8000 },
+/* BAR0: receive-queue tails and admin receive queue */
+static const struct i40e_vf_range i40e_vf_bar0_traps[] = {
+	{ .offset = 0x2000, .size = 0x1000 },
+	{ .offset = 0x7000, .size = 0x1000 },
 };
 
 static const struct i40e_vf_layout i40e_vf_layouts[] = {
 	{
 		.index = VFIO_PCI_BAR0_REGION_INDEX,
 		.whole = { .offset = 0, .size = 0x10000 },
-		.areas = i40e_vf_bar0_areas,
-		.nr_areas = ARRAY_SIZE(i40e_vf_bar0_areas),
+		.traps = i40e_vf_bar0_traps,
+		.nr_traps = ARRAY_SIZE(i40e_vf_bar0_traps),
 	},
 };
-
-/* The areas hold for pages of 4 KiB, for which they were computed. */
-static_assert(PAGE_SIZE == SZ_4K);
 
 /* Returns the layouts of a region, NULL if its mappings are not restricted. */
 const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index)
@@ -65,6 +61,44 @@ const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index)
 		if (i40e_vf_layouts[i].index == index)
 			return &i40e_vf_layouts[i];
 	return NULL;
+}
+
+/*
+ * Steps from an area of the saving layout to the next one: what lies between the
+ * pages with a trap. An area of size 0 comes before the first. Pages can be larger
+ * than those that the device was made for, so this is not a table.
+ */
+static bool i40e_vf_next_area(const struct i40e_vf_layout *layout,
+			      struct i40e_vf_range *area)
+{
+	u64 start = area->offset + area->size;
+	u64 end = layout->whole.size;
+	unsigned int i;
+
+	for (i = 0; i < layout->nr_traps; i++) {
+		const struct i40e_vf_range *trap = &layout->traps[i];
+		u64 first = round_down(trap->offset, PAGE_SIZE);
+
+		if (first > start) {
+			end = first;
+			break;
+		}
+		start = max_t(u64, start, round_up(trap->offset + trap->size, PAGE_SIZE));
+	}
+	if (start >= end)
+		return false;
+
+	area->offset = start;
+	area->size = end - start;
+	return true;
+}
+
+/* As vfio_info_add_capability() does when it fails: not every caller frees them. */
+static void i40e_vf_free_caps(struct vfio_info_cap *caps)
+{
+	kfree(caps->buf);
+	caps->buf = NULL;
+	caps->size = 0;
 }
 
 /*
@@ -81,10 +115,7 @@ int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 
 	sparse = kzalloc(size, GFP_KERNEL);
 	if (!sparse) {
-		/* As vfio_info_add_capability() does: not every caller frees them. */
-		kfree(caps->buf);
-		caps->buf = NULL;
-		caps->size = 0;
+		i40e_vf_free_caps(caps);
 		return -ENOMEM;
 	}
 
@@ -101,14 +132,36 @@ int i40e_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 	return ret;
 }
 
+/* Adds the capability with the saving layout. */
+int i40e_vf_add_saving(struct vfio_info_cap *caps, const struct i40e_vf_layout *layout)
+{
+	struct i40e_vf_range area = { .offset = 0, .size = 0 };
+	struct i40e_vf_range *areas;
+	unsigned int nr_areas = 0;
+	int ret;
+
+	/* One before each trap, and one behind the last. */
+	areas = kcalloc(layout->nr_traps + 1, sizeof(*areas), GFP_KERNEL);
+	if (!areas) {
+		i40e_vf_free_caps(caps);
+		return -ENOMEM;
+	}
+	while (i40e_vf_next_area(layout, &area))
+		areas[nr_areas++] = area;
+
+	ret = i40e_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING, areas, nr_areas);
+	kfree(areas);
+	return ret;
+}
+
 /* Counts the pages of @vma outside the saving layout of its region. */
 static unsigned long i40e_vf_conflicts(struct vm_area_struct *vma)
 {
 	const u64 offset = compat_vfio_pci_vma_offset(vma);
+	struct i40e_vf_range area = { .offset = 0, .size = 0 };
 	const struct i40e_vf_layout *layout;
 	unsigned long pages = vma_pages(vma);
 	u64 start, end;
-	unsigned int i;
 
 	layout = i40e_vf_find_layout(VFIO_PCI_OFFSET_TO_INDEX(offset));
 	if (!layout)
@@ -116,9 +169,9 @@ static unsigned long i40e_vf_conflicts(struct vm_area_struct *vma)
 
 	start = offset & VFIO_PCI_OFFSET_MASK;
 	end = start + ((u64)pages << PAGE_SHIFT);
-	for (i = 0; i < layout->nr_areas; i++) {
-		u64 from = max(start, layout->areas[i].offset);
-		u64 to = min(end, layout->areas[i].offset + layout->areas[i].size);
+	while (i40e_vf_next_area(layout, &area)) {
+		u64 from = max(start, area.offset);
+		u64 to = min(end, area.offset + area.size);
 
 		if (from < to)
 			pages -= (to - from) >> PAGE_SHIFT;

@@ -360,8 +360,7 @@ static int igb_vf_get_region_info(struct vfio_device *core_vdev, struct vfio_reg
 	ret = igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &layout->whole, 1);
 	if (ret)
 		return ret;
-	return igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING, layout->areas,
-				layout->nr_areas);
+	return igb_vf_add_saving(caps, layout);
 }
 
 static long igb_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)

@@ -34,14 +34,15 @@ struct igb_vf_range {
  * struct igb_vf_layout - which parts of a BAR may be mapped
  * @index: VFIO region index of the BAR
  * @whole: the run-time layout
- * @areas: the saving layout: ascending, disjoint, page aligned
- * @nr_areas: number of @areas, 0 if nothing may be mapped while saving
+ * @traps: what the driver has to see while saving, ascending and disjoint; the
+ *         saving layout has all pages without any of it, which may be none
+ * @nr_traps: number of @traps
  */
 struct igb_vf_layout {
 	unsigned int index;
 	struct igb_vf_range whole;
-	const struct igb_vf_range *areas;
-	unsigned int nr_areas;
+	const struct igb_vf_range *traps;
+	unsigned int nr_traps;
 };
 
 /**
@@ -155,6 +156,7 @@ void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 wi
 const struct igb_vf_layout *igb_vf_find_layout(unsigned int index);
 int igb_vf_add_areas(struct vfio_info_cap *caps, u16 id,
 		     const struct igb_vf_range *areas, unsigned int nr_areas);
+int igb_vf_add_saving(struct vfio_info_cap *caps, const struct igb_vf_layout *layout);
 void igb_vf_ledger_init(struct igb_vf_ledger *ledger);
 int igb_vf_ledger_add(struct igb_vf_ledger *ledger, struct vm_area_struct *vma);
 int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
