@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The benchmark: what a driver costs, as ratios of one run."""
+"""The benchmark: the cost of a driver, as ratios within one run."""

@@ -43,7 +43,7 @@ class Scale:
 
 
 class _Sheet:
-    """The picture, drawn from top to bottom."""
+    """The SVG, drawn from top to bottom."""
 
     def __init__(self) -> None:
         self.root = ET.Element(
@@ -137,7 +137,7 @@ def _growth(sheet: _Sheet, rows: Sequence[Ratio]) -> None:
         points = [(across(row.live or 1), up(row.ratio)) for row in line]
         sheet.line([(across(1), up(1)), *points], colour, 2)
         for row in line:
-            x = across(row.live or 1) + 3 * (number - 1)  # beside each other
+            x = across(row.live or 1) + 3 * (number - 1)  # side by side
             sheet.line([(x, up(row.low)), (x, up(row.high))], colour)
         legend = top + 16 + 20 * number
         sheet.line(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tells what was measured: a table for people, JSON for programs, a plot."""
+"""Reports the measurements: a table, JSON, and a plot."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judging on the machine itself: functions are bound, judged, and put back as they were.
+"""Judges functions of this machine: binds them, judges them, restores the machine.
 
-What is changed is noted before it is changed, so that a run which was killed can be undone.
+Each change is recorded before it is made, so that a killed run can be undone.
 Judging what is bound already, and undoing, need the standard library and pytest only.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the commands for this machine do, once their options are read."""
+"""The commands for functions of this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 
 def check(arguments: Namespace, say: Say) -> int:
-    """Bind a driver to functions of this machine, judge it, and put everything back."""
+    """Bind a driver to functions of this machine, judge it, and undo all changes."""
     if os.getuid() != 0:
         what = "Only root can bind functions and load modules."
         raise Refused([Reason(what, "Run it with sudo: `sudo make check BDF=...`.")])
@@ -48,7 +48,7 @@ def run(arguments: Namespace, say: Say) -> int:
 
 
 def restore(_arguments: Namespace, say: Say) -> int:
-    """Put back what a run that was killed has left."""
+    """Undo what a killed run has left."""
     if os.getuid() != 0:
         raise Refused([Reason("Only root can undo what a run has changed.", "Use sudo.")])
     host = HostPaths()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was changed on this machine and how it was before, one JSON object a line.
+"""The journal of changes to this machine, with the old values; one JSON object per line.
 
-Each line is written before the change that it is about, so that after a SIGKILL at any point
-all changes are known. A last line without its end was not followed by its change.
+Each line is written before its change, so that after a SIGKILL at any point all changes are
+known. An incomplete last line means that its change was not made.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ModulesBefore:
 
 @dataclass(frozen=True)
 class SuiteMark:
-    """What the environment of all processes of the suite has: ``VFIO_KIT_RUN=mark``."""
+    """The mark in the environment of all processes of the suite: ``VFIO_KIT_RUN=mark``."""
 
     mark: str
 
@@ -57,7 +57,7 @@ _KINDS: dict[str, type[FunctionBefore] | type[ModulesBefore] | type[SuiteMark]] 
 
 @dataclass(frozen=True)
 class Record:
-    """What was found in a journal: who wrote it, in which boot, and the steps in their order."""
+    """Contents of a journal: its writer, the boot, and the steps in order."""
 
     pid: int
     boot_id: str
@@ -65,10 +65,10 @@ class Record:
 
 
 class Journal:
-    """The journal of this machine. There is one, and only one process may have it at a time.
+    """The journal of this machine; one process may hold it at a time.
 
     Attributes:
-        path: The file, which exists while there is something to be put back.
+        path: The file; it exists while there is something to undo.
     """
 
     def __init__(self, host: HostPaths) -> None:
@@ -81,12 +81,12 @@ class Journal:
         self._append(head, os.O_CREAT | os.O_EXCL)
 
     def note(self, step: Step) -> None:
-        """Note a step that will be taken next. Raises :class:`OSError`."""
+        """Record a step before it is taken. Raises :class:`OSError`."""
         kind = next(kind for kind, form in _KINDS.items() if isinstance(step, form))
         self._append({"step": kind, **asdict(step)}, 0)
 
     def read(self) -> Record | None:
-        """Return what is noted, None if nothing is.
+        """Return the record; None if there is none.
 
         Raises:
             LabError: The file is not one of ours.
@@ -111,7 +111,7 @@ class Journal:
             ) from error
 
     def end(self) -> None:
-        """Say that everything is as it was."""
+        """Remove the journal: everything is undone."""
         self.path.unlink(missing_ok=True)
 
     def _append(self, entry: dict[str, Any], flags: int) -> None:
@@ -130,7 +130,7 @@ def _step(line: dict[str, Any]) -> Step:
 
 @contextlib.contextmanager
 def the_journal(host: HostPaths) -> Iterator[Journal]:
-    """Have the journal of this machine for a block.
+    """Hold the journal of this machine for a block.
 
     Raises:
         Refused: Another process has it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel modules of this machine: what is loaded, what comes with another, loading, removing."""
+"""Kernel modules of this machine: which are loaded, dependencies, loading, removing."""
 
 from __future__ import annotations
 

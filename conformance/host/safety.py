@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a function of this machine may be judged: what stands against it, what needs consent."""
+"""Whether a function of this machine may be judged: objections, and what needs consent."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Question:
 
 @dataclass
 class Look:
-    """What was found out about the functions of a run."""
+    """Objections and questions about the functions of a run."""
 
     refused: list[Reason] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
 
     def refuse(self, what: str, do: str) -> None:
-        """Note something for which there is no consent."""
+        """Record an objection that no consent overrides."""
         self.refused.append(Reason(what, do))
 
 
@@ -96,7 +96,7 @@ def as_bound(names: Sequence[str], host: HostPaths) -> Look:
 
 
 def _known(names: Sequence[str], host: HostPaths, look: Look) -> Iterator[str]:
-    """Yield the names of devices that there are."""
+    """Yield the names of existing devices."""
     if len(set(names)) < len(names):
         look.refuse("Device and peer are the same.", "Name two functions, or no peer.")
     for name in dict.fromkeys(names):

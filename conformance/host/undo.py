@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Puts this machine back as the journal says it was.
+"""Restores this machine from its journal.
 
-Every step can be undone any number of times, and also if it was never taken: so it does not
-matter where a run was killed, nor where its undoing was.
+Undoing a step is idempotent and works for a step that was never taken, so it does not matter
+where a run, or its undoing, was killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 def undo(journal: Journal, host: HostPaths, say: Say) -> bool:
-    """Put back what the journal tells of, the last step first.
+    """Undo the steps of the journal, the last one first.
 
     Signals that would end this process wait until it is done.
 
@@ -67,7 +67,7 @@ def undo(journal: Journal, host: HostPaths, say: Say) -> bool:
 
 @contextlib.contextmanager
 def undisturbed(say: Say) -> Iterator[None]:
-    """Within the block, answer Ctrl-C and its like with words only. For the main thread."""
+    """Within the block, only print a line on Ctrl-C and the like. For the main thread."""
 
     def patience(_number: int, _frame: FrameType | None) -> None:
         say("Restoring this machine; this takes a moment.")
@@ -105,7 +105,7 @@ def _about(step: Step) -> str:
 
 
 def _end_suite(mark: str, host: HostPaths) -> list[str]:
-    """Kill what is left of a suite whose run was killed: its processes may hold the device."""
+    """Kill the remaining processes of a suite whose run was killed: they may hold the device."""
     deadline = time.monotonic() + _PATIENCE
     while alive := _marked(mark, host):
         for pid in alive:
@@ -150,7 +150,7 @@ def _put_back(was: FunctionBefore, host: HostPaths, say: Say) -> list[str]:
 
 
 def _wait_for_holders(bdf: str, host: HostPaths) -> str:
-    """Return who holds a device and does not let go, empty if nobody does."""
+    """Return who still holds a device after the timeout; empty if nobody."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Devices x kernels: which cells there are, and what became of each."""
+"""Devices x kernels: the cells and their results."""
 
 from __future__ import annotations
 

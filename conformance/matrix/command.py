@@ -31,7 +31,7 @@ _ERASE = "\r\x1b[2K"
 
 
 def run(arguments: Namespace, _say: Callable[[str], None]) -> int:
-    """Do what the command says, and return its exit code.
+    """Run the matrix and return the exit code.
 
     Raises:
         UsageError: What is asked for does not exist.
@@ -86,7 +86,7 @@ def _list(cells: Sequence[Cell], out: TextIO, extra: Sequence[str] | None) -> No
 
 
 class Progress:
-    """Shows where a matrix is: a line that changes on a terminal, a line now and then in a log."""
+    """Progress of a matrix: one updating line on a terminal, a line from time to time in a log."""
 
     def __init__(self, out: Output, cells: int) -> None:
         self.out = out

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the cells of a matrix, some beside each other, each a program of its own.
+"""Runs the cells of a matrix in parallel, each as a process.
 
-Guests that come out of a snapshot do not disturb each other; those that boot wait for one another
-(see conformance.lab.guest.bringup). A guest without KVM keeps one processor busy.
+Restored guests do not disturb each other; booting guests wait for one another (see
+conformance.lab.guest.bringup). A guest without KVM keeps one processor busy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GRACE = 15.0
 
 
 class Watcher(Protocol):
-    """Is told how it goes."""
+    """Receives the progress."""
 
     def began(self, cell: Cell) -> None:
         """Say that a cell was started."""
@@ -106,7 +106,7 @@ def run(
         cells: All of them.
         parent: The folder that gets a folder for each.
         jobs: How many run at a time.
-        watcher: Is told how it goes.
+        watcher: Receives the progress.
         extra: More options of ``check`` for all of them.
 
     Returns:

@@ -79,7 +79,7 @@ class Session:
         self.started = time.monotonic()
 
     def pytest_report_header(self) -> list[str]:
-        """Tell what is tested, and with which seed the run can be repeated."""
+        """Report device, peer, and the seed that repeats the run."""
         lines = [f"vfio: device {self.settings.device}, peer {self.settings.peer or 'none'}"]
         lines.append(f"vfio: seed {self.settings.seed} (repeat with --vfio-seed)")
         if self.taint:
@@ -107,7 +107,7 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Tell what is to come, before the first test, and have workers do it if there are any."""
+        """Write the session event, then run the tests, by workers if there are any."""
         if session.config.option.collectonly:
             return None
         if not self.settings.device:
@@ -167,7 +167,7 @@ class Session:
         return lacking and f"{bdf}, bound to {sysfs.driver(bdf) or 'no driver'}: {lacking}"
 
     def _keep_protocol(self, session: pytest.Session) -> None:
-        """Leave out the tests of another version: its rules are not applicable."""
+        """Deselect the tests of the other version: its rules are not applicable."""
         kept = (0, self.config.stash[DEVICES].protocol)
         others = [item for item in session.items if protocol_of(item) not in kept]
         if others:
@@ -176,7 +176,7 @@ class Session:
             session.config.hook.pytest_deselected(items=others)
 
     def _take(self, pair: workers.Pair) -> None:
-        """Be the worker that has these functions, with eyes of its own on the kernel."""
+        """Become the worker for these functions, with its own readers of kernel log and taint."""
         stash = self.config.stash
         settings = replace(self.settings, device=pair[0], peer=pair[1])
         stash[DEVICES] = replace(stash[DEVICES], settings=settings)
@@ -200,7 +200,7 @@ class Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Iterator[None]:
-        """Judge a phase: what it raised, what the kernel said, and whether skips are allowed."""
+        """Judge a phase by its exception, the kernel log, and whether skips are allowed."""
         outcome = yield
         report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
         blame = blame_of(item, call, report)
@@ -221,7 +221,7 @@ class Session:
         self.tally.add(report, blame, trace.lines(), applicable=not inapplicable)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Close the devices and tell the end."""
+        """Close the devices and write the finish event."""
         self.config.stash[DEVICES].close()
         duration = round(time.monotonic() - self.started, 3)
         self.events.emit(kinds.Finish(int(exitstatus), duration))
@@ -247,7 +247,7 @@ class Session:
 
 
 def _hint(error: OSError) -> str:
-    """Say what mostly hides behind an errno of opening a device."""
+    """Name the usual cause of an errno when a device is opened."""
     if error.errno == errno.EPERM:
         return (
             ". VFIO refuses devices without interrupt remapping: turn it on (firmware; "

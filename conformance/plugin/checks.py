@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judgements: the one-line forms in which a test says what a rule demands.
+"""Checks: one-line assertions of what a rule demands.
 
 Every helper takes ``did``, what the test did in words, and optionally ``rule``, the id of the
 requirement. Without it the first id of the test's ``rule`` marker counts.
@@ -15,7 +15,7 @@ from conformance.vfio.errors import ShortTransfer
 
 
 class RequirementFailed(AssertionError):
-    """The device broke a rule: which one, what was done, what it should have done, what it did."""
+    """The device broke a rule: its id, the step, what was expected, what came back."""
 
     def __init__(self, rule: str, *, did: str, expected: str, actual: str) -> None:
         super().__init__(f"{rule}: {did}: expected {expected}, got {actual}")
@@ -95,7 +95,7 @@ def expect_success(*, did: str, rule: str | None = None) -> Iterator[None]:
 
 
 def expect_equal(actual: object, expected: object, *, did: str, rule: str | None = None) -> None:
-    """Demand that two values are equal; integers are told in decimal and hexadecimal."""
+    """Demand that two values are equal; integers are printed in decimal and hexadecimal."""
     __tracebackhide__ = True
     if actual != expected:
         fail(rule, did=did, expected=_shown(expected), actual=_shown(actual))

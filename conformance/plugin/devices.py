@@ -71,7 +71,7 @@ class Doorbell:
 
 @dataclass(frozen=True)
 class KickPlace:
-    """An operator's word that a write to the register at ``offset`` moves the one at ``moves``."""
+    """A declared pair of registers: a write at ``offset`` changes the one at ``moves``."""
 
     bar: int
     offset: int
@@ -80,24 +80,24 @@ class KickPlace:
 
 @dataclass(frozen=True)
 class Kick:
-    """Such a register of an open device: the tail of a queue whose head follows it."""
+    """A declared pair of an open device: the tail of a queue, and the head that follows it."""
 
     region: Region
     offset: int
     moves: int
 
     def read(self) -> int:
-        """Return the register that moves."""
+        """Return the register that changes."""
         return self.region.read_int(self.moves)
 
     def write(self, value: int) -> None:
-        """Write the register that makes it move."""
+        """Write the register that makes it change."""
         self.region.write_int(self.offset, value)
 
 
 @dataclass(frozen=True)
 class Write:
-    """A write of a value to a 4-byte register of a BAR."""
+    """A write to a 32-bit register of a BAR."""
 
     bar: int
     offset: int
@@ -106,9 +106,9 @@ class Write:
 
 @dataclass(frozen=True)
 class TriggerPlace:
-    """An operator's word what raises an interrupt: the last of some writes, on an MSI-X vector.
+    """Declared writes, the last of which raises an interrupt on an MSI-X vector.
 
-    Those before it let the interrupt through.
+    The others enable the interrupt.
     """
 
     vector: int
@@ -117,7 +117,7 @@ class TriggerPlace:
 
 @dataclass(frozen=True)
 class Trigger:
-    """Such a cause of interrupts of an open device."""
+    """Declared writes of an open device that raise an interrupt."""
 
     device: Device
     place: TriggerPlace
@@ -166,8 +166,8 @@ class Settings:
         as_is: No test may bind a function to another driver.
         trapped: Registers whose writes the driver must see while it saves the device.
         protocol: Version of the protocol to judge; 0 for what the device offers.
-        enables: Bits that set a part of the device going; they read as set while it runs.
-        kicks: Registers of which a write makes the running device move another one.
+        enables: Bits that start a part of the device; they read as set while it runs.
+        kicks: Registers that make the running device change another one when written.
         triggers: Writes that raise an interrupt.
     """
 
@@ -250,7 +250,7 @@ class Devices:
             raise
 
     def offer(self) -> Offer:
-        """Ask the device what of migration it offers, and close it again.
+        """Query what migration support the device offers, and close it again.
 
         Raises :class:`OSError` and :class:`~conformance.vfio.errors.VfioError`.
         """
@@ -289,21 +289,21 @@ class Devices:
         ]
 
     def enables_of(self, device: Device) -> list[Scratch]:
-        """Return the bits of a device that set parts of it going."""
+        """Return the declared enable bits of a device."""
         return [
             Scratch(device.region(place.bar), place.offset, place.mask)
             for place in self.settings.enables
         ]
 
     def kicks_of(self, device: Device) -> list[Kick]:
-        """Return the registers of a device of which it is known that they move others."""
+        """Return the declared pairs of registers of a device."""
         return [
             Kick(device.region(place.bar), place.offset, place.moves)
             for place in self.settings.kicks
         ]
 
     def triggers_of(self, device: Device) -> list[Trigger]:
-        """Return what is known to raise interrupts of a device."""
+        """Return the declared triggers of a device."""
         return [Trigger(device, place) for place in self.settings.triggers]
 
     def after_test(self, *, failed: bool) -> None:

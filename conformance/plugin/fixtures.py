@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests ask for by name: the device in a known state, its regions, clients, helpers.
+"""Fixtures: the device in a known state, its regions, clients, helpers.
 
-The device stays open from test to test, because to open it resets the function and that takes
-the kernel a tenth of a second or more. Before a test it is brought to _RUNNING: a migration that
-was begun is given up, else it is reset, else opened anew; after a test that failed, or that left
-mappings or child processes behind, it is opened anew. Use ``device.reopen()`` where the open itself
-matters.
+The device stays open from test to test, because an open resets the function, which takes 0.1 s or
+more. Before a test it is brought to _RUNNING: a migration is abandoned, or the device is reset, or
+opened again. After a test that failed, or left mappings or child processes behind, it is opened
+again. Use ``device.reopen()`` where the open itself matters.
 """
 
 import random
@@ -152,7 +151,7 @@ def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
 
 @pytest.fixture
 def scratch(devices: Devices, device: Device) -> Iterator[list[Scratch]]:
-    """Provide registers which may be written freely (--vfio-scratch); their values are put back."""
+    """Provide registers that tests may write (--vfio-scratch); their values are restored."""
     places = devices.scratch_of(device)
     if not places:
         pytest.skip("no register may be written: give --vfio-scratch BAR:OFFSET:MASK")
@@ -164,13 +163,13 @@ def scratch(devices: Devices, device: Device) -> Iterator[list[Scratch]]:
 
 @pytest.fixture
 def volatile(devices: Devices) -> tuple[Place, ...]:
-    """Return the registers which change by themselves, as the operator says (--vfio-volatile)."""
+    """Return the registers that change by themselves (--vfio-volatile)."""
     return devices.settings.volatile
 
 
 @pytest.fixture
 def trapped(devices: Devices) -> tuple[Place, ...]:
-    """Return what the driver must see while it saves (--vfio-trapped); skips without any."""
+    """Return the registers whose writes the driver must see while it saves (--vfio-trapped)."""
     if not devices.settings.trapped:
         pytest.skip("no register is known to be trapped: give --vfio-trapped BAR:OFFSET")
     return devices.settings.trapped
@@ -215,7 +214,7 @@ def child() -> Iterator[Callable[[], Child]]:
 
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Observe:
-    """``observe(rule, outcome)``: tell which outcome of a FREE rule was seen."""
+    """``observe(rule, outcome)``: record the outcome of a FREE rule."""
     return devices_of(request.config).observer(request.node)
 
 

@@ -2,8 +2,7 @@
 """Which version of the protocol a session judges, and how a device gets back to running in it.
 
 A session judges one version. Without ``--vfio-protocol`` it is what the device offers, and the
-later one of two, because that is what users of today's kernels speak; a driver with both is
-judged twice.
+later one of two: users of today's kernels speak that. A driver with both is judged twice.
 """
 
 import contextlib
@@ -46,16 +45,16 @@ def chosen(offer: Offer) -> int:
 
 
 class Home(Protocol):
-    """Knows where an open device is, and leads it back to running without a reset."""
+    """Returns an open device to running without a reset."""
 
     rule: str
     running: int
 
     def state(self) -> int | None:
-        """Return the state, None where it cannot be read: the tests will say so better."""
+        """Return the state, or None if it cannot be read: a test reports that better."""
 
     def give_up(self, state: int) -> None:
-        """Let a device that is stopped, saves, or was given a whole stream run on, if it will.
+        """Set a device running that is stopped, saves or has a whole stream, if it accepts that.
 
         Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
         """
@@ -121,5 +120,5 @@ class FeatureHome:
 
 
 def home_of(device: Device, protocol: int) -> Home:
-    """Return what leads a device back in a version of the protocol."""
+    """Return the home of a device in a version of the protocol."""
     return FeatureHome(device) if protocol == 2 else RegionHome(device)

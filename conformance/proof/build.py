@@ -21,7 +21,7 @@ from kpatch.tools.sandbox import Sandbox
 
 @dataclass(frozen=True)
 class Built:
-    """What became of the sources of a driver.
+    """Result of building the sources of a driver.
 
     Attributes:
         name: Whose they are.
@@ -43,7 +43,7 @@ def digest(sources: Mapping[str, str], kernel: BootKernel) -> str:
 
 
 class Builder:
-    """Builds drivers for one kernel, several at a time.
+    """Builds drivers for one kernel, in parallel.
 
     Args:
         kernel: The kernel to build for.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges builds of a module in guests beside each other, a fresh one after each fault.
+"""Judges builds of a module in parallel guests; after each fault in a fresh one.
 
 Each guest has a process of its own, since a guest under TCG keeps one processor busy, and since
 whoever starts a program must live as long. Those processes never outlive this one.
@@ -92,7 +92,7 @@ class _Guest:
     """A process that judges some modules in a guest.
 
     Attributes:
-        number: Tells those apart that run beside each other.
+        number: Number of the guest among the parallel ones.
         left: What it has not judged yet.
         pipe: Readable when there is something to `receive`.
         process: The process.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdicts on mutants as JUnit XML, for a CI: a mutant is a case, which passes if it dies."""
+"""The verdicts on mutants as JUnit XML: a mutant is a case that passes if it is killed."""
 # mypy: allow-untyped-calls
 # (junitparser ships py.typed, but only some of its methods have annotations)
 

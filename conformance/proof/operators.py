@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mutants that nobody planned: the generic operators of universalmutator over the driver's C.
+"""Operator mutants: the generic operators of universalmutator over the driver's C.
 
-Most of what they yield does not compile, and some of what compiles is the same code. What is left
-is judged by the whole suite. A mutant that no test can tell from the driver is equivalent;
-``equivalent.toml`` lists those that are known, each with the reason.
+Most do not compile, and some compile to the same code. The whole suite judges the rest. A mutant
+that no test can tell from the driver is equivalent; ``equivalent.toml`` lists those that are
+known, each with the reason.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LINES: Final = 3
 
 @dataclass(frozen=True)
 class Generic:
-    """A mutant that nobody planned.
+    """An operator mutant.
 
     Attributes:
         name: File and number; stable for the same sources and tool.
@@ -145,7 +145,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def shuffled(every: list[Generic], seed: int) -> list[Generic]:
-    """Return them in an order of chance, the same for the same seed."""
+    """Return them shuffled, in the same order for the same seed."""
     order = list(every)
     random.Random(seed).shuffle(order)  # noqa: S311 - repeatable on purpose
     return order

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files and folders of the cache that are whole or not there."""
+"""Atomic cache entries: complete or absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PART = ".part-"
 
 
 def part_name(name: str) -> str:
-    """Return the name that something has until it is whole."""
+    """Return the name of an entry until it is complete."""
     return f"{_PART}{os.getpid()}-{name}"
 
 
@@ -24,7 +24,7 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
 
     Args:
         path: The lock's file.
-        waiting: Called once if somebody else holds it.
+        waiting: Called once if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -38,9 +38,9 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder that gets its name when the block ends well, and goes if it does not.
+    """Yield a new folder; renamed into place if the block succeeds, removed if it raises.
 
-    To be called with a lock held: what an earlier run left half done is removed.
+    Call with the lock held: removes what an interrupted run left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{_PART}*-{path.name}"):

@@ -17,7 +17,7 @@ CACHE_NAME = "vfio-migration-kit"
 
 
 def cache() -> Path:
-    """Return the folder of everything that can be made again.
+    """Return the cache folder; everything in it can be made again.
 
     ``$VFIO_KIT_CACHE``, or ``vfio-migration-kit`` in the user's cache folder.
     """
@@ -28,7 +28,7 @@ def cache() -> Path:
 
 
 def logs() -> Path:
-    """Return the folder of logs that belong to no run, such as those of an image."""
+    """Return the folder of logs outside of runs, such as those of an image."""
     return cache() / "logs"
 
 

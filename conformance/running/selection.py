@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which test checks that rule, found out by collecting the suite on this host."""
+"""Which tests check which rules, by collecting the suite on this host."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tells the user what the lab does, and keeps the time."""
+"""Prints the steps of a run and measures their time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Steps:
 
     @contextlib.contextmanager
     def follow(self, log: Path, prefix: str) -> Iterator[None]:
-        """Within the block, say each new line of a log that begins with `prefix`."""
+        """Within the block, print each new line of a log that begins with `prefix`."""
         stop = threading.Event()
         thread = threading.Thread(target=self._watch, args=(log, prefix, stop), daemon=True)
         thread.start()
@@ -96,7 +96,7 @@ class Steps:
             thread.join()
 
     def summary(self) -> str:
-        """Say in one line where the time went, the longest first; nothing if none was spent.
+        """Return one line with the time of each step, longest first; empty without any.
 
         >>> steps = Steps(print)
         >>> steps.times.update(build=2.5, tests=4.0, image=0.004)

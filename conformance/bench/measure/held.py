@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""As many live mappings of one page each as are asked for."""
+"""A number of live mappings of one page each."""
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -46,7 +46,7 @@ class Held:
             libc.munmap(self._addresses.pop(), PAGE_SIZE)
 
     def map_and_unmap(self) -> None:
-        """Make one more, and take it away."""
+        """Map one more page and unmap it."""
         libc.munmap(self._map(0), PAGE_SIZE)
 
     def _map(self, number: int) -> int:

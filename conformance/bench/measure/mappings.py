@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the accounting of mappings costs: the driver's function against one of plain vfio-pci."""
+"""Cost of tracking mappings: a function of the driver against one of plain vfio-pci."""
 
 import os
 from collections.abc import Iterator, Sequence

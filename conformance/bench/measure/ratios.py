@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Takes times in turns and makes ratios of them: a time by itself says more of the machine.
+"""Takes times in turns and compares them: absolute times say more about the machine.
 
 What is compared is measured in the same round, and every second round goes the other way round,
 so that a machine that gets slower meanwhile slows down both sides.

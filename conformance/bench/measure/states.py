@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a write of device_state costs with more and more mappings live, against one mapping."""
+"""Cost of a write of device_state with a growing number of live mappings, against one."""
 
 import errno
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How quickly the data section is read in each of its ways, against copying as much memory."""
+"""Throughput of reading the data section in each way, against memcpy()."""
 
 import ctypes
 from collections.abc import Iterator

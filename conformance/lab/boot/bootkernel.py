@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel that a guest boots: an image's own, or one of a tree that somebody built."""
+"""The kernel that a guest boots: that of an image, or of a built tree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BootKernel:
         vmlinuz: The file to boot.
         modules: The folder with its modules and what depmod wrote.
         tree: Where modules are built.
-        key: Tells it from all others.
+        key: Identifies the kernel in names of the cache.
     """
 
     release: str

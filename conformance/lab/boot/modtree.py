@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads the folder of a kernel's modules: what depends on what, as depmod wrote it down."""
+"""Reads a kernel's folder of modules: dependencies as depmod wrote them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which lines and branches of a module were executed, from the counts that came of the guest.
+"""Which lines and branches of a module were executed, by the counts from the guest.
 
 The kernel shows a module's counts as gcov's data files, under the paths at which the module was
 built. The compiler left the other half of each, the notes, there. The image's gcov, which fits the
@@ -56,9 +56,9 @@ class Counts:
 def evaluate(
     counts: Counts, sandbox: Sandbox, results: Path, say: Callable[[str], None]
 ) -> list[FileCoverage]:
-    """Write coverage.json and coverage.txt, and say the outcome in a line.
+    """Write coverage.json and coverage.txt, and print a line with the result.
 
-    A run is not judged by it, so a failure of gcov is said, not raised.
+    Coverage does not decide the verdict, so a failure of gcov is printed, not raised.
 
     Args:
         counts: What came.

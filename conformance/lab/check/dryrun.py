@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Shows the commands of a run without running them."""
+"""Prints the commands of a run without running them."""
 
 from __future__ import annotations
 

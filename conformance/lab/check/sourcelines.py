@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Counts of lines and branches, as gcov tells them, summed up for people. Pure."""
+"""Sums up gcov's counts of lines and branches. Pure."""
 
 from __future__ import annotations
 

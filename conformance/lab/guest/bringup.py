@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Brings up a guest that waits for its order: from a snapshot if there is one, else by booting."""
+"""Brings up a guest that waits for its order: restores a snapshot if there is one, or boots."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) 
     Args:
         lab: What to run.
         files: The files of the run; its payload must be there.
-        steps: Tells the user what is done.
+        steps: Prints the steps.
         cold: Whether to boot even if there is a snapshot.
 
     Raises:
@@ -118,9 +118,9 @@ def _boot(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) 
 
 @contextlib.contextmanager
 def _alone(lab: Lab, steps: Steps) -> Iterator[None]:
-    """Wait until no other guest boots: two that are emulated upset each other's timers.
+    """Wait until no other guest boots: two emulated guests disturb each other's timers.
 
-    A guest measures its clocks while it boots, and never again, in a snapshot neither.
+    A guest calibrates its clocks only at boot; a snapshot keeps that calibration.
     """
     if lab.accelerator == "kvm" or programs.dry():
         yield
@@ -143,7 +143,7 @@ def _new_snapshot(lab: Lab, stack: contextlib.ExitStack) -> Path | None:
 
 
 def _write(lab: Lab, guest: Guest, part: Path, steps: Steps) -> None:
-    """Write the snapshot and let the guest go on. A run does not fail for want of it."""
+    """Write the snapshot and let the guest go on. A run does not need it."""
     try:
         guest.monitor.write_snapshot(part / _STATE)
         guest.monitor.execute("cont")

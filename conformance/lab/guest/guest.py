@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Talks to the agent in the guest, and tells what became of a guest that does not answer."""
+"""Talks to the agent in the guest; diagnoses a guest that does not answer."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Guest:
         """Yield all that the guest says, up to and including that it is done.
 
         Args:
-            quiet: Seconds without a word after which it counts as hung.
+            quiet: Seconds without an event after which it counts as hung.
 
         Raises:
             GuestHung: It did not say anything for so long.
@@ -180,7 +180,7 @@ class Guest:
 
 
 def is_end(event: Event) -> bool:
-    """Tell whether the guest has done what it was ordered to."""
+    """Tell whether the guest has finished its order."""
     return isinstance(event, Agent) and event.phase == Phase.DONE
 
 

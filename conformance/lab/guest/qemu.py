@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Starts QEMU inside the image's root, and ends it, whatever happens."""
+"""Runs QEMU inside the image's root; ends it in any case."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ImageDefinition(_Model):
         kernel: The package of the kernel; or else the kernel is built from `source`.
         headers: The package of the kernel's headers.
         source: The package of the source from which the kernel is built.
-        config: What that kernel is to have: a fragment of its configuration, a file beside this.
+        config: Configuration fragment of that kernel, a file in the same folder.
         packages: All other packages.
         backports: Those of all packages that come from the suite's backports.
         qemu: The image in whose QEMU its guests run; without it in its own.
@@ -54,7 +54,7 @@ class ImageDefinition(_Model):
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
         guest_exclude: Regular expressions on paths below the root that the guest's disk lacks.
-        for_tests: Whether it is there for tests of the kit itself, and no driver is judged in it.
+        for_tests: Whether it is only for tests of the kit: no driver is judged in it.
     """
 
     name: str
@@ -114,9 +114,9 @@ class MachineDefinition(_Model):
         parameters: Those with which the module under test is loaded, ``name=value``.
         doorbells: Those that make the function write to memory: ``BAR:OFFSET:ADDRESS``.
         scratch: Registers of the function that a test may write: ``BAR:OFFSET:MASK``.
-        enables: Bits that set a part of the function going: ``BAR:OFFSET:MASK``.
-        kicks: Registers of which a write moves others: ``BAR:OFFSET:MOVES``.
-        triggers: Writes of which the last raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
+        enables: Bits that start a part of the function: ``BAR:OFFSET:MASK``.
+        kicks: Registers that make others change when written: ``BAR:OFFSET:MOVES``.
+        triggers: Writes, the last of which raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
     """
 
     name: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Makes lab images: a Debian root by mmdebstrap, python-kmod in it, and the guest's disk.
 
-An image lives in the cache under the hash of everything that goes into it, gets its name when it
-is whole, and is never changed afterwards.
+An image lies in the cache under the hash of its inputs, is renamed into place when complete, and
+never changes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ENVIRONMENT = {"INITRD": "No"}
 
 @dataclass(frozen=True)
 class Image:
-    """An image that is whole.
+    """A complete image.
 
     Attributes:
         definition: What it was made of.
@@ -294,7 +294,7 @@ def _make_disk(definition: ImageDefinition, part: Path, log: Path) -> None:
 
 
 def _print(definition: ImageDefinition, folder: Path) -> None:
-    """Print the commands that would make the image, as far as they can be told beforehand."""
+    """Print the commands that would make the image, as far as they are known in advance."""
     root, tar = folder / "root", folder / "root.tar"
     programs.run(["mkdir", "-p", str(root)])
     programs.run(mmdebstrap_argv(definition, tar), env=_ENVIRONMENT)

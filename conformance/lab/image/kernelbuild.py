@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Builds a kernel from the source package in an image's root and installs it there.
 
-What comes of it looks like the distribution's own packages of a kernel and its headers: the kernel
+The result has the layout of the distribution's packages of a kernel and its headers: the kernel
 in /boot, its modules in /lib/modules/RELEASE, and below them in `build` the tree in which further
 modules are built. Needs a kernel of 6.6 or later, which can make that tree itself.
 """
@@ -38,7 +38,7 @@ class KernelBuild:
     Attributes:
         root: The unpacked root, with compiler and source package; gets the kernel.
         package: The source package, for instance ``linux-source-6.12``.
-        fragment: What the kernel is to have; all else is off.
+        fragment: The requested options; all others are off.
         work: An empty folder for the build, outside the root.
         log: Takes the output.
     """

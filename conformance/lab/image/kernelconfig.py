@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compares what a fragment of a kernel's configuration asks for with what became of it.
+"""Compares a configuration fragment with the resulting kernel configuration.
 
-Kconfig drops what cannot be had without a word: a symbol that was renamed, or one whose
-dependencies are not met.
+Kconfig silently drops unknown symbols and those whose dependencies are not met.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ _SYMBOL = re.compile(r"^\s*(?:menu)?config\s+(\w+)\s*$", re.M)
 
 @dataclass(frozen=True)
 class Unmet:
-    """A wish that was not granted.
+    """A requested option that .config lacks.
 
     Attributes:
         symbol: Its name, with the prefix.
         wanted: The value in the fragment; ``n`` for off.
-        actual: What it became; ``n`` for off.
+        actual: The resulting value; ``n`` for off.
     """
 
     symbol: str
@@ -49,7 +48,7 @@ def read(text: str) -> dict[str, str]:
 
 
 def compare(wanted: Mapping[str, str], actual: Mapping[str, str]) -> list[Unmet]:
-    """Return the wishes that the configuration does not grant, in their order."""
+    """Return the requested options that the configuration lacks, in order."""
     return [
         Unmet(symbol, value, actual.get(symbol, "n"))
         for symbol, value in wanted.items()
@@ -64,10 +63,10 @@ def check(fragment: str, config: str, kconfigs: Iterable[str], name: str) -> Non
         fragment: The fragment.
         config: The kernel's ``.config``.
         kconfigs: The texts of all its Kconfig files, read only if something is missing.
-        name: What the fragment is called, for the message.
+        name: Name of the fragment, for the message.
 
     Raises:
-        KernelError: It does not; names each symbol, what is wanted, and why it is not so.
+        KernelError: It lacks some; names each symbol, the requested value and the reason.
     """
     unmet = compare(read(fragment), read(config))
     if not unmet:

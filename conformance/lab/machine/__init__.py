@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The virtual machine on paper: command line, accelerator, monitor, emulated functions."""
+"""The virtual machine: command line, accelerator, monitor, emulated functions."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds out whether KVM works here, by booting a kernel with it.
+"""Probes KVM by booting a kernel with it.
 
-That /dev/kvm can be opened proves nothing: nested and para-virtual hosts open it, run a boot loader
-with it, and then hang in the kernel. So a kernel must come to its init within a few seconds.
+An open of /dev/kvm proves nothing: some nested and paravirtualized hosts run a boot loader with it
+and then hang in the kernel. So a kernel must reach its init within a few seconds.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def accelerator(sandbox: Sandbox, boot: Boot) -> tuple[str, str]:
 
 
 def known(sandbox: Sandbox) -> bool | None:
-    """Return whether KVM was seen to work with this QEMU; None if nobody has tried."""
+    """Return whether KVM works with this QEMU; None if it was never probed."""
     with contextlib.suppress(OSError):
         return _answer(sandbox).read_text(encoding="utf-8") == _WORKS
     return None
@@ -104,7 +104,7 @@ def _answer(sandbox: Sandbox) -> Path:
 
 
 def host_cpu() -> str:
-    """Return what tells this host's processor from another one's."""
+    """Return an identifier of this host's CPU model."""
     with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
         wanted = ("model name", "stepping", "microcode", "flags")
         lines = {line.strip() for line in file if line.startswith(wanted)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a machine's description to the command line of QEMU. Pure: starts and reads nothing."""
+"""Makes QEMU's command line from a machine's description. Pure: starts and reads nothing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Boot:
         kernel: The kernel's file.
         initramfs: The initial RAM disk.
         disk: The guest's root, an erofs.
-        cmdline: Words for the kernel beside those of the machine.
+        cmdline: Kernel parameters besides those of the machine.
     """
 
     kernel: Path

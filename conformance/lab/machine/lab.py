@@ -50,7 +50,7 @@ class Lab:
         Args:
             files: The files of the run.
             incoming: Whether to wait for a snapshot.
-            writable: Folders that QEMU writes to beside those of the run.
+            writable: Folders besides those of the run that QEMU writes to.
         """
         command = qemu_argv(self.machine, self.boot, files, self.accelerator, incoming=incoming)
         shown = {self.boot.kernel.parent, self.boot.initramfs.parent, self.boot.disk.parent}

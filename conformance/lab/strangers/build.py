@@ -27,7 +27,7 @@ class Built:
 
     Attributes:
         module: The driver.
-        beside: Modules which it needs and the kernel does not have.
+        beside: Further modules that it needs and the kernel lacks.
     """
 
     module: Path
@@ -37,14 +37,14 @@ class Built:
 def build(
     stranger: Stranger, kernel: BootKernel, image: Image, logs: Path, steps: Steps
 ) -> Built | None:
-    """Fetch the source and build the driver; what is there already is used again.
+    """Fetch the source and build the driver, unless they are cached.
 
     Args:
         stranger: The driver.
         kernel: The kernel to build for.
         image: The image, whose distribution has the source.
         logs: Where the log of the build is left.
-        steps: Tells the user what is done.
+        steps: Prints the steps.
 
     Returns:
         The modules; None in a dry run.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests beside each other: each trial is made once, whatever becomes of a guest."""
+"""Guests in parallel: each trial runs once, even if guests die."""
 
 from __future__ import annotations
 
