@@ -2,15 +2,23 @@
 """What stays of a whole tree from run to run: its objects, and the warnings of their sources."""
 
 import argparse
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conformance.errors import UsageError
+from conformance.gate import boot as gate_boot
 from conformance.gate import command, whole
+from conformance.gate import run as gate
 from conformance.gate import tree as gate_tree
+from conformance.gate.results import Step
+from conformance.gate.run import Request
+from conformance.lab.check.prepare import Options
 from conformance.running.steps import Steps
-from conformance.tests.gate.kit import Kit
+from conformance.tests.gate.kit import FOLDER, Kit, failures, reason
+from kpatch.kernel.tree import KernelTree
 from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_git, make_source
 from kpatch.tools.git import Identity
@@ -75,3 +83,124 @@ def test_build_and_something_that_was_built(kit: Kit) -> None:
     arguments = argparse.Namespace(build=True, root=None, kernel_tree=kit.folder)
     with pytest.raises(UsageError, match="--build builds the kernel of --tree"):
         command.request(arguments, lambda _line: None)
+
+
+# Stands in for the kernel's kbuild: an object is made again if its source or the options changed.
+MAKE = """
+allnoconfig:
+	@mkdir -p include/config include/generated
+	@cp $(KCONFIG_ALLCONFIG) .config
+	@cp .config include/config/auto.conf
+	@echo '#define UTS_RELEASE "6.12.9-gate"' > include/generated/utsrelease.h
+prepare:
+	@printf '0x1\\tkfree\\tvmlinux\\tEXPORT_SYMBOL\\t\\n' > Module.symvers
+bzImage:
+modules:
+	@python3 kbuild.py
+"""
+KBUILD = r"""
+import pathlib, re, subprocess, sys
+
+options = set(pathlib.Path(".config").read_text().split())
+status, order = 0, []
+for source in sorted([*pathlib.Path("mm").glob("*.c"), *pathlib.Path("drivers").rglob("*.c")]):
+    makefile = source.parent / "Makefile"
+    wanted = re.findall(r"\$\((CONFIG_\w+)\)", makefile.read_text()) if makefile.exists() else []
+    if source.name == "vfio_pci_core.c" or wanted and not {f"{wanted[0]}=m"} & options:
+        continue
+    target = source.with_suffix(".o")
+    order += [target] * (source.parts[0] == "drivers")
+    if target.exists() and target.stat().st_mtime_ns > source.stat().st_mtime_ns:
+        continue
+    print(f"  CC      {target}", flush=True)
+    made_of = source.with_name(f".{target.name}.cmd")
+    failed = subprocess.call(["gcc", "-Wall", "-MMD", "-MF", made_of, "-c", source, "-o", target])
+    status |= failed
+    if not failed:
+        target.with_suffix(".ko").write_bytes(target.read_bytes())
+pathlib.Path("modules.order").write_text("".join(f"{one}\n" for one in order))
+sys.exit(status and 2)
+"""
+
+
+class WholeKit(Kit):
+    """A kit whose tree can be built as a whole, on this host in place of an image."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for tree in (self.tree, self.work):
+            (tree / "Makefile").write_text((tree / "Makefile").read_text() + MAKE)
+            (tree / "kbuild.py").write_text(KBUILD)
+            (tree / "mm").mkdir()
+            (tree / "mm/vma.c").write_text("int vma;\n")
+        fake_source.git(self.work, "add", "-A")
+        fake_source.git(self.work, "commit", "-q", "-m", "mm")
+        text = (self.tree / "MAINTAINERS").read_text()
+        self.changes[0]["MAINTAINERS"] = text.replace("F:\twhatever/\n", "F:\tmm/\n")
+
+    def request(self, what: str | Path) -> Request:
+        kernel = KernelTree(Path("/nonexistent"), Sandbox(Path("/")))
+        return replace(super().request(what), kernel=kernel, whole="key")
+
+
+@pytest.fixture
+def whole_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WholeKit:
+    monkeypatch.setenv("VFIO_KIT_CACHE", str(tmp_path / "cache"))
+    return WholeKit(tmp_path)
+
+
+def log(kit: Kit, number: int, name: str = "build") -> str:
+    return (kit.folder / f"res/{number:04}/{name}.log").read_text()
+
+
+@pytest.mark.slow
+def test_core_code_is_compiled_and_costs_what_is_touched(whole_kit: WholeKit) -> None:
+    whole_kit.changes[2]["mm/vma.c"] = "int vma = 1;\n"
+    report = whole_kit.judge(whole_kit.series())
+    assert failures(report) == []
+    assert [one.verdict for one in report.patches][2] == "passed"
+    assert "CC      drivers/vfio/core.o" in log(whole_kit, 1, "base")
+    assert "CC      mm/vma.o" in log(whole_kit, 3)
+    assert "CC      drivers/vfio/core.o" not in log(whole_kit, 3)
+
+
+@pytest.mark.slow
+def test_fault_in_core_code(whole_kit: WholeKit) -> None:
+    whole_kit.changes[1]["mm/vma.c"] = "static int vma(void) { return 1; }\n"
+    whole_kit.changes[2]["mm/vma.c"] = "int vma = MISSING;\n"
+    report = whole_kit.judge(whole_kit.series())
+    assert failures(report) == [(2, "build"), (3, "build")]
+    assert "new warning: mm/vma.c:1:12: warning:" in reason(report, 2, "build")
+    assert "MISSING" in reason(report, 3, "build")
+
+
+@pytest.mark.slow
+def test_warnings_of_what_was_compiled_for_another_series(whole_kit: WholeKit) -> None:
+    whole_kit.judge(whole_kit.series())
+    text = whole_kit.text("drivers/vfio/core.c")
+    whole_kit.changes = [{"drivers/vfio/core.c": text + f"/* {number} */\n"} for number in range(3)]
+    shutil.rmtree(whole_kit.folder / "series")
+    fake_source.git(whole_kit.work, "reset", "--hard", "-q", "HEAD~3")
+    report = whole_kit.judge(whole_kit.series())
+    assert failures(report) == [], "the unused variable is not new, though it was compiled before"
+
+
+@pytest.mark.slow
+def test_the_kernel_of_the_tree_is_booted(
+    whole_kit: WholeKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Options] = []
+
+    def judged(_subject: object, options: Options, *_rest: object) -> tuple[Step, int]:
+        asked.append(options)
+        return Step("boot", "passed"), 0
+
+    monkeypatch.setattr(gate_boot, "subject", lambda *_arguments: None)
+    monkeypatch.setattr(gate_boot, "judge", judged)
+    request = replace(whole_kit.request(whole_kit.series()), boot="tip")
+    report = gate.judge(request, lambda _line: None)
+    assert report.passed
+    (options,) = asked
+    assert options.kernel_tree
+    assert options.module is None, "no driver is touched: the kit's own judges the kernel"
+    assert "return 1" in (options.kernel_tree / FOLDER / "main.c").read_text()
