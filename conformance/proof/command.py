@@ -63,12 +63,18 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             asked = Sample(arguments.unplanned, seed, arguments.again)
             return 0 if generic_run.run(wanted, asked, results, say) else 1
         good = True
-        for device, some in mutants.by_device(chosen).items():
-            folder = results if device == mutants.DEVICE else results / device
+        for name, some in mutants.by_device(chosen).items():
+            folder = results if name == mutants.DEVICE else results / name
             folder.mkdir(exist_ok=True)
-            stranger = next(iter(some.values())).stranger
-            say(f"{len(some)} mutants of {device if stranger else f'the driver of {device}'}")
-            own = replace(wanted, mutants=some, device=device, stranger=stranger)
+            one = next(iter(some.values()))
+            say(f"{len(some)} mutants of {name if one.stranger else f'the driver of {name}'}")
+            own = replace(
+                wanted,
+                mutants=some,
+                device=one.device,
+                stranger=one.stranger,
+                protocol=one.protocol,
+            )
             good &= mutants_run.run(own, folder, say)
         return 0 if good else 1
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from conformance.errors import LabError, UsageError
 from conformance.requirements import Requirement
+from kpatch.render.context import Protocol
 
 FOLDER: Final = Path(__file__).resolve().with_name("mutants")
 """The data."""
@@ -73,6 +74,7 @@ class Mutant:
         edits: What makes it.
         device: The device whose driver they are of.
         stranger: The driver of the kernel that they are of instead, see vm-images/strangers.
+        protocol: The version of the protocol for which a device's driver is rendered.
         image: The image in which it shows, if its file names one; empty for any.
     """
 
@@ -85,11 +87,12 @@ class Mutant:
     device: str = DEVICE
     image: str = ""
     stranger: str = ""
+    protocol: Protocol = "v1"
 
     @property
     def of(self) -> str:
         """Whose driver it is of."""
-        return self.stranger or self.device
+        return self.stranger or (self.device if self.protocol == "v1" else f"{self.device}-v2")
 
     def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Return the sources of the faulty driver.
@@ -133,7 +136,7 @@ def load(known: Mapping[str, Requirement], folder: Path = FOLDER) -> dict[str, M
         if path.name in {EXEMPT, "equivalent.toml"}:
             continue
         table = _read(path, mistakes)
-        place = tuple(table.get(key, "") for key in ("device", "image", "stranger"))
+        place = tuple(table.get(key, "") for key in ("device", "image", "stranger", "protocol"))
         for number, raw in enumerate(table.get("mutant", ()), 1):
             where = f"{path.name}, mutant {number} ({raw.get('id', 'without an id')})"
             wrong = list(_wrong(raw, known, found))
@@ -257,7 +260,7 @@ def _wrong(
             yield "an edit changes nothing"
 
 
-def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str) -> Mutant:
+def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str, protocol: str) -> Mutant:
     edits = tuple(Edit(one.get("file", ""), one["find"], one["replace"]) for one in raw["edit"])
     return Mutant(
         id=raw["id"],
@@ -269,6 +272,7 @@ def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str) -> Muta
         device=device or DEVICE,
         image=image,
         stranger=stranger,
+        protocol="v2" if protocol == "v2" else "v1",
     )
 
 

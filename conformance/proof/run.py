@@ -26,6 +26,7 @@ from conformance.proof.trials import Bench, End, Outcome
 from conformance.running import driver, selection
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
+from kpatch.render.context import Protocol
 
 BASELINE = "driver-itself"
 """Name of the trial of the driver without a defect."""
@@ -51,6 +52,7 @@ class Wanted:
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         device: The device whose driver they are of.
         stranger: The driver of the kernel which they are of instead.
+        protocol: The version of the protocol for which a device's driver is rendered.
     """
 
     mutants: Mapping[str, Mutant]
@@ -61,6 +63,7 @@ class Wanted:
     accelerator: str = ""
     device: str = DEVICE
     stranger: str = ""
+    protocol: Protocol = "v1"
 
 
 def sample(every: Mapping[str, One], number: int, seed: int) -> dict[str, One]:
@@ -153,6 +156,7 @@ def bench_for(wanted: Wanted, results: Path, say: Say) -> tuple[Bench, Prepared]
     options = Options(
         device=wanted.device,
         stranger=wanted.stranger,
+        protocol=None if wanted.stranger else wanted.protocol,
         image=wanted.image,
         quiet=wanted.quiet,
         accelerator=wanted.accelerator,
@@ -205,7 +209,8 @@ def _sources(wanted: Wanted, prepared: Prepared) -> dict[str, str]:
         quiet = Steps(lambda _line: None)
         source = strangers_build.fetch(prepared.lab.image, kernel.release, quiet)
         return strangers_build.texts(strangers.load(wanted.stranger), source)
-    return driver.sources(devices.load(wanted.device), kernel.tree, kernel.key)
+    device = devices.load(wanted.device)
+    return driver.sources(device, kernel.tree, kernel.key, wanted.protocol)
 
 
 def _plan(wanted: Wanted, built: Mapping[str, Built]) -> list[Trial]:

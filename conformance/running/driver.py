@@ -58,13 +58,15 @@ def build(
                 shutil.copyfile(log, logs / BUILD_LOG)
 
 
-def sources(device: Device, tree: KernelTree, key: str) -> dict[str, str]:
+def sources(
+    device: Device, tree: KernelTree, key: str, protocol: Protocol = "v1"
+) -> dict[str, str]:
     """Return name and text of each source of the driver, rendered for a kernel.
 
     Raises:
         KpatchError: It cannot be rendered.
     """
-    return render.texts(device, features(tree, key))
+    return render.texts(device, features(tree, key), form=Form(protocol=protocol))
 
 
 def features(tree: KernelTree, key: str) -> Features:
