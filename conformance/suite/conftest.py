@@ -19,10 +19,22 @@ from conformance.vfio.region import Region
 
 Find = Callable[..., Window]
 
+WALKS = 10
+"""Random walks of one test; they take a few seconds."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the look for lost memory last: it is about all tests."""
     items.sort(key=lambda item: item.path.name == "test_leaks.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Part random walks (--vfio-walks) into tests of some each: one that takes long looks hung."""
+    if "walks" in metafunc.fixturenames:
+        wanted = int(metafunc.config.getoption("--vfio-walks"))
+        parts = [min(WALKS, wanted - done) for done in range(0, wanted, WALKS)]
+        numbered = list(enumerate(parts))
+        metafunc.parametrize(("part", "walks"), numbered, ids=[f"part-{n}" for n, _ in numbered])
 
 
 @pytest.fixture

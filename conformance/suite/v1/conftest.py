@@ -14,20 +14,11 @@ from conformance.model.v1.states import State
 from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import Side
 from conformance.suite.v1.steps import attempt, begin_iteration, save_and_run
-from conformance.suite.v1.walker import WALKS, Walker
+from conformance.suite.v1.walker import Walker
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 
 Reach = Callable[[State], MigrationRegion]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Part random walks (--vfio-walks) into tests of some each: one that takes long looks hung."""
-    if "walks" in metafunc.fixturenames:
-        wanted = int(metafunc.config.getoption("--vfio-walks"))
-        parts = [min(WALKS, wanted - done) for done in range(0, wanted, WALKS)]
-        numbered = list(enumerate(parts))
-        metafunc.parametrize(("part", "walks"), numbered, ids=[f"part-{n}" for n, _ in numbered])
 
 
 @pytest.fixture

@@ -1,246 +1,98 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random walks: hypothesis chooses the steps, and finds a short walk where one goes wrong.
+"""The steps of random walks in version 1. Needs hypothesis, so its test alone imports it."""
 
-Needs hypothesis, which the suite does not otherwise; so it is imported by its test only.
-"""
-
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import hypothesis
-import hypothesis.errors
-from hypothesis import HealthCheck, Phase, stateful
+from hypothesis import stateful
 from hypothesis import strategies as st
-from hypothesis.internal.conjecture import engine
 
 from conformance.model.v1.states import State
-from conformance.plugin.checks import RequirementFailed
+from conformance.suite.support import walk_machine
+from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
 from conformance.suite.v1.walker import Walker
 from conformance.vfio import trace
 
-_STEPS = 40
-"""Steps of a walk, at most."""
-
-# There is no setting for it. The default of five minutes would look as if the device hung.
-engine.MAX_SHRINKING_SECONDS = 15
-
-_SHORTENING = 10.0
-"""Seconds for what hypothesis leaves to do."""
-
 _STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
-_PAGES = st.integers(0, 3)
-_COUNTS = st.integers(1, 4)
-_VALUES = st.integers(0, 0xFFFFFFFF)
 
 
-class Step(NamedTuple):
-    """A step of a walk: the method of the walker, and its arguments."""
-
-    name: str
-    arguments: tuple[int, ...]
-
-    def __str__(self) -> str:
-        shown = (f"{one:#x}" if one > 9 else str(one) for one in self.arguments)
-        return f"walker.{self.name}({', '.join(shown)})"
-
-
-class _Machine(stateful.RuleBasedStateMachine):
-    """A walk; its class has been given what all walks share.
-
-    Attributes:
-        walker: Takes the steps.
-        script: The steps of this walk.
-        failed: The steps of each walk that went wrong, and how.
-    """
+class _Machine(Machine):
+    """A walk of :class:`~conformance.suite.v1.walker.Walker`."""
 
     walker: Walker
-    script: list[Step]
-    failed: list[tuple[list[Step], RequirementFailed]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.script.clear()
-        if not self.walker.begin_anew():
-            hypothesis.reject()  # the walk that went wrong cannot be shortened
-
-    def teardown(self) -> None:
-        # A walk leaves a good device, or it is this walk that goes wrong, and not the next.
-        if not self.walker.spoilt:
-            self._step("settle")
-        self.walker.end()
-
-    def _step(self, name: str, *arguments: int) -> None:
-        self.script.append(Step(name, arguments))
-        try:
-            getattr(self.walker, name)(*arguments)
-        except RequirementFailed as failure:
-            self.walker.spoilt = True
-            self.failed.append((list(self.script), failure))
-            raise
 
     # Preconditions keep steps away which would do nothing, so that walks get somewhere.
 
     @stateful.rule(value=st.sampled_from(_STATES))
     def write_state(self, value: int) -> None:
-        self._step("write_state", value)
+        self.step("write_state", value)
 
     @stateful.rule()
     def read_state(self) -> None:
-        self._step("read_state")
+        self.step("read_state")
 
-    @stateful.rule(region=st.integers(0, 1), page=_PAGES, pages=_COUNTS)
+    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
     def map(self, region: int, page: int, pages: int) -> None:
-        self._step("map", region, page, pages)
+        self.step("map", region, page, pages)
 
     @stateful.precondition(lambda self: self.walker.mapped)
-    @stateful.rule(mapping=_PAGES, first=_PAGES, pages=_COUNTS)
+    @stateful.rule(mapping=PAGES, first=PAGES, pages=COUNTS)
     def unmap(self, mapping: int, first: int, pages: int) -> None:
-        self._step("unmap", mapping, first, pages)
+        self.step("unmap", mapping, first, pages)
 
     @stateful.precondition(lambda self: self.walker.mapped)
     @stateful.rule()
     def unmap_all(self) -> None:
-        self._step("unmap_all")
+        self.step("unmap_all")
 
     @stateful.precondition(lambda self: self.walker.oracle.state.saving)
     @stateful.rule()
     def poll(self) -> None:
-        self._step("poll")
+        self.step("poll")
 
     @stateful.precondition(lambda self: self.walker.oracle.state.saving)
     @stateful.rule(everything=st.booleans())
     def take(self, everything: bool) -> None:
-        self._step("take_all" if everything else "take")
+        self.step("take_all" if everything else "take")
 
     @stateful.precondition(lambda self: self.walker.oracle.state is State.RUNNING)
     @stateful.rule()
     def save(self) -> None:
-        self._step("write_state", 2)
-        self._step("take_all")
+        self.step("write_state", 2)
+        self.step("take_all")
 
     @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(everything=st.booleans())
     def give(self, everything: bool) -> None:
-        self._step("give_all" if everything else "give")
+        self.step("give_all" if everything else "give")
 
     @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(length=st.integers(1, 4096))
     def give_wrong(self, length: int) -> None:
-        self._step("give_wrong", length)
+        self.step("give_wrong", length)
 
     @stateful.precondition(lambda self: self.walker.may_resume)
     @stateful.rule()
     def resume(self) -> None:
-        self._step("write_state", 4)
-        self._step("give_all")
-        self._step("write_state", 1)
+        self.step("write_state", 4)
+        self.step("give_all")
+        self.step("write_state", 1)
 
     @stateful.precondition(lambda self: self.walker.oracle.may_write_registers())
-    @stateful.rule(register=_PAGES, value=_VALUES)
+    @stateful.rule(register=PAGES, value=VALUES)
     def put(self, register: int, value: int) -> None:
-        self._step("put", register, value)
+        self.step("put", register, value)
 
     @stateful.precondition(lambda self: self.walker.oracle.registers)
     @stateful.rule()
     def look(self) -> None:
-        self._step("look")
+        self.step("look")
 
     @stateful.rule(number=st.integers(0, 7))
     def reset(self, number: int) -> None:
         if number == 7:  # seldom, for it takes long
-            self._step("reset")
+            self.step("reset")
 
 
 def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:
-    """Take random walks.
-
-    Args:
-        walker: Takes the steps.
-        walks: How many walks.
-        seed: Chooses them.
-        say: Takes a ready-to-run test of the shortest walk that goes wrong.
-
-    Raises:
-        RequirementFailed: One of them goes wrong.
-    """
-    failed: list[tuple[list[Step], RequirementFailed]] = []
-    parts = {"walker": walker, "script": [], "failed": failed}
-    machine: Any = type("Machine", (_Machine,), parts)
-    settings = hypothesis.settings(
-        max_examples=walks,
-        stateful_step_count=_STEPS,
-        database=None,  # a guest forgets it
-        deadline=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        stateful.run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
-    except RequirementFailed:
-        script, shown = shorten(walker, *failed[-1])
-        _tell(script, shown, say)
-        raise shown from None
-    except hypothesis.errors.Flaky:
-        # It did not go wrong again, so it could not be shortened, which excuses nothing.
-        script, last = failed[-1]
-        _tell(script, last, say)
-        if walker.begin_anew():
-            say("the walk does not go wrong every time")
-        else:
-            say("the device does not recover when it is opened again, so nothing was left out")
-        raise last from None
-
-
-def shorten(
-    walker: Walker, script: list[Step], failure: RequirementFailed
-) -> tuple[list[Step], RequirementFailed]:
-    """Leave out each step without which the same rule is broken still.
-
-    hypothesis leaves some of those on which its choice of the others depended. The trace is that
-    of the shortened walk.
-    """
-    deadline = time.monotonic() + _SHORTENING
-    for at in range(len(script) - 1, -1, -1):
-        if time.monotonic() > deadline:
-            break
-        shorter = [*script[:at], *script[at + 1 :]]
-        again = _fails(walker, shorter)
-        if again and again.rule == failure.rule:
-            script, failure = shorter, again
-    return script, _fails(walker, script) or failure
-
-
-def _fails(walker: Walker, script: list[Step]) -> RequirementFailed | None:
-    if not walker.begin_anew():
-        return None
-    try:
-        for step in script:
-            getattr(walker, step.name)(*step.arguments)
-    except RequirementFailed as failure:
-        walker.spoilt = True
-        return failure
-    finally:
-        with trace.quiet():
-            walker.end()
-    return None
-
-
-def _tell(script: list[Step], failure: RequirementFailed, say: Callable[[str], None]) -> None:
-    say("\n".join(as_test(script, failure.rule)))  # in one piece, of which nothing is left out
-
-
-def as_test(script: list[Step], rule: str) -> list[str]:
-    """Return the lines of a test that takes the steps of a walk."""
-    return [
-        "the same as a test, which can be a file conformance/suite/test_NAME.py:",
-        "import pytest",
-        "from conformance.suite.v1.walker import Walker",
-        f'@pytest.mark.rule("{rule}")',
-        "def test_walk_that_went_wrong(walker: Walker) -> None:",
-        f'    """Take {len(script)} steps: each has the outcome that the rules say."""',
-        *(f"    {line}" for line in script),
-    ]
+    """Take random walks, as :func:`~conformance.suite.support.walk_machine.walk` does."""
+    walk_machine.walk(_Machine, walker, walks, seed, say)

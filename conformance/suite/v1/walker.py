@@ -30,9 +30,6 @@ from conformance.vfio import trace
 from conformance.vfio.mapping import PAGE_SIZE, Mapping
 from conformance.vfio.region import Region
 
-WALKS = 10
-"""Random walks of one test; they take a few seconds."""
-
 _HERE = "the test"
 
 

@@ -9,7 +9,9 @@ from conformance.migration.stream import Stream
 from conformance.migration.v2.client import Client
 from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2.fsm import State
+from conformance.plugin.devices import Devices
 from conformance.suite.v2.steps import reach as go_to
+from conformance.suite.v2.walker import Walker
 from conformance.vfio.device import Device
 
 Reach = Callable[[State], Client]
@@ -44,3 +46,12 @@ def vmm(device: Device) -> Iterator[Vmm]:
     vmm = Vmm(device)
     yield vmm
     vmm.close()
+
+
+@pytest.fixture
+def walker(devices: Devices, device: Device, client: Client) -> Iterator[Walker]:
+    """Provide what takes the steps of a walk; what it has mapped is unmapped in the end."""
+    regions = [region for region in device.regions if region.runtime_areas and not region.type]
+    made = Walker(client, regions, devices.scratch_of(device))
+    yield made
+    made.end()

@@ -66,12 +66,19 @@ def outcomes(tmp_path: Path, *files: str, defects: tuple[str, ...] = ()) -> Mapp
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["test_feature.py", "test_fsm.py", "test_data.py", "test_errors.py", "test_load.py"],
+    [
+        "test_feature.py",
+        "test_fsm.py",
+        "test_data.py",
+        "test_errors.py",
+        "test_load.py",
+        "test_walk2.py",
+    ],
 )
 def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
     told = outcomes(tmp_path, name)
     assert [test for test, outcome in told.items() if outcome in ("failed", "error")] == []
-    assert list(told.values()).count("passed") > 10
+    assert list(told.values()).count("passed") >= (1 if "walk" in name else 10)
 
 
 @pytest.mark.slow
@@ -86,6 +93,8 @@ def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
         ("new session for the same state", "test_fsm.py"),
         ("half a load runs", "test_load.py"),
         ("unknown flags pass", "test_feature.py"),
+        ("half a load runs", "test_walk2.py"),
+        ("forgets to refuse", "test_walk2.py"),
     ],
 )
 def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:

@@ -115,7 +115,8 @@ class FakeDevice(Device):
         size, caps = 0, []
         if index == 0:
             size = BAR0_SIZE
-            caps = [sparse(1, (Area(0, BAR0_SIZE),)), sparse(6, SAVING)]
+            caps = [sparse(1, (Area(0, BAR0_SIZE),))]
+            caps += [] if "no saving layout" in self.defects else [sparse(6, SAVING)]
         elif index == MIGRATION_INDEX and "no region" not in self.defects:
             size, caps = PAGE + DATA_SIZE, [kind(3, 1), sparse(1, (Area(PAGE, DATA_SIZE),))]
         chain = chained(caps)

@@ -37,7 +37,7 @@ class FakeV2(FakeDevice):
         self._ours = -1
         self._lock = threading.RLock()
         super().__init__(bdf, prefix=prefix)
-        self.defects.add("no region")
+        self.defects |= {"no region", "no saving layout"}
 
     @classmethod
     def open(cls, bdf: str, _container: object, *, prefix: str = "") -> "FakeV2":

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The steps of random walks in version 2. Needs hypothesis, so its test alone imports it."""
+
+from collections.abc import Callable
+
+from hypothesis import stateful
+from hypothesis import strategies as st
+
+from conformance.model.v2.fsm import State
+from conformance.suite.support import walk_machine
+from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
+from conformance.suite.v2.walker import Walker
+from conformance.vfio import trace
+
+_STATES = (*range(9), *range(1, 8), 1 << 31)
+_SIZES = st.sampled_from((1, 5, 64, 4096, 1 << 16))
+
+
+class _Machine(Machine):
+    """A walk of :class:`~conformance.suite.v2.walker.Walker`."""
+
+    walker: Walker
+
+    @stateful.rule(value=st.sampled_from(_STATES))
+    def set_state(self, value: int) -> None:
+        self.step("set_state", value)
+
+    @stateful.rule()
+    def get_state(self) -> None:
+        self.step("get_state")
+
+    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
+    def map(self, region: int, page: int, pages: int) -> None:
+        self.step("map", region, page, pages)
+
+    @stateful.precondition(lambda self: self.walker.mapped)
+    @stateful.rule()
+    def unmap_all(self) -> None:
+        self.step("unmap_all")
+
+    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @stateful.rule(size=_SIZES)
+    def take(self, size: int) -> None:
+        self.step("take", size)
+
+    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @stateful.rule()
+    def take_all(self) -> None:
+        self.step("take_all")
+
+    @stateful.precondition(lambda self: self.walker.oracle.state is State.RUNNING)
+    @stateful.rule()
+    def save(self) -> None:
+        self.step("set_state", State.STOP_COPY)
+        self.step("take_all")
+
+    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @stateful.rule(size=_SIZES)
+    def give(self, size: int) -> None:
+        self.step("give", size)
+
+    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @stateful.rule(length=st.integers(1, 4096))
+    def give_wrong(self, length: int) -> None:
+        self.step("give_wrong", length)
+
+    @stateful.precondition(lambda self: self.walker.may_resume)
+    @stateful.rule(then=st.sampled_from((State.RUNNING, State.STOP, State.STOP_COPY)))
+    def resume(self, then: int) -> None:
+        self.step("set_state", State.RESUMING)
+        self.step("give_all")
+        self.step("set_state", then)
+
+    @stateful.precondition(lambda self: self.walker.oracle.may_write_registers())
+    @stateful.rule(register=PAGES, value=VALUES)
+    def put(self, register: int, value: int) -> None:
+        self.step("put", register, value)
+
+    @stateful.precondition(lambda self: self.walker.oracle.registers)
+    @stateful.rule()
+    def look(self) -> None:
+        self.step("look")
+
+    @stateful.rule(number=st.integers(0, 7))
+    def reset(self, number: int) -> None:
+        if number == 7:  # seldom, for it takes long
+            self.step("reset")
+
+
+def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:
+    """Take random walks, as :func:`~conformance.suite.support.walk_machine.walk` does."""
+    walk_machine.walk(_Machine, walker, walks, seed, say)
