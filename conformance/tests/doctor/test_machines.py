@@ -8,7 +8,6 @@ import lzma
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +18,7 @@ from conformance.doctor.facts import facts
 from conformance.doctor.facts.function import SIGNATURE
 from conformance.doctor.facts.host import Host
 from conformance.doctor.facts.lab import Lab
-from conformance.tests.doctor.test_doctor import (
+from conformance.tests.doctor.machine import (
     CONFIG,
     MODULES,
     OTHER,
@@ -35,11 +34,6 @@ from conformance.tests.doctor.test_doctor import (
 from conformance.vfio import sysfs
 
 NVME = "10000:e1:00.0"
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize("written", [NVME, NVME.upper()])
