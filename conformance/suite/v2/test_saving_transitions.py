@@ -66,10 +66,13 @@ def test_never(
 
 
 @pytest.mark.rule("saving2.refuse")
-def test_refused_before_the_first_step(reach: Reach, client: Client, conflict: Mapping) -> None:
+def test_refused_before_the_first_step(reach: Reach, client: Client, window: Find) -> None:
     """Go from a load to STOP_COPY with a conflict: EBUSY, the load's session is kept."""
+    found = window("C")
     file = reach(State.RESUMING).session
-    expect_refused(client, State.STOP_COPY, EBUSY, did=f"load, SET STOP_COPY, {conflict} mapped")
+    with found.map() as mapping:
+        did = f"load, SET STOP_COPY with {mapping} mapped"
+        expect_refused(client, State.STOP_COPY, EBUSY, did=did)
     with expect_success(did="write nothing to the data_fd of the load"):
         file.write(b"")
     expect_taken(client, State.RUNNING, did="SET RUNNING: what was loaded counts")
