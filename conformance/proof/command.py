@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from conformance import requirements
 from conformance.proof import mutant as mutants
-from conformance.proof import operators_run as generic_run
-from conformance.proof import run as mutants_run
+from conformance.proof import operators_run, pipeline, planned
 from conformance.proof.operators_run import Sample
-from conformance.proof.run import JOURNAL, Wanted
+from conformance.proof.pipeline import JOURNAL, Wanted
 from kpatch.kernel import kbuild
 
 
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         chosen = mutants.for_image(chosen, arguments.image, named=bool(arguments.ids))
     seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
     if arguments.sample:
-        chosen = mutants_run.sample(chosen, arguments.sample, seed)
+        chosen = pipeline.sample(chosen, arguments.sample, seed)
         say(f"{len(chosen)} of {len(every)} mutants, --seed {seed}")
     if arguments.list:
         for one in chosen.values():
@@ -48,7 +47,6 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         for journal in results.rglob(JOURNAL):
             journal.unlink()
     wanted = Wanted(
-        chosen,
         arguments.image,
         jobs=arguments.jobs,
         quiet=arguments.quiet,
@@ -61,7 +59,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         if arguments.unplanned:
             say(f"{arguments.unplanned} unplanned mutants, --seed {seed}")
             asked = Sample(arguments.unplanned, seed, arguments.again)
-            return 0 if generic_run.run(wanted, asked, results, say) else 1
+            return 0 if operators_run.run(wanted, asked, results, say) else 1
         good = True
         for name, some in mutants.by_device(chosen).items():
             folder = results if name == mutants.DEVICE else results / name
@@ -70,12 +68,11 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             say(f"{len(some)} mutants of {name if one.stranger else f'the driver of {name}'}")
             own = replace(
                 wanted,
-                mutants=some,
                 device=one.device,
                 stranger=one.stranger,
                 protocol=one.protocol,
             )
-            good &= mutants_run.run(own, folder, say)
+            good &= planned.run(some, own, folder, say)
         return 0 if good else 1
     except KeyboardInterrupt:
         say(f"What was tried so far is in {results}; --resume goes on with it.")

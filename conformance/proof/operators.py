@@ -36,7 +36,7 @@ _LINES: Final = 3
 
 
 @dataclass(frozen=True)
-class Generic:
+class OperatorMutant:
     """An operator mutant.
 
     Attributes:
@@ -67,7 +67,7 @@ class Generic:
         return self.file, self.place, self.before, self.after
 
 
-def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
+def generate(sources: Mapping[str, str], folder: Path) -> list[OperatorMutant]:
     """Let the tool make all its mutants.
 
     Args:
@@ -80,7 +80,7 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[Generic]:
         ProgramFailed: It failed.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    found: list[Generic] = []
+    found: list[OperatorMutant] = []
     for name in _FILES:
         out = folder / Path(name).stem
         out.mkdir(parents=True)
@@ -99,7 +99,7 @@ def _program() -> str:
     return str(beside) if beside.exists() else "mutate"
 
 
-def _read(file: str, original: str, folder: Path) -> Iterator[Generic]:
+def _read(file: str, original: str, folder: Path) -> Iterator[OperatorMutant]:
     paths = sorted(folder.iterdir(), key=lambda path: int(path.name.split(".")[-2]))
     lines = original.splitlines()
     for path in paths:
@@ -108,7 +108,7 @@ def _read(file: str, original: str, folder: Path) -> Iterator[Generic]:
         if change:
             name = f"{Path(file).stem}-{path.name.split('.')[-2]}"
             line, before, after = change
-            yield Generic(name, file, line, _place(lines, line), before, after, text)
+            yield OperatorMutant(name, file, line, _place(lines, line), before, after, text)
 
 
 def _place(lines: list[str], number: int) -> str:
@@ -144,7 +144,7 @@ def _joined(lines: list[str]) -> str:
     return " ".join(" ".join(lines).split())
 
 
-def shuffled(every: list[Generic], seed: int) -> list[Generic]:
+def shuffled(every: list[OperatorMutant], seed: int) -> list[OperatorMutant]:
     """Return them shuffled, in the same order for the same seed."""
     order = list(every)
     random.Random(seed).shuffle(order)  # noqa: S311 - repeatable on purpose
@@ -197,7 +197,7 @@ class Known:
 
 
 def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, str], Known]:
-    """Return the mutants that the suite cannot tell from the driver, by `Generic.key`.
+    """Return the mutants that the suite cannot tell from the driver, by `OperatorMutant.key`.
 
     Raises:
         LabError: The file has mistakes.

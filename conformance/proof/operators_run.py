@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from conformance.errors import LabError
-from conformance.lab.check.prepare import Prepared
 from conformance.lab.guest.payload import Trial
-from conformance.proof import guests
-from conformance.proof import mutant as mutants
-from conformance.proof import operators as generic
-from conformance.proof.build import Builder
-from conformance.proof.journal import Journal
+from conformance.proof import operators
 from conformance.proof.judge import failing
-from conformance.proof.operators import Generic, Known
-from conformance.proof.run import BASELINE, JOURNAL, Say, Wanted, Watch, bench_for
-from conformance.proof.trials import Bench, End, Outcome
-from conformance.running import driver, paths, selection
-from kpatch.device import load as devices
+from conformance.proof.operators import Known, OperatorMutant
+from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
+from conformance.proof.trials import End, Outcome
+from conformance.running import paths, selection
 
 RESULT = "unplanned.json"
 _SLOW = 150.0
@@ -61,7 +55,7 @@ class Fate:
         known: Why the suite cannot tell it from the driver, if that is known.
     """
 
-    mutant: Generic
+    mutant: OperatorMutant
     by: str
     image: str
     known: Known | None = None
@@ -79,7 +73,7 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     """Judge the suite by a sample of unplanned mutants.
 
     Args:
-        wanted: Image, jobs and so on; its mutants do not matter.
+        wanted: The driver, and where.
         asked: Which.
         results: Folder of the run.
         say: Takes lines for the user.
@@ -92,119 +86,87 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
         KpatchError: The driver does not build, or the tool is missing.
     """
     results = results.absolute()
-    watch = Watch()
-    bench, prepared = bench_for(wanted, results, say)
-    sources = _sources(prepared)
-    modules, sample = _sample(wanted, prepared, sources, asked, say)
-    known = _try(bench, modules, sample, wanted.guests, say=say)
-    equivalent = generic.load_equivalent()
+    proof = Proof(wanted, results, say)
+    modules, sample = _sample(proof, asked, say)
+    _try(proof, modules, sample)
+    by = {name: killed(proof.outcomes[name], proof.outcomes[BASELINE]) for name in sample}
+    equivalent = operators.load_equivalent()
     fates = {
-        name: Fate(one, by, wanted.image if by else "", None if by else equivalent.get(one.key))
+        name: Fate(one, by[name], wanted.image) if by[name] else Fate(one, "", "", known)
         for name, one in sample.items()
-        for by in (killed(known[name], known[BASELINE]),)
+        for known in (equivalent.get(one.key),)
     }
     survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.known)}
     if asked.again and survivors:
         say(f"Trying {len(survivors)} survivors again in the image {asked.again} ...")
         slow = replace(wanted, image=asked.again, quiet=max(wanted.quiet, _SLOW))
         killers = _again(slow, survivors, results, say)
-        for name, by in killers.items():
-            fates[name] = replace(fates[name], by=by, image=asked.again if by else "")
+        for name, killer in killers.items():
+            fates[name] = replace(fates[name], by=killer, image=asked.again if killer else "")
     rows = [one.as_json() for one in fates.values()]
     (results / RESULT).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     for line in conclusion(list(fates.values()), wanted.image):
         say(line)
-    say(watch.told(sum(one.seconds for one in known.values()), wanted.guests))
+    say(proof.time())
     return all(one.by or one.known for one in fates.values())
 
 
 def _again(
-    wanted: Wanted, survivors: Mapping[str, Generic], results: Path, say: Say
+    wanted: Wanted, survivors: Mapping[str, OperatorMutant], results: Path, say: Say
 ) -> dict[str, str]:
     """Return what kills each in another image."""
     folder = results / wanted.image
     folder.mkdir(exist_ok=True)
-    bench, prepared = bench_for(wanted, folder, say)
-    sources = _sources(prepared)
-    edited = {name: {**sources, one.file: one.text} for name, one in survivors.items()}
-    builder = Builder(prepared.lab.kernel, prepared.lab.image.sandbox, wanted.jobs)
-    built = builder.build({BASELINE: sources, **edited}, lambda _one: None)
+    proof = Proof(wanted, folder, say)
+    edited = {name: {**proof.sources, one.file: one.text} for name, one in survivors.items()}
+    built = proof.build({BASELINE: proof.sources, **edited}, silent=True)
     modules = {name: one.module for name, one in built.items() if one.module}
     if len(modules) < len(built):
         raise LabError(f"Drivers that build for {wanted.image} are only {sorted(modules)}.")
     # What the usual image cannot see is what these are for.
     first = tuple(selection.of_rules(["robust"]))
-    known = _try(bench, modules, survivors, wanted.guests, say=say, first=first)
-    return {name: killed(known[name], known[BASELINE]) for name in survivors}
-
-
-def _sources(prepared: Prepared) -> dict[str, str]:
-    kernel = prepared.lab.kernel
-    return driver.sources(devices.load(mutants.DEVICE), kernel.tree, kernel.key)
+    _try(proof, modules, survivors, first)
+    return {name: killed(proof.outcomes[name], proof.outcomes[BASELINE]) for name in survivors}
 
 
 def _try(
-    bench: Bench,
+    proof: Proof,
     modules: Mapping[str, Path],
-    sample: Mapping[str, Generic],
-    beside: int,
-    *,
-    say: Say,
+    sample: Mapping[str, OperatorMutant],
     first: tuple[str, ...] = (),
-) -> dict[str, Outcome]:
-    """Return the outcome of the driver itself and of each mutant; some tests come first."""
-    journal = Journal(bench.logs / JOURNAL)
+) -> None:
+    """Try the driver itself and each mutant; some tests come first."""
+
+    def told(outcome: Outcome, baseline: Outcome) -> str:
+        by = killed(outcome, baseline)
+        became = f"killed by {by}" if by else "SURVIVED"
+        return f"{outcome.seconds:.0f} s: {sample[outcome.name]}: {became}"
+
     planned = [Trial(BASELINE, modules[BASELINE], _WHOLE)]
     planned += [Trial(name, modules[name], (*first, *_UNTIL_KILLED)) for name in sample]
-    known: dict[str, Outcome] = {}
-    waiting: list[Outcome] = []  # for what the driver itself does
-
-    def show(outcome: Outcome) -> None:
-        known[outcome.name] = outcome
-        waiting.append(outcome)
-        if BASELINE in known:
-            for one in sorted(waiting, key=lambda one: one.name != BASELINE):
-                place = f"[{len(known)}/{len(planned)}]"
-                say(f"{place} {one.seconds:.0f} s: {_line(one, sample, known[BASELINE])}")
-            waiting.clear()
-
-    def new(outcome: Outcome) -> None:
-        journal.add(outcome)
-        show(outcome)
-
-    left = []
-    for one in planned:
-        earlier = journal.known(one)
-        if earlier:
-            show(earlier)
-        else:
-            left.append(one)
-    guests.run(bench, left, new, beside)
-    return known
+    proof.try_all(planned, told)
 
 
 def _sample(
-    wanted: Wanted, prepared: Prepared, sources: Mapping[str, str], asked: Sample, say: Say
-) -> tuple[dict[str, Path], dict[str, Generic]]:
+    proof: Proof, asked: Sample, say: Say
+) -> tuple[dict[str, Path], dict[str, OperatorMutant]]:
     """Return modules by name, that of the driver too, and the mutants of the sample."""
-    every = generic.generate(sources, paths.cache() / "mutants" / "unplanned")
-    order = generic.shuffled(every, asked.seed)
-    builder = Builder(prepared.lab.kernel, prepared.lab.image.sandbox, wanted.jobs)
-    original = builder.build({BASELINE: sources}, lambda _one: None)[BASELINE].module
-    if original is None:
-        raise LabError("The driver itself does not build.")
-    modules, codes = {BASELINE: original}, [generic.code(original)]
-    sample: dict[str, Generic] = {}
+    every = operators.generate(proof.sources, paths.cache() / "mutants" / "unplanned")
+    order = operators.shuffled(every, asked.seed)
+    original = proof.build({BASELINE: proof.sources}, silent=True)[BASELINE].module
+    assert original
+    modules, codes = {BASELINE: original}, [operators.code(original)]
+    sample: dict[str, OperatorMutant] = {}
     broken = same = 0
     while order and len(sample) < asked.number:
         some, order = order[:_BATCH], order[_BATCH:]
-        edited = {one.name: {**sources, one.file: one.text} for one in some}
-        built = builder.build(edited, lambda _one: None)
+        edited = {one.name: {**proof.sources, one.file: one.text} for one in some}
+        built = proof.build(edited, silent=True)
         for one in some:
             module = built[one.name].module
             if module is None:
                 broken += 1
-            elif (code := generic.code(module)) in codes:
+            elif (code := operators.code(module)) in codes:
                 same += 1
             elif len(sample) < asked.number:
                 codes.append(code)
@@ -220,13 +182,6 @@ def killed(outcome: Outcome, baseline: Outcome) -> str:
         if one.bad and name not in unfit:
             return name
     return "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail.splitlines()[0]}"
-
-
-def _line(outcome: Outcome, sample: Mapping[str, Generic], baseline: Outcome) -> str:
-    if outcome.name == BASELINE:
-        return f"the driver itself: {len(failing(outcome))} tests fail"
-    by = killed(outcome, baseline)
-    return f"{sample[outcome.name]}: {f'killed by {by}' if by else 'SURVIVED'}"
 
 
 def conclusion(fates: Sequence[Fate], image: str) -> list[str]:

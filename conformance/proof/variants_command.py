@@ -11,7 +11,7 @@ from typing import TextIO
 
 from conformance.lab.check import run
 from conformance.lab.check.prepare import Options, look_up
-from conformance.proof import run as mutants_run
+from conformance.proof import pipeline
 from conformance.proof import variant as variants
 from conformance.running import paths
 
@@ -30,7 +30,7 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
     every = {name: variants.load(name) for name in arguments.names or variants.names()}
     if arguments.sample:
         seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
-        every = mutants_run.sample(every, arguments.sample, seed)
+        every = pipeline.sample(every, arguments.sample, seed)
         say(f"variants: {', '.join(every)}; --seed {seed}")
     chosen = list(every.values())
     if arguments.list:

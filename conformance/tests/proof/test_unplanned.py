@@ -9,9 +9,8 @@ import pytest
 from conformance.errors import LabError
 from conformance.events.kinds import TestOutcome
 from conformance.proof import mutant as mutants
-from conformance.proof import operators as generic
-from conformance.proof import operators_run as generic_run
-from conformance.proof.operators import Generic, Known
+from conformance.proof import operators, operators_run
+from conformance.proof.operators import Known, OperatorMutant
 from conformance.proof.operators_run import Fate
 from conformance.proof.trials import End, Outcome, TestResult
 from kpatch.device import load as device
@@ -32,29 +31,29 @@ OLD = ["int f(void)", "{", "\treturn 1;", "}"]
     ],
 )
 def test_change(new: list[str], change: tuple[int, str, str] | None) -> None:
-    assert generic._change(OLD, new) == change
+    assert operators._change(OLD, new) == change
 
 
 def test_place() -> None:
     lines = ["#include <a.h>", "static const struct a table[] = {", "\t1,", "};", "", *OLD]
     lines += ["", "const struct ops ops = {", "\t.a = 1,", "};", "static int", "out:", "\tx;"]
-    places = {line: generic._place(lines, number) for number, line in enumerate(lines, 1)}
+    places = {line: operators._place(lines, number) for number, line in enumerate(lines, 1)}
     assert places["#include <a.h>"] == ""
     assert places["\t1,"] == "table"
     assert places["\treturn 1;"] == "f"
     assert places["\t.a = 1,"] == places["\tx;"] == "ops"
 
 
-@pytest.mark.skipif(not shutil.which(generic._program()), reason="no universalmutator")
+@pytest.mark.skipif(not shutil.which(operators._program()), reason="no universalmutator")
 def test_generate(tmp_path: Path) -> None:
     source = "\n".join(OLD) + "\n"
-    sources = dict.fromkeys(generic._FILES, source)
-    found = generic.generate(sources, tmp_path / "work")
+    sources = dict.fromkeys(operators._FILES, source)
+    found = operators.generate(sources, tmp_path / "work")
     assert {one.file for one in found} == set(sources)
     assert ("return 1;", "return 0;") in {(one.before, one.after) for one in found}
     assert len({one.name for one in found}) == len(found)
-    assert generic.shuffled(found, 1) == generic.shuffled(found, 1)
-    assert generic.shuffled(found, 1) != generic.shuffled(found, 2)
+    assert operators.shuffled(found, 1) == operators.shuffled(found, 1)
+    assert operators.shuffled(found, 1) != operators.shuffled(found, 2)
 
 
 def outcome(end: End = End.DONE, **tests: str) -> Outcome:
@@ -66,21 +65,21 @@ def outcome(end: End = End.DONE, **tests: str) -> Outcome:
 
 def test_killed() -> None:
     good = outcome(a="passed", b="failed")
-    assert generic_run.killed(outcome(a="failed"), good) == "a"
-    assert generic_run.killed(outcome(b="failed"), good) == ""
-    assert generic_run.killed(outcome(a="skipped"), good) == ""
-    assert generic_run.killed(outcome(End.DIED, a="passed"), good) == "died: a detail"
-    assert generic_run.killed(outcome(End.GAVE_UP), good) == "gave up: a detail"
+    assert operators_run.killed(outcome(a="failed"), good) == "a"
+    assert operators_run.killed(outcome(b="failed"), good) == ""
+    assert operators_run.killed(outcome(a="skipped"), good) == ""
+    assert operators_run.killed(outcome(End.DIED, a="passed"), good) == "died: a detail"
+    assert operators_run.killed(outcome(End.GAVE_UP), good) == "gave up: a detail"
 
 
 def fate(name: str, by: str = "", image: str = "", known: Known | None = None) -> Fate:
-    return Fate(Generic(name, "main.c", 1, "f", "x", "y", ""), by, image, known)
+    return Fate(OperatorMutant(name, "main.c", 1, "f", "x", "y", ""), by, image, known)
 
 
 def test_the_rate_is_told_with_and_without_equivalent_mutants() -> None:
     fates = [fate("a", "t", "trixie"), fate("b", known=Known(False, "because")), fate("c")]
     fates += [fate("d", "t", "debug"), fate("e", known=Known(True, "because"))]
-    assert generic_run.conclusion(fates, "trixie") == [
+    assert operators_run.conclusion(fates, "trixie") == [
         "2 of 5 unplanned mutants killed, 40.0 %; 1 are equivalent, 50.0 % of the others are "
         "killed; 1 of those are beyond the lab, without them it is 66.7 %",
         "1 of them only in the image debug; in trixie 1 are killed, 25.0 % of those not equivalent",
@@ -90,12 +89,12 @@ def test_the_rate_is_told_with_and_without_equivalent_mutants() -> None:
 
 
 def test_known_equivalents(tmp_path: Path) -> None:
-    known = generic.load_equivalent()
+    known = operators.load_equivalent()
     assert {one.beyond for one in known.values()} == {True, False}
     sources = render.texts(device.load(mutants.DEVICE), LINUX_6_12)
     for file, place, before, _ in known:  # what has changed in the driver is to be looked at again
         lines = [" ".join(line.split()) for line in sources[file].splitlines()]
         where = [at for at, line in enumerate(lines, 1) if line == before]
-        assert place in {generic._place(sources[file].splitlines(), at) for at in where}
+        assert place in {operators._place(sources[file].splitlines(), at) for at in where}
     with pytest.raises(LabError):
-        generic.load_equivalent(tmp_path)
+        operators.load_equivalent(tmp_path)

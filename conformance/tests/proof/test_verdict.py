@@ -13,9 +13,8 @@ from conformance.events import kinds
 from conformance.events.kinds import Agent, Event, Failure, Result, TestOutcome
 from conformance.lab.guest.payload import Trial
 from conformance.proof import junit as mutants_junit
+from conformance.proof import pipeline, trials
 from conformance.proof import report as mutants_report
-from conformance.proof import run as mutants_run
-from conformance.proof import trials
 from conformance.proof.journal import Journal
 from conformance.proof.judge import Judged, Verdict, judge, unjudged
 from conformance.proof.mutant import Mutant
@@ -179,5 +178,5 @@ def test_a_survivor_is_told_with_its_defect() -> None:
 
 def test_a_sample_is_the_same_for_the_same_seed() -> None:
     every = {name: mutant("state.reset") for name in "abcdefghij"}
-    assert mutants_run.sample(every, 3, 1) == mutants_run.sample(every, 3, 1)
-    assert len(mutants_run.sample(every, 99, 1)) == 10
+    assert pipeline.sample(every, 3, 1) == pipeline.sample(every, 3, 1)
+    assert len(pipeline.sample(every, 99, 1)) == 10

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds faulty drivers, lets the suite judge each, and tells which it did not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from conformance.lab.guest.payload import Trial
+from conformance.proof import junit, report
+from conformance.proof.build import Built
+from conformance.proof.judge import Judged, Verdict, judge, unjudged
+from conformance.proof.mutant import EditError, Mutant
+from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
+from conformance.proof.trials import Outcome
+from conformance.running import selection
+
+_WALK = "/test_walk.py::"
+
+
+def run(mutants: Mapping[str, Mutant], wanted: Wanted, results: Path, say: Say) -> bool:
+    """Judge the suite by mutants.
+
+    Args:
+        mutants: The mutants, all of the driver that is wanted.
+        wanted: That driver, and where.
+        results: Folder of the run; outcomes that are there already are not tried again.
+        say: Prints lines for the user.
+
+    Returns:
+        Whether each mutant was killed for its reason, and the driver itself passes.
+
+    Raises:
+        ConformanceError: The lab failed.
+        KpatchError: The driver does not build.
+    """
+    results = results.absolute()
+    proof = Proof(wanted, results, say)
+    judged, built = _build(mutants, proof, say)
+
+    def told(outcome: Outcome, baseline: Outcome) -> str:
+        judged[outcome.name] = judge(mutants[outcome.name], outcome, baseline)
+        return report.line(judged[outcome.name])
+
+    try:
+        proof.try_all(_plan(mutants, built), told)
+    finally:
+        every = [
+            judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)
+            for name, mutant in mutants.items()
+        ]
+        report.write(results, every, proof.unfit)
+        junit.write(results, every, proof.unfit)
+    good = _conclude(every, proof.unfit, results, say)
+    say(proof.time())
+    return good
+
+
+def _build(
+    mutants: Mapping[str, Mutant], proof: Proof, say: Say
+) -> tuple[dict[str, Judged], dict[str, Built]]:
+    """Return the verdict on mutants that cannot be built, and the modules of all others."""
+    broken: dict[str, Judged] = {}
+    edited: dict[str, dict[str, str]] = {BASELINE: proof.sources}
+    for name, mutant in mutants.items():
+        try:
+            edited[name] = mutant.apply(proof.sources)
+        except EditError as error:
+            broken[name] = unjudged(mutant, Verdict.BROKEN, str(error))
+    built = proof.build(edited)
+    for name, one in built.items():
+        if one.module is None:
+            broken[name] = unjudged(mutants[name], Verdict.BROKEN, one.problem)
+    for judged in broken.values():
+        say(report.line(judged))
+    return broken, {name: one for name, one in built.items() if one.module}
+
+
+def _plan(mutants: Mapping[str, Mutant], built: Mapping[str, Built]) -> list[Trial]:
+    """Return the trials: first the driver itself with all tests that any mutant needs."""
+    # A random walk may stumble over any defect, which would prove nothing of the rule's own tests.
+    tests = {
+        rule: [test for test in some if _WALK not in test]
+        for rule, some in selection.tests_by_rule().items()
+    }
+    asked = {
+        name: tuple(dict.fromkeys(test for rule in mutant.rules for test in tests.get(rule, ())))
+        for name, mutant in mutants.items()
+        if name in built
+    }
+    every = tuple(dict.fromkeys(test for some in asked.values() for test in some))
+    return [_trial(built[name], asked.get(name, every)) for name in (BASELINE, *asked)]
+
+
+def _trial(built: Built, tests: tuple[str, ...]) -> Trial:
+    assert built.module
+    return Trial(built.name, built.module, tests)
+
+
+def _conclude(every: Sequence[Judged], unfit: Mapping[str, str], results: Path, say: Say) -> bool:
+    for text in report.matrix(every):
+        say(text)
+    say("")
+    bad = [one for one in every if one.verdict is not Verdict.KILLED]
+    shown = ", ".join(f"{count} {name}" for name, count in report.counts(every).items())
+    say(f"{len(every)} mutants: {shown}; the matrix is in {results / report.MARKDOWN}")
+    for one in bad:
+        say(f"  {report.line(one)}")
+    if unfit:
+        say(f"{len(unfit)} tests fail with the driver itself, so no mutant was killed by them.")
+    return not bad and not unfit

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pipeline of all mutants, with a lab that is not there and guests that only answer."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conformance.errors import LabError
+from conformance.events.kinds import TestOutcome
+from conformance.lab.guest.payload import Trial
+from conformance.proof import guests, pipeline, planned
+from conformance.proof.build import Built
+from conformance.proof.mutant import Edit, Mutant
+from conformance.proof.pipeline import BASELINE, Proof, Wanted
+from conformance.proof.trials import Bench, End, Outcome, TestResult
+from conformance.running import selection
+
+RULE = "state.reset"
+SOURCES = {"main.c": "return 0;\n"}
+WANTED = Wanted("trixie", jobs=1, quiet=1.0)
+
+
+class Lab:
+    """Stands for what is prepared, built and run; its guests answer as they are told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tried: list[str] = []
+        self.order: Callable[[list[Trial]], list[Trial]] = list
+        self.failing: dict[str, str] = {}
+        self.ends: dict[str, End] = {}
+        self.said: list[str] = []
+        anything: Any = SimpleNamespace(kernel=None, image=SimpleNamespace(sandbox=None))
+        ready = SimpleNamespace(lab=anything, module=object(), beside=())
+        request = SimpleNamespace(hints=[], mediated=("", ""))
+        monkeypatch.setattr(pipeline, "look_up", lambda _options: request)
+        monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
+        monkeypatch.setattr(pipeline, "_sources", lambda *_: SOURCES)
+        monkeypatch.setattr(pipeline, "Builder", lambda *_: self)
+        monkeypatch.setattr(guests, "run", self.run)
+
+    def build(
+        self, edited: Mapping[str, Mapping[str, str]], done: Callable[[Built], None]
+    ) -> dict[str, Built]:
+        found = {}
+        for name, sources in edited.items():
+            broken = "#error" in sources["main.c"]
+            found[name] = Built(name, None if broken else Path(f"/{name}.ko"), "broken" * broken)
+            done(found[name])
+        return found
+
+    def run(
+        self, _bench: Bench, left: Sequence[Trial], done: Callable[[Outcome], None], _beside: int
+    ) -> None:
+        for trial in self.order(list(left)):
+            self.tried.append(trial.name)
+            said = TestOutcome(self.failing.get(trial.name, "passed"))
+            results = {"t": TestResult(said, (RULE,), "why" if said != "passed" else "")}
+            end = self.ends.get(trial.name, End.DONE)
+            done(Outcome(trial.name, results, end, "", trial.module.name, trial.tests, 1.0))
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr(selection, "tests_by_rule", lambda: {RULE: ["t"]})
+    return Lab(monkeypatch)
+
+
+def mutant(name: str, replace: str) -> Mutant:
+    return Mutant(name, (RULE,), "It is wrong.", "", False, (Edit("main.c", "return 0;", replace),))
+
+
+MUTANTS = {name: mutant(name, f"return {number};") for number, name in enumerate("abc", 1)}
+
+
+def test_a_mutant_is_killed_by_what_the_driver_itself_passes(lab: Lab, tmp_path: Path) -> None:
+    lab.failing = {"a": "failed", "b": "error"}
+    assert not planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    verdicts = json.loads((tmp_path / "matrix.json").read_text())
+    assert [one["verdict"] for one in verdicts["mutants"]] == ["killed", "killed", "survived"]
+    assert "[1/4] the driver itself: 0 tests fail" in lab.said
+    assert f"[2/4] a: killed ({RULE} by t)" in lab.said
+    assert lab.said[-1].startswith("time: ")
+
+
+def test_outcomes_wait_for_that_of_the_driver_itself(lab: Lab, tmp_path: Path) -> None:
+    lab.failing = dict.fromkeys("abc", "failed")
+    lab.order = lambda trials: trials[::-1]
+    assert planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    shown = [line for line in lab.said if line.startswith("[")]
+    assert [line.split()[1] for line in shown] == ["the", "c:", "b:", "a:"]
+    assert [line.split()[0] for line in shown] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+
+
+def test_what_is_in_the_journal_is_not_tried_again(lab: Lab, tmp_path: Path) -> None:
+    planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    lab.tried.clear()
+    planned.run({**MUTANTS, "d": mutant("d", "return 4;")}, WANTED, tmp_path, lab.said.append)
+    assert lab.tried == ["d"]
+
+
+def test_a_driver_that_is_not_tried_out_ends_the_run(lab: Lab, tmp_path: Path) -> None:
+    lab.ends = {BASELINE: End.HUNG}
+    with pytest.raises(LabError, match="did not get through"):
+        planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    assert (tmp_path / "matrix.json").exists()
+
+
+def test_a_mutant_that_does_not_build_is_broken(lab: Lab, tmp_path: Path) -> None:
+    lab.failing = {"a": "failed"}
+    mutants = {"a": MUTANTS["a"], "x": mutant("x", "#error"), "y": mutant("y", "return 0;;")}
+    assert not planned.run({**mutants}, WANTED, tmp_path, lab.said.append)
+    assert lab.tried == [BASELINE, "a", "y"]
+    assert any(line.startswith("x: BROKEN") for line in lab.said)
+
+
+def test_the_driver_itself_must_build(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_sources", lambda *_: {"main.c": "#error"})
+    with pytest.raises(LabError, match="driver itself does not build"):
+        planned.run({}, WANTED, tmp_path, lab.said.append)
+
+
+def test_tests_that_the_driver_itself_fails_are_unfit(lab: Lab, tmp_path: Path) -> None:
+    proof = Proof(WANTED, tmp_path, lab.said.append)
+    lab.failing = {BASELINE: "failed"}
+    proof.try_all([Trial(BASELINE, Path("/x.ko"), ("t",))], lambda *_: "")
+    assert proof.unfit == {"t": "why"}
+    assert "  t: why" in lab.said
+    assert "all trials together 1 s, 1 in parallel" in proof.time()
