@@ -85,7 +85,9 @@ def maintainers(patch: Patch, place: Path, tree: KernelTree, log: Path) -> Step 
     for path in patch.created:
         argv = ["perl", str(place / "scripts/get_maintainer.pl"), "--no-tree", "--no-git"]
         argv += ["--no-git-fallback", "--no-git-blame", "--keywords-in-file", "--sections"]
-        argv += [f"--mpath={place / 'MAINTAINERS'}", "-f", "--", path]
+        # A link that leads nowhere in this part of the tree is as its folder.
+        asked = path if (place / path).exists() else str(Path(path).parent)
+        argv += [f"--mpath={place / 'MAINTAINERS'}", "-f", "--", asked]
         done = _inside(tree, argv, place, None, log, cwd=place)
         if done.returncode:
             words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
