@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Devices of a test session: opened once, back in _RUNNING before each test."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -397,8 +396,3 @@ DEVICES: Final = pytest.StashKey[Devices]()
 def devices_of(config: pytest.Config) -> Devices:
     """Return the devices of the session. The plugin made it."""
     return config.stash[DEVICES]
-
-
-def new_seed() -> int:
-    """Return a seed for a session that was given none."""
-    return random.SystemRandom().randrange(1 << 32)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The options of the pytest plugin: declaration and parsing."""
 
+import random
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -14,7 +15,6 @@ from conformance.plugin.devices import (
     Settings,
     TriggerPlace,
     Write,
-    new_seed,
 )
 from conformance.plugin.protocols import VERSIONS
 from conformance.vfio import sysfs
@@ -158,7 +158,7 @@ def read(config: pytest.Config) -> Settings:
         config.getoption("--vfio-device") or "",
         peer,
         scratch,
-        new_seed() if seed is None else seed,
+        _new_seed() if seed is None else seed,
         pairs,
         volatile,
         doorbells,
@@ -250,3 +250,8 @@ def read_scratch(text: str) -> Place:
     if not 0 < mask < 1 << 32:
         raise ValueError(f"{text!r}: a mask has some of 32 bits")
     return Place(bar, offset, mask)
+
+
+def _new_seed() -> int:
+    """Return a seed for a session that was given none."""
+    return random.SystemRandom().randrange(1 << 32)
