@@ -15,7 +15,7 @@ from kpatch import __main__ as cli
 from kpatch.device import load as device
 from kpatch.tests.kernel.fake_tree import RELEASE, make_root, make_tree
 from kpatch.tests.kernel.tiny_elf import module
-from kpatch.tests.module.test_module import IMPORTS, INFO, info_with
+from kpatch.tests.module.modules import IMPORTS, INFO, info_with
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
