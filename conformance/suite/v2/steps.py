@@ -113,6 +113,13 @@ def expect_refused(client: Client, new: int, *errnos: int, did: str = "") -> Non
     expect_equal(open_files(), before, did=f"{did}, count open descriptors")
 
 
+def expect_goes_on(client: Client) -> None:
+    """Demand that a device that has refused a request takes real steps: to STOP, to RUNNING."""
+    __tracebackhide__ = True
+    for state in (State.STOP, State.RUNNING):
+        expect_taken(client, state, did=f"SET {state.name} after a refused SET")
+
+
 def expect_whole(client: Client, stream: Stream, *, did: str) -> None:
     """Demand that a device can be resumed from a stream, and then runs."""
     __tracebackhide__ = True
