@@ -33,6 +33,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="a driver of the kernel's source, see `check --stranger`; may be repeated",
     )
     parser.add_argument(
+        "--protocol",
+        action="append",
+        choices=("v1", "v2"),
+        default=[],
+        help="version of the migration protocol of the devices; may be repeated (default: both)",
+    )
+    parser.add_argument(
         "--image",
         action="append",
         default=[],

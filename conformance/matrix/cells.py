@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from conformance.lab.check.prepare import Options, Request, look_up, too_old
 from conformance.lab.image import definitions
 from conformance.report.results import RuleVerdict
 from kpatch.device import load as devices
+from kpatch.render.context import Protocol
 
 
 class State(Enum):
@@ -86,9 +88,14 @@ class Cell:
     results: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def row(self) -> str:
+        """The row of the table: the device, and the version of the protocol if one was chosen."""
+        return f"{self.device} {self.options.protocol}" if self.options.protocol else self.device
+
+    @property
     def name(self) -> str:
         """What it is called in names of folders and suites."""
-        return f"{self.device}-{self.column.name}"
+        return f"{self.row.replace(' ', '-')}-{self.column.name}"
 
     def empty(self, reason: str) -> Cell:
         """Return the cell as one that is not run, for a reason."""
@@ -138,6 +145,7 @@ def plan(
     among: Sequence[Column],
     options: Options,
     foreign: Sequence[str] = (),
+    protocols: Sequence[Protocol | None] = (None,),
 ) -> list[Cell]:
     """Return all cells, those that cannot be run with the reason.
 
@@ -146,15 +154,23 @@ def plan(
         among: The kernels.
         options: Those that all cells share.
         foreign: Names of strangers, more rows; with some, no device but those that are named.
+        protocols: Versions of the protocol, a row of each device for each.
 
     Raises:
         UsageError: Something does not exist.
         KpatchError: A description has mistakes.
     """
     cells = []
-    for name in list(names) or ([] if foreign else devices.names()):
+    named = list(names) or ([] if foreign else devices.names())
+    for name, protocol in itertools.product(named, protocols):
         for column in among:
-            own = replace(options, device=name, image=column.image, kernel_tree=column.kernel_tree)
+            own = replace(
+                options,
+                device=name,
+                image=column.image,
+                kernel_tree=column.kernel_tree,
+                protocol=protocol,
+            )
             cell = Cell(devices.load(name).name, column, own)
             try:
                 cells.append(replace(cell, request=look_up(own)))

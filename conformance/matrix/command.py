@@ -23,6 +23,7 @@ from conformance.report.output import Output
 from conformance.report.text import Style, printable
 from conformance.running import paths, selection
 from conformance.running.steps import Steps
+from kpatch.render.context import PROTOCOLS
 
 _PERIOD = 30.0
 """Seconds between two progress lines where output is no terminal."""
@@ -61,7 +62,9 @@ def _plan(arguments: Namespace) -> list[Cell]:
     names = [str(Path(one).absolute()) if os.sep in one else one for one in arguments.device]
     selection.of_rules(arguments.rule)  # a wrong one is told once, not by every cell
     columns = matrix.columns(arguments.image, arguments.kernel_tree, arguments.tree_image)
-    return matrix.plan(names, columns, Options(), arguments.stranger)
+    return matrix.plan(
+        names, columns, Options(), arguments.stranger, arguments.protocol or PROTOCOLS
+    )
 
 
 def _extra(arguments: Namespace) -> list[str]:
@@ -102,7 +105,7 @@ class Progress:
 
     def began(self, cell: Cell) -> None:
         """Say that a cell was started."""
-        self.say(f"{cell.device} on {cell.column.name} ...")
+        self.say(f"{cell.row} on {cell.column.name} ...")
 
     def ended(self, cell: Cell) -> None:
         """Say what became of a cell."""

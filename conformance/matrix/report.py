@@ -48,14 +48,14 @@ def table(cells: Sequence[Cell], style: Style) -> Iterator[str]:
         "applicable"
     for number, (cell, reason) in enumerate(notes, 1):
         yield ""
-        yield f"({number}) {cell.device} on {cell.column.name}: {cell.state.value}: {reason}"
+        yield f"({number}) {cell.row} on {cell.column.name}: {cell.state.value}: {reason}"
         if cell.folder:
             yield f"    {cell.folder}"
 
 
 def line(cell: Cell) -> str:
     """Say in a line what became of a cell."""
-    words = f"{cell.device} on {cell.column.name}: {cell.state.value}"
+    words = f"{cell.row} on {cell.column.name}: {cell.state.value}"
     if cell.count(""):
         words += f", {cell.count('passed')} of {plural(cell.count(''), 'rule')} passed"
     if cell.seconds:
@@ -96,6 +96,8 @@ def include(cells: Sequence[Cell]) -> dict[str, list[dict[str, str]]]:
                 else {"device": cell.options.device}
             )
             one = {**what, "image": options.image, "name": cell.name}
+            if options.protocol:
+                one["protocol"] = options.protocol
             one["summary"] = cell.request.definition.summary
             if cell.options.kernel_tree:
                 one["kernel-tree"] = str(cell.options.kernel_tree)
@@ -106,7 +108,7 @@ def include(cells: Sequence[Cell]) -> dict[str, list[dict[str, str]]]:
 def _rows(cells: Sequence[Cell]) -> tuple[dict[str, list[Cell]], list[Column]]:
     rows: dict[str, list[Cell]] = {}
     for cell in cells:
-        rows.setdefault(cell.device, []).append(cell)
+        rows.setdefault(cell.row, []).append(cell)
     return rows, list(dict.fromkeys(cell.column for cell in cells))
 
 
@@ -148,6 +150,7 @@ def _as_json(folder: Path, cell: Cell) -> dict[str, Any]:
     versions = cell.results.get("versions", {})
     return {
         "device": cell.device,
+        "protocol": cell.options.protocol,
         "image": cell.column.image,
         "kernel-tree": str(cell.column.kernel_tree) if cell.column.kernel_tree else None,
         "name": cell.name,
@@ -174,7 +177,7 @@ def _markdown(folder: Path, cells: Sequence[Cell]) -> Iterator[str]:
     for number, (cell, reason) in enumerate(notes, 1):
         where = f" See `{cell.folder.relative_to(folder)}`." if cell.folder else ""
         yield ""
-        yield f"({number}) {cell.device} on {cell.column.name}: {cell.state.value}: {reason}{where}"
+        yield f"({number}) {cell.row} on {cell.column.name}: {cell.state.value}: {reason}{where}"
 
 
 def _junit(cells: Sequence[Cell]) -> str:

@@ -64,6 +64,7 @@ def argv(cell: Cell, folder: Path, extra: Sequence[str]) -> list[str]:
     options = cell.options
     words = [sys.executable, "-m", "conformance", "check"]
     words += ["--stranger", options.stranger] if options.stranger else [options.device]
+    words += ["--protocol", options.protocol] if options.protocol else []
     words += ["--image", options.image, "--into", str(folder)]
     words += ["--kernel-tree", str(options.kernel_tree)] if options.kernel_tree else []
     return [*words, *extra]

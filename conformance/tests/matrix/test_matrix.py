@@ -278,16 +278,27 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_list_for_a_ci(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["matrix", "--device", "igb-vf", "--image", "trixie", "--list-json"]) == 0
+    assert (
+        main(["matrix", "--device=igb-vf", "--protocol=v2", "--image=trixie", "--list-json"]) == 0
+    )
     (one,) = json.loads(capsys.readouterr().out)["include"]
-    assert (one["device"], one["image"], one["name"]) == ("igb-vf", "trixie", "igb-vf-trixie")
+    assert (one["device"], one["image"], one["name"]) == ("igb-vf", "trixie", "igb-vf-v2-trixie")
+    assert one["protocol"] == "v2"
+
+
+def test_a_row_for_each_version_of_the_protocol() -> None:
+    found = matrix.plan(["igb-vf"], BOTH[:1], Options(), protocols=("v1", "v2"))
+    assert [cell.row for cell in found] == ["igb-vf v1", "igb-vf v2"]
+    assert len({cell.name for cell in found}) == len(found)
 
 
 def test_dry_run_prints_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["matrix", "--device", "igb-vf", "--image", "trixie", "--dry-run", "--rule", "save"]
+    words = ["matrix", "--device", "igb-vf", "--image", "trixie", "--protocol", "v1"]
+    words += ["--dry-run", "--rule", "save"]
     assert main(words) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith("check igb-vf --image trixie --into results/igb-vf-trixie --rule save")
+    assert "check igb-vf --protocol v1 --image trixie" in line
+    assert line.endswith(" --into results/igb-vf-v1-trixie --rule save")
 
 
 @pytest.mark.parametrize(
