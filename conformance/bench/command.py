@@ -11,7 +11,7 @@ from conformance import errors
 from conformance.bench import report as bench_report
 from conformance.errors import LabError
 from conformance.events.kinds import Agent, AgentError, Event, Output, Phase, Ratio
-from conformance.lab.check.prepare import Request, contents, prepare
+from conformance.lab.check.prepare import LabRequest, contents, prepare
 from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 
@@ -21,7 +21,7 @@ _PLAIN = "vfio_pci"
 _LOG = "bench.log"
 
 
-def bench(request: Request, results: Path, out: TextIO) -> None:
+def bench(request: LabRequest, results: Path, out: TextIO) -> None:
     """Measure a driver, print the table and write it, and a plot, to the results.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from conformance.running.limits import QUIET
 
 if TYPE_CHECKING:
-    from conformance.lab.check.prepare import Request
+    from conformance.lab.check.prepare import LabRequest
 
 Say = Callable[[str], None]
 """Prints a line for the user."""
@@ -182,7 +182,7 @@ def sample(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def request(arguments: argparse.Namespace) -> Request:
+def request(arguments: argparse.Namespace) -> LabRequest:
     """Return what the lab is asked for.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from conformance.errors import UsageError
 from conformance.gate import report
 from conformance.gate import run as gate
-from conformance.gate.run import Request
+from conformance.gate.run import GateRequest
 from conformance.lab.image import definitions
 from conformance.lab.image import image as images
 from conformance.running import paths
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     return judged.exit_code
 
 
-def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> Request:
+def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> GateRequest:
     """Return what the options ask for; makes the image if it has to be made."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     if arguments.build and (arguments.root or arguments.kernel_tree):
@@ -44,7 +44,7 @@ def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> Reques
     image = arguments.image or ("" if arguments.root else chosen)
     made = images.provide(definitions.image(image), Steps(say)) if image else None
     root = made.root if made and not arguments.root else arguments.root
-    return Request(
+    return GateRequest(
         what=arguments.series,
         tree=arguments.tree,
         kernel=kernel.find(root, arguments.kernel_tree),

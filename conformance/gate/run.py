@@ -43,7 +43,7 @@ _FAILED = 1
 
 
 @dataclass(frozen=True)
-class Request:
+class GateRequest:
     """What is to be judged, and how.
 
     Attributes:
@@ -78,7 +78,7 @@ class Request:
 class _Run:
     """What stays the same from patch to patch."""
 
-    request: Request
+    request: GateRequest
     repository: Repository
     builder: Builder
     kconfig: Kconfig
@@ -87,7 +87,7 @@ class _Run:
     say: Callable[[str], None]
 
 
-def judge(request: Request, say: Callable[[str], None]) -> Report:
+def judge(request: GateRequest, say: Callable[[str], None]) -> Report:
     """Judge a series.
 
     Args:
@@ -144,7 +144,7 @@ def judge(request: Request, say: Callable[[str], None]) -> Report:
 
 
 @contextmanager
-def _place(request: Request, folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
+def _place(request: GateRequest, folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
     """Give the place of the patched tree: one that stays for a whole kernel, or in `folder`."""
     if not request.whole:
         yield folder / "tree"
@@ -155,7 +155,7 @@ def _place(request: Request, folder: Path, say: Callable[[str], None]) -> Iterat
         yield place
 
 
-def _builder(request: Request, place: Path, say: Callable[[str], None]) -> Builder:
+def _builder(request: GateRequest, place: Path, say: Callable[[str], None]) -> Builder:
     kernel = request.kernel
     if request.whole and kernel.sandbox:
         return gate_whole.builder(
@@ -192,7 +192,7 @@ def _series(run: _Run, series: Series) -> tuple[tuple[PatchResult, ...], int]:
     return tuple(results), status
 
 
-def _base(request: Request, tree: Path, series: Series, say: Callable[[str], None]) -> str:
+def _base(request: GateRequest, tree: Path, series: Series, say: Callable[[str], None]) -> str:
     """Return the commit to apply the series to; empty for a plain tree."""
     if not git.top_of_git(tree):
         return ""

@@ -13,7 +13,7 @@ from conformance.errors import ConformanceError, DriverError
 from conformance.host import bind, build, fitness, modules, safety, suite
 from conformance.host.errors import Reason, Refused
 from conformance.host.journal import Journal, SuiteMark, the_journal
-from conformance.host.judge import Ask, Request, consent, reported, restore
+from conformance.host.judge import Ask, HostRequest, consent, reported, restore
 from conformance.host.paths import HostPaths
 from conformance.host.undo import undo
 from conformance.kernel import trouble
@@ -88,7 +88,7 @@ class Driver:
         return info
 
 
-def check(request: Request, driver: Driver, out: TextIO, ask: Ask, host: HostPaths) -> int:
+def check(request: HostRequest, driver: Driver, out: TextIO, ask: Ask, host: HostPaths) -> int:
     """Bind a driver, judge it, put everything back, and return the exit code.
 
     Args:
@@ -136,7 +136,7 @@ def check(request: Request, driver: Driver, out: TextIO, ask: Ask, host: HostPat
         return reporter.finish(_worse(verdict, undone))
 
 
-def allowed(request: Request, driver: Driver, ask: Ask, host: HostPaths) -> None:
+def allowed(request: HostRequest, driver: Driver, ask: Ask, host: HostPaths) -> None:
     """Go on only if the functions may be taken for the driver.
 
     Raises:
@@ -149,7 +149,7 @@ def allowed(request: Request, driver: Driver, ask: Ask, host: HostPaths) -> None
 
 
 def _judge(
-    request: Request,
+    request: HostRequest,
     driver: Driver,
     *,
     journal: Journal,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from conformance.host import judge
 from conformance.host.errors import Reason, Refused
 from conformance.host.journal import Journal, the_journal
-from conformance.host.judge import Request
+from conformance.host.judge import HostRequest
 from conformance.host.paths import HostPaths
 from conformance.host.safety import PHYSICAL, UNBIND, Question
 from conformance.running import selection
@@ -60,7 +60,7 @@ def restore(_arguments: Namespace, say: Say) -> int:
     return 0
 
 
-def _request(arguments: Namespace, device: str) -> Request:
+def _request(arguments: Namespace, device: str) -> HostRequest:
     options = [f"--vfio-scratch={place}" for place in arguments.scratch]
     options += [f"--vfio-volatile={place}" for place in arguments.volatile]
     options += [f"--vfio-doorbell={place}" for place in arguments.doorbell]
@@ -70,7 +70,7 @@ def _request(arguments: Namespace, device: str) -> Request:
     if arguments.walks is not None:
         options += [f"--vfio-walks={arguments.walks}"]
     consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}
-    return Request(
+    return HostRequest(
         device=_name(device),
         peer=_name(arguments.peer or ""),
         options=options,

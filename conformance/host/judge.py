@@ -29,7 +29,7 @@ Ask = Callable[[Question], bool]
 
 
 @dataclass(frozen=True)
-class Request:
+class HostRequest:
     """What is asked for.
 
     Attributes:
@@ -70,7 +70,7 @@ class Request:
         )
 
 
-def as_bound(request: Request, out: TextIO, ask: Ask, host: HostPaths) -> int:
+def as_bound(request: HostRequest, out: TextIO, ask: Ask, host: HostPaths) -> int:
     """Judge a device with the driver it is bound to, and return the exit code.
 
     Raises:
@@ -122,7 +122,7 @@ def restore(journal: Journal, host: HostPaths, say: Say) -> bool:
     return done
 
 
-def consent(look: Look, request: Request, ask: Ask) -> None:
+def consent(look: Look, request: HostRequest, ask: Ask) -> None:
     """Go on only if nothing stands against it and the user consents to the rest.
 
     Raises:
@@ -143,7 +143,7 @@ def consent(look: Look, request: Request, ask: Ask) -> None:
         )
 
 
-def reported(request: Request, name: str, out: TextIO) -> tuple[Reporter, Path]:
+def reported(request: HostRequest, name: str, out: TextIO) -> tuple[Reporter, Path]:
     """Return a reporter, and the folder of results that was made for it.
 
     Raises:

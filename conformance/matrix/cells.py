@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.errors import UnknownMachine
-from conformance.lab.check.prepare import Options, Request, look_up, too_old
+from conformance.lab.check.prepare import LabRequest, Options, look_up, too_old
 from conformance.lab.image import definitions
 from conformance.report.results import RuleVerdict
 from kpatch.device import load as devices
@@ -79,7 +79,7 @@ class Cell:
     device: str
     column: Column
     options: Options
-    request: Request | None = None
+    request: LabRequest | None = None
     state: State = State.NOT_RUN
     reason: str = ""
     exit_code: int = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.device import load as device
 from kpatch.series.mail import Version
-from kpatch.series.make import Request
+from kpatch.series.make import SeriesRequest
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -71,9 +71,9 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
     one.set_defaults(command=run)
 
 
-def request(arguments: argparse.Namespace) -> Request:
+def request(arguments: argparse.Namespace) -> SeriesRequest:
     """Return what the options ask for."""
-    return Request(
+    return SeriesRequest(
         device=device.load(arguments.device),
         tree=arguments.tree,
         base=arguments.base,

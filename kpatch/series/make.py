@@ -23,7 +23,7 @@ _OURS = ("send.sh", "b4.sh", "b4-cover.txt")
 
 
 @dataclass(frozen=True)
-class Request:
+class SeriesRequest:
     """What kind of series is wanted.
 
     Attributes:
@@ -45,7 +45,7 @@ class Request:
     tested: Path | None = None
 
 
-def make(request: Request, target: Path) -> list[Path]:
+def make(request: SeriesRequest, target: Path) -> list[Path]:
     """Write a series into a folder, in place of one that is there.
 
     Returns:
@@ -91,7 +91,7 @@ def make(request: Request, target: Path) -> list[Path]:
 
 
 def _repository(
-    request: Request, tree: Path, folder: Path, who: Identity
+    request: SeriesRequest, tree: Path, folder: Path, who: Identity
 ) -> tuple[Repository, int, str]:
     """Return a repository with the base checked out, the first date, a note on the base."""
     if git.top_of_git(tree):
@@ -111,7 +111,7 @@ def _repository(
     return git.adopt(files, folder, who, title), git.EPOCH + 60, note
 
 
-def _cover(request: Request, note: str) -> dict[str, Any]:
+def _cover(request: SeriesRequest, note: str) -> dict[str, Any]:
     name = request.device.name
     registers = request.device.migration
     has_layout = any(bar.trapped_while_saving for bar in request.device.bars)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conformance.lab.check.prepare import Request, prepare
+from conformance.lab.check.prepare import LabRequest, prepare
 from conformance.lab.guest import bringup as session
 from conformance.lab.machine.argv import RunFiles
 from conformance.running.steps import Steps
@@ -13,7 +13,7 @@ from conformance.running.steps import Steps
 _FOLDER = Path("/tmp/vfio-kit-dry-run")  # noqa: S108 - printed, not used
 
 
-def commands(request: Request, steps: Steps) -> None:
+def commands(request: LabRequest, steps: Steps) -> None:
     """Print the commands of a run; to be called in a `programs.dry_run` block.
 
     What cannot be known before a step was done, such as the release of the kernel in an image

@@ -70,7 +70,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Request:
+class LabRequest:
     """What the user asks for, looked up: all that can be wrong with it has been found.
 
     Attributes:
@@ -132,7 +132,7 @@ class Prepared:
     beside: tuple[ModuleInfo, ...] = ()
 
 
-def look_up(options: Options) -> Request:
+def look_up(options: Options) -> LabRequest:
     """Look up what the user asks for.
 
     Raises:
@@ -153,7 +153,7 @@ def look_up(options: Options) -> Request:
     if options.kernel_tree and not options.kernel_tree.is_dir():
         raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
     machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
-    return Request(options, device, definition, _emulator(machine, definition), machine)
+    return LabRequest(options, device, definition, _emulator(machine, definition), machine)
 
 
 def _emulator(machine: MachineDefinition, definition: ImageDefinition) -> ImageDefinition:
@@ -162,7 +162,7 @@ def _emulator(machine: MachineDefinition, definition: ImageDefinition) -> ImageD
     return definitions.image(other) if other else definition
 
 
-def _look_up_stranger(options: Options, definition: ImageDefinition) -> Request:
+def _look_up_stranger(options: Options, definition: ImageDefinition) -> LabRequest:
     for option, given in (("--module", options.module), ("--modules-dir", options.modules_dir)):
         if given:
             raise UsageError(f"{option} does not go with --stranger, which builds the module.")
@@ -171,10 +171,10 @@ def _look_up_stranger(options: Options, definition: ImageDefinition) -> Request:
     # How many devices there are is told to what makes them, not to the module.
     machine = machine.model_copy(update={"parameters": ()})
     emulator = _emulator(machine, definition)
-    return Request(options, None, definition, emulator, machine, stranger)
+    return LabRequest(options, None, definition, emulator, machine, stranger)
 
 
-def too_old(request: Request, version: str) -> str:
+def too_old(request: LabRequest, version: str) -> str:
     """Say why a QEMU cannot be the machine that is asked for; empty if it can.
 
     Args:
@@ -205,7 +205,7 @@ def pci_ids(device: Device) -> list[str]:
     return [f"{one.vendor:04x}:{one.device:04x}" for one in device.ids]
 
 
-def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
+def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
     """Make everything that the run needs; what is there already is used again.
 
     Args:
@@ -252,7 +252,7 @@ def prepare(request: Request, logs: Path, steps: Steps) -> Prepared | None:
     return Prepared(lab, module, versions(lab, module), beside)
 
 
-def contents(request: Request, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:
+def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:
     """Return what the guest gets.
 
     Args:
@@ -300,7 +300,7 @@ def _protocol(options: Options) -> list[str]:
 
 
 def _modules(
-    request: Request, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
+    request: LabRequest, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
 ) -> tuple[ModuleInfo | None, tuple[ModuleInfo, ...]]:
     """Return the module under test, and those which it needs beside the kernel's."""
     if request.stranger is None:
@@ -314,7 +314,7 @@ def _modules(
     return modules.read(built.module), tuple(modules.read(path) for path in built.beside)
 
 
-def _module(request: Request, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
+def _module(request: LabRequest, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
     if request.options.bare or request.device is None:
         return None
     protocol = request.options.protocol or PROTOCOLS[0]

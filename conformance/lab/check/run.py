@@ -11,7 +11,7 @@ from typing import TextIO
 from conformance import errors, requirements
 from conformance.events.kinds import Agent, AgentError, Coverage, Event, Output, Phase
 from conformance.lab.check.coverage import Counts, evaluate
-from conformance.lab.check.prepare import Prepared, Request, contents, prepare
+from conformance.lab.check.prepare import LabRequest, Prepared, contents, prepare
 from conformance.lab.guest.run import guest
 from conformance.report import Reporter, Verdict
 from conformance.running.follow import PYTEST_LOG, of_pytest, verdict_of
@@ -26,7 +26,7 @@ DRIVER_PHASES: dict[str, str] = {
 """Phases of the agent in which a failure is the driver's."""
 
 
-def check(request: Request, results: Path, out: TextIO) -> int:
+def check(request: LabRequest, results: Path, out: TextIO) -> int:
     """Judge a driver and return the exit code.
 
     Args:
@@ -49,7 +49,7 @@ def check(request: Request, results: Path, out: TextIO) -> int:
     return reporter.finish(verdict)
 
 
-def _judge(request: Request, results: Path, reporter: Reporter, steps: Steps) -> Verdict:
+def _judge(request: LabRequest, results: Path, reporter: Reporter, steps: Steps) -> Verdict:
     prepared = prepare(request, results, steps)
     if prepared is None:
         return Verdict.lab_failed("nothing was prepared")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from conformance import errors
 from conformance.events.kinds import AgentError
-from conformance.lab.check.prepare import Request, contents, prepare
+from conformance.lab.check.prepare import LabRequest, contents, prepare
 from conformance.lab.guest.guest import Guest, is_end
 from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
@@ -28,7 +28,7 @@ _END = b"\x04"
 """Ctrl-D, the end of what a shell reads."""
 
 
-def shell(request: Request, logs: Path, steps: Steps) -> None:
+def shell(request: LabRequest, logs: Path, steps: Steps) -> None:
     """Run the lab and connect this terminal to it until the shell there ends.
 
     Args:

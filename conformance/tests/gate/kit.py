@@ -5,7 +5,7 @@ from pathlib import Path
 
 from conformance.gate import run as gate
 from conformance.gate.results import Report
-from conformance.gate.run import Request
+from conformance.gate.run import GateRequest
 from kpatch.kernel.tree import KernelTree
 from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_build, make_git, make_source
@@ -59,8 +59,8 @@ class Kit:
         )
         return target
 
-    def request(self, what: str | Path) -> Request:
-        return Request(
+    def request(self, what: str | Path) -> GateRequest:
+        return GateRequest(
             str(what), self.tree, self.kernel, self.folder / "res", self.folder / "s", sparse=False
         )
 

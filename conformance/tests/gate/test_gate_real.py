@@ -13,7 +13,7 @@ import pytest
 
 from conformance.gate import run as gate
 from conformance.gate.results import Report
-from conformance.gate.run import Request
+from conformance.gate.run import GateRequest
 from kpatch.device import load as device
 from kpatch.kernel import tree as kernel
 from kpatch.series import mail as series_mail
@@ -88,7 +88,7 @@ class Real:
         return target
 
     def judge(self, what: Path, boot: str = "") -> Report:
-        wanted = Request(
+        wanted = GateRequest(
             str(what), self.linux, kernel.find(self.root), self.folder / "res", self.store, boot
         )
         return gate.judge(wanted, lambda _line: None)
@@ -118,7 +118,7 @@ def found(report: Report) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
 def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(fake_source.config(real.folder)))
-    wanted = series_make.Request(device.load(name), real.linux, signoff=True, ask=False)
+    wanted = series_make.SeriesRequest(device.load(name), real.linux, signoff=True, ask=False)
     series_make.make(wanted, real.folder / "out")
     report = real.judge(real.folder / "out")
     assert found(report) == []

@@ -14,7 +14,7 @@ from conformance.gate import command, whole
 from conformance.gate import run as gate
 from conformance.gate import tree as gate_tree
 from conformance.gate.results import Step
-from conformance.gate.run import Request
+from conformance.gate.run import GateRequest
 from conformance.lab.check.prepare import Options
 from conformance.running.steps import Steps
 from conformance.tests.gate.kit import FOLDER, Kit, failures, reason
@@ -138,7 +138,7 @@ class WholeKit(Kit):
         text = (self.tree / "MAINTAINERS").read_text()
         self.changes[0]["MAINTAINERS"] = text.replace("F:\twhatever/\n", "F:\tmm/\n")
 
-    def request(self, what: str | Path) -> Request:
+    def request(self, what: str | Path) -> GateRequest:
         kernel = KernelTree(Path("/nonexistent"), Sandbox(Path("/")))
         return replace(super().request(what), kernel=kernel, whole="key")
 

@@ -21,7 +21,7 @@ from conformance.events.stream import parse as event_of
 from conformance.host import bind, check, commands, fitness, judge, safety, suite
 from conformance.host.errors import Refused, RestoreError
 from conformance.host.journal import FunctionBefore, Journal, the_journal
-from conformance.host.judge import Request
+from conformance.host.judge import HostRequest
 from conformance.host.paths import HostPaths
 from conformance.host.safety import Look, Question
 from conformance.host.suite import Job
@@ -108,7 +108,7 @@ def test_a_suite_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_command_of_the_suite() -> None:
-    request = Request(
+    request = HostRequest(
         DEVICE, "0000:01:10.2", ["--vfio-scratch=0:8:1"], (), ["-x"], 60, Path(), frozenset()
     )
     words = request.job("--vfio-as-is").argv(Path("/e"))
@@ -151,8 +151,8 @@ def paths(host: FakeHost, tmp_path: Path) -> HostPaths:
     return HostPaths(host.sysfs, host.proc, tmp_path / "state", tmp_path / "dev")
 
 
-def request(folder: Path) -> Request:
-    return Request(DEVICE, "", (), (), (), 20, folder / "results", frozenset())
+def request(folder: Path) -> HostRequest:
+    return HostRequest(DEVICE, "", (), (), (), 20, folder / "results", frozenset())
 
 
 def go(

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.host import fitness, safety
 from conformance.host.errors import Refused
-from conformance.host.judge import Request, consent
+from conformance.host.judge import HostRequest, consent
 from conformance.host.paths import HostPaths
 from conformance.host.safety import PHYSICAL, UNBIND, Look
 from conformance.tests.host.fake_host import FakeHost
@@ -219,8 +219,8 @@ def test_no_access(
     assert "sudo" in refused(safety.as_bound([VF], paths))
 
 
-def request(*given: str) -> Request:
-    return Request(VF, "", (), (), (), 60, Path(), frozenset(given))
+def request(*given: str) -> HostRequest:
+    return HostRequest(VF, "", (), (), (), 60, Path(), frozenset(given))
 
 
 def test_consent(host: FakeHost, paths: HostPaths) -> None:

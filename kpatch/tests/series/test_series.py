@@ -15,7 +15,7 @@ from kpatch.kernel import source
 from kpatch.series import make as series_make
 from kpatch.series import steps as series
 from kpatch.series.mail import Version
-from kpatch.series.make import Request
+from kpatch.series.make import SeriesRequest
 from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_git, make_source, snapshot
 
@@ -41,8 +41,8 @@ def tree(tmp_path: Path) -> Path:
     return make_source(tmp_path / "linux")
 
 
-def request(tree: Path, name: str = "igb-vf") -> Request:
-    return Request(device.load(name), tree)
+def request(tree: Path, name: str = "igb-vf") -> SeriesRequest:
+    return SeriesRequest(device.load(name), tree)
 
 
 def make(tree: Path, target: Path, name: str = "igb-vf") -> str:
@@ -166,7 +166,7 @@ def test_second_version(tree: Path, tmp_path: Path) -> None:
     changed = changed.model_copy(
         update={"migration": changed.migration.model_copy(update={"data_size": 0x20000})}
     )
-    wanted = Request(changed, tree, version=Version(2, tmp_path / "v1"))
+    wanted = SeriesRequest(changed, tree, version=Version(2, tmp_path / "v1"))
     paths = series_make.make(wanted, tmp_path / "v2")
     cover = paths[0].read_text()
     assert paths[0].name == "v2-0000-cover-letter.patch"
@@ -219,7 +219,7 @@ def test_selftest_where_there_are_some(tree: Path, tmp_path: Path) -> None:
 def test_device_without_traps(tree: Path, tmp_path: Path) -> None:
     plain = device.load("igb-vf")
     bars = tuple(bar.model_copy(update={"trapped_while_saving": ()}) for bar in plain.bars)
-    wanted = Request(plain.model_copy(update={"bars": bars}), tree)
+    wanted = SeriesRequest(plain.model_copy(update={"bars": bars}), tree)
     names = [path.name[5:] for path in series_make.make(wanted, tmp_path / "out")]
     assert names[1:] == [
         "vfio-igb-vf-Add-a-variant-driver.patch",
