@@ -17,7 +17,6 @@ from conformance.migration.saver import Saver
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.saver import RegionSaver
-from conformance.migration.v1.states import PATHS
 from conformance.migration.v1.vmm import Vmm
 from conformance.migration.v2.saver import FeatureSaver
 from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
@@ -185,17 +184,6 @@ def doorbells(devices: Devices, device: Device) -> list[Doorbell]:
             "--vfio-doorbell BAR:OFFSET:ADDRESS"
         )
     return found
-
-
-@pytest.fixture
-def enter(migration: MigrationRegion) -> Callable[[int], MigrationRegion]:
-    """``enter(state)``: go from _RUNNING to a state over arcs every driver must offer."""
-
-    def go(state: int) -> MigrationRegion:
-        migration.enter(*PATHS[state])
-        return migration
-
-    return go
 
 
 @pytest.fixture

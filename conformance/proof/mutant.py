@@ -9,11 +9,12 @@ fails with that driver. ``exempt.toml`` lists the rules of which no mutant can b
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from conformance import requirements
 from conformance.errors import LabError, UsageError
 from conformance.requirements import Requirement
 from kpatch.render.context import Protocol
@@ -199,7 +200,11 @@ def select(
             )
     wanted = {name: mutants[name] for name in ids}
     for name in rules:
-        breaks = {key: one for key, one in mutants.items() if any(map(_below(name), one.rules))}
+        breaks = {
+            key: one
+            for key, one in mutants.items()
+            if any(requirements.is_below(rule, name) for rule in one.rules)
+        }
         if not breaks:
             raise UsageError(f"No mutant breaks a rule {name!r}.")
         wanted |= breaks
@@ -226,10 +231,6 @@ def for_image(
         where = foreign[0].image
         raise UsageError(f"The mutant {foreign[0].id} shows in an image {where}: --image {where}.")
     return dict(mutants) if named else own or usual
-
-
-def _below(name: str) -> Callable[[str], bool]:
-    return lambda rule: rule == name or rule.startswith(f"{name}.")
 
 
 def _read(path: Path, mistakes: list[str]) -> dict[str, Any]:

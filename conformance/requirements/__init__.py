@@ -78,6 +78,15 @@ class Catalogue:
     sources: Mapping[str, Source]
 
 
+def is_below(rule: str, name: str) -> bool:
+    """Tell whether a rule is the one of a name, or below it.
+
+    >>> is_below("state.arc.1-2", "state.arc"), is_below("state.arc.1-2", "stat")
+    (True, False)
+    """
+    return rule == name or rule.startswith(f"{name}.")
+
+
 def load(path: Path = CATALOGUE) -> dict[str, Requirement]:
     """Return all requirements by id, of a file or of all in a folder.
 

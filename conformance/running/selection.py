@@ -72,16 +72,12 @@ def of_rules(wanted: Iterable[str]) -> list[str]:
     every = rules_by_test()
     known = requirements.load()
     for name in wanted:
-        if not any(_below(rule, name) for rule in known):
+        if not any(requirements.is_below(rule, name) for rule in known):
             raise UsageError(f"There is no rule {name!r}. `python3 -m conformance list` has all.")
-        if not any(_below(rule, name) for rules in every.values() for rule in rules):
+        if not any(requirements.is_below(rule, name) for rules in every.values() for rule in rules):
             raise UsageError(f"No test of the suite checks {name!r}.")
     return [
         test
         for test, rules in every.items()
-        if any(_below(rule, name) for rule in rules for name in wanted)
+        if any(requirements.is_below(rule, name) for rule in rules for name in wanted)
     ]
-
-
-def _below(rule: str, name: str) -> bool:
-    return rule == name or rule.startswith(f"{name}.")

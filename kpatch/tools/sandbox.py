@@ -43,6 +43,7 @@ class Sandbox:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         devices: Sequence[Path] = (),
+        at: Mapping[Path, Path] | None = None,
     ) -> list[str]:
         """Return the bubblewrap command that runs `cmd` inside the root as user 0.
 
@@ -53,6 +54,8 @@ class Sandbox:
             cwd: Directory to run it in, as seen inside; `/` without it.
             env: The environment beside PATH, HOME and LC_ALL. Nothing of the caller's is passed on.
             devices: Device nodes to pass on, for instance /dev/kvm.
+            at: Host paths to show writable at another place, each by that place; the rest of
+                the folder of `/` which that is in is empty.
         """
         binds = [("--ro-bind", _absolute(path)) for path in ro_bind]
         binds += [("--bind", _absolute(path)) for path in bind]
@@ -65,6 +68,8 @@ class Sandbox:
             argv += ["--dev-bind", str(device), str(device)]
         for option, path in binds:
             argv += [option, str(path), str(path)]
+        for place, path in (at or {}).items():
+            argv += ["--tmpfs", f"/{place.parts[1]}", "--bind", str(path), str(place)]
         argv += ["--remount-ro", "/", "--chdir", str(cwd or "/"), "--clearenv"]
         for key, value in {**_ENVIRONMENT, **(env or {})}.items():
             argv += ["--setenv", key, value]

@@ -176,10 +176,8 @@ def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
     """
     argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
     argv += ["--collect-only", "--quiet", "conformance/suite"]
-    argv = sandbox.argv(argv, cwd=_PLACE)
     # At the place that it has in the guest: the compiled form holds it, and shows it in traces.
-    at = argv.index("--remount-ro")
-    return [*argv[:at], "--tmpfs", "/run", "--bind", str(kit), str(_PLACE), *argv[at:]]
+    return sandbox.argv(argv, cwd=_PLACE, at={_PLACE: kit})
 
 
 def stage_modules(

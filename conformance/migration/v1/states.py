@@ -19,15 +19,6 @@ STATES: Final = (STOPPED, RUNNING, STOP_COPY, PRE_COPY, RESUMING, ERROR)
 #: The states a user can ask for.
 WRITABLE: Final = (STOPPED, RUNNING, STOP_COPY, PRE_COPY, RESUMING)
 
-#: Writes that lead from _RUNNING to a state over arcs that every driver must offer.
-PATHS: Final[dict[int, tuple[int, ...]]] = {
-    STOPPED: (STOPPED,),
-    RUNNING: (),
-    STOP_COPY: (STOP_COPY,),
-    PRE_COPY: (PRE_COPY,),
-    RESUMING: (RESUMING,),
-}
-
 _NAMES: Final = {
     STOPPED: "stopped",
     RUNNING: "_RUNNING",

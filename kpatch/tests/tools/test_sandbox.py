@@ -63,6 +63,14 @@ def test_binds_where_the_root_has_no_such_directory(root: Path, tmp_path: Path) 
     assert (out / "file").read_text() == "x\n"
 
 
+@needs_bwrap
+def test_a_folder_at_another_place(root: Path, tmp_path: Path) -> None:
+    place = Path("/run/kit/here")
+    script = f"echo x >{place}/file; ls /run; touch /run/y; pwd"
+    assert shell(root, script, at={place: tmp_path}, cwd=place) == f"kit\n{place}\n"
+    assert (tmp_path / "file").read_text() == "x\n"
+
+
 @pytest.mark.parametrize("where", ["work/a/b", "home/user/kit", "opt/other", "opt/tool/deep/er"])
 def test_mount_point_below_a_read_only_entry_is_built_anew(root: Path, where: str) -> None:
     target = Path("/") / where
