@@ -28,6 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     options.sample(parser)
     parser.add_argument(
+        "--operators",
         "--unplanned",
         type=int,
         metavar="N",

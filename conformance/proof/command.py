@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     # What a compiler has to say of mutants is no news.
     logging.getLogger(kbuild.__name__).setLevel(logging.ERROR)
     try:
-        if arguments.unplanned:
-            say(f"{arguments.unplanned} unplanned mutants, --seed {seed}")
-            asked = Sample(arguments.unplanned, seed, arguments.again)
+        if arguments.operators:
+            say(f"{arguments.operators} operator mutants, --seed {seed}")
+            asked = Sample(arguments.operators, seed, arguments.again)
             return 0 if operators_run.run(wanted, asked, results, say) else 1
         good = True
         for name, some in mutants.by_device(chosen).items():

@@ -32,7 +32,7 @@ _HINT: Final = "It comes with `pip install -e .[mutants]`."
 _KINDS: Final = ("equivalent", "beyond")
 _SHF_ALLOC: Final = 2
 _LINES: Final = 3
-"""Lines that an unplanned mutant may change: each operator changes one, or puts one in."""
+"""Lines that an operator mutant may change: each operator changes one, or puts one in."""
 
 
 @dataclass(frozen=True)

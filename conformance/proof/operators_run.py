@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lets the whole suite judge a sample of unplanned mutants."""
+"""Lets the whole suite judge a sample of operator mutants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
 from conformance.proof.trials import End, Outcome
 from conformance.running import paths, selection
 
-RESULT = "unplanned.json"
+RESULT = "operators.json"
 _SLOW = 150.0
 """Seconds of silence that are no hang on a kernel that looks for mistakes."""
 
@@ -31,7 +31,7 @@ _UNTIL_KILLED = (selection.SUITE, "--exitfirst")
 
 @dataclass(frozen=True)
 class Sample:
-    """Which unplanned mutants are tried.
+    """Which operator mutants are tried.
 
     Attributes:
         number: How many: drivers that build, and are not the same code.
@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of an unplanned mutant.
+    """What became of an operator mutant.
 
     Attributes:
         mutant: The mutant.
@@ -70,7 +70,7 @@ class Fate:
 
 
 def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
-    """Judge the suite by a sample of unplanned mutants.
+    """Judge the suite by a sample of operator mutants.
 
     Args:
         wanted: The driver, and where.
@@ -151,7 +151,7 @@ def _sample(
     proof: Proof, asked: Sample, say: Say
 ) -> tuple[dict[str, Path], dict[str, OperatorMutant]]:
     """Return modules by name, that of the driver too, and the mutants of the sample."""
-    every = operators.generate(proof.sources, paths.cache() / "mutants" / "unplanned")
+    every = operators.generate(proof.sources, paths.cache() / "mutants" / "operators")
     order = operators.shuffled(every, asked.seed)
     original = proof.build({BASELINE: proof.sources}, silent=True)[BASELINE].module
     assert original
@@ -198,7 +198,7 @@ def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
     within = _percent(dead, others - beyond)
     elsewhere = [one for one in fates if one.by and one.image != image]
     said = [
-        f"{dead} of {len(fates)} unplanned mutants killed, {_percent(dead, len(fates))}; "
+        f"{dead} of {len(fates)} operator mutants killed, {_percent(dead, len(fates))}; "
         f"{alike} are equivalent, {_percent(dead, others)} of the others are killed; "
         f"{beyond} of those are beyond the lab, without them it is {within}"
     ]

@@ -80,7 +80,7 @@ def test_the_rate_is_told_with_and_without_equivalent_mutants() -> None:
     fates = [fate("a", "t", "trixie"), fate("b", known=Known(False, "because")), fate("c")]
     fates += [fate("d", "t", "debug"), fate("e", known=Known(True, "because"))]
     assert operators_run.conclusion(fates, "trixie") == [
-        "2 of 5 unplanned mutants killed, 40.0 %; 1 are equivalent, 50.0 % of the others are "
+        "2 of 5 operator mutants killed, 40.0 %; 1 are equivalent, 50.0 % of the others are "
         "killed; 1 of those are beyond the lab, without them it is 66.7 %",
         "1 of them only in the image debug; in trixie 1 are killed, 25.0 % of those not equivalent",
         "  only in the image debug, by t: d: main.c:1 (f): x => y",
