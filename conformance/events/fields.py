@@ -3,11 +3,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from conformance.events.errors import EventError
 
 _E = TypeVar("_E", bound=StrEnum)
+
+#: No number of an event is near it, and a float has it exactly.
+_LARGEST: Final = 1 << 64
 
 
 class Fields:
@@ -39,15 +42,15 @@ class Fields:
 
     def number(self, key: str) -> float:
         """Return a number from 0."""
-        value = float(self._get(key, (int, float), "a number"))
-        if not 0 <= value < float("inf"):
+        value = self._get(key, (int, float), "a number")
+        if not 0 <= value < _LARGEST:  # NaN is not either
             raise self._complain(f"key {key!r} is {value!r}, expected a number from 0")
-        return value
+        return float(value)
 
     def whole(self, key: str) -> int:
         """Return a whole number from 0."""
         value: int = self._get(key, (int,), "a whole number from 0")
-        if value < 0:
+        if not 0 <= value < _LARGEST:
             raise self._complain(f"key {key!r} is {value!r}, expected a whole number from 0")
         return value
 

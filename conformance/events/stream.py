@@ -19,6 +19,21 @@ from conformance.events.kinds import KINDS, Event
 _KINDS: Final = {kind.KIND: kind for kind in KINDS}
 
 
+#: Far more than any event has; what is deeper or longer comes from a guest that went wrong.
+_DEEPEST: Final = 20
+_LONGEST: Final = 64 << 20
+
+
+def _depth(value: object) -> int:
+    """Return how deep lists and objects are nested, as far as one too many."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        inner = [one for one in level if isinstance(one, list | dict)]
+        level = [x for one in inner for x in (one.values() if isinstance(one, dict) else one)]
+        depth += bool(inner)
+    return depth
+
+
 def line(event: Event) -> bytes:
     """Return the line of an event, its end included."""
     text = json.dumps(event.as_json(), ensure_ascii=False, default=str)
@@ -95,7 +110,7 @@ class EventDecoder:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._number = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
@@ -104,11 +119,17 @@ class EventDecoder:
         Raises:
             EventError: a line is no event.
         """
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, last = data.split(b"\n")
         for one in lines:
+            self._rest += one
+            whole, self._rest = self._rest, bytearray()
             self._number += 1
-            if one.strip(b"\r"):
-                yield self._decode(one)
+            if whole.strip(b"\r"):
+                yield self._decode(bytes(whole))
+        self._rest += last
+        if len(self._rest) > _LONGEST:
+            shown = self._rest[:200].decode(errors="replace")
+            raise EventError(f"a line of more than {_LONGEST >> 20} MiB", shown, self._number + 1)
 
     def close(self) -> None:
         """Say that no more bytes come.
@@ -116,14 +137,16 @@ class EventDecoder:
         Raises:
             TruncatedEventsError: the last line has no end.
         """
-        rest, self._rest = self._rest, b""
+        rest, self._rest = self._rest, bytearray()
         if rest.strip(b"\r"):
             raise TruncatedEventsError(rest.decode(errors="replace"), self._number + 1)
 
     def _decode(self, data: bytes) -> Event:
         try:
             value = json.loads(data.decode())
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
+            if _depth(value) > _DEEPEST:
+                raise ValueError(f"nested more than {_DEEPEST} deep")
+        except (ValueError, RecursionError) as error:  # among them UnicodeDecodeError
             raise EventError(
                 f"not a line of JSON in UTF-8 ({error})",
                 data.decode(errors="replace"),

@@ -236,7 +236,7 @@ def for_image(
 def _read(path: Path, mistakes: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         mistakes.append(f"{path.name}: {error}")
         return {}
 

@@ -56,7 +56,7 @@ def load(name: str, folder: Path = FOLDER) -> Variant:
         raise UsageError(f"There is no variant {name!r}. There are: {', '.join(names())}.")
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DescriptionError(path.name, [Mistake("TOML", "", str(error))]) from error
     why, base = raw.pop("why", ""), raw.pop("base", "")
     scratch = tuple(raw.pop("scratch", ()))

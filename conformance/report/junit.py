@@ -24,8 +24,17 @@ from junitparser import (
 from conformance.events.kinds import TestOutcome
 from conformance.report.results import Results, TestRecord
 from conformance.report.settle import told_by_tests
-from conformance.report.text import printable
+from conformance.report.text import printable, shortened
 from conformance.report.verdict import Conclusion, Verdict
+
+#: libxml2 refuses text and attributes of 10 MB, which servers use to read the file.
+_LONGEST = 200_000
+_LONGEST_MESSAGE = 4_000
+
+
+def _cut(text: str, limit: int = _LONGEST) -> str:
+    """Return a text that is harmless in XML, without its middle if it is too long."""
+    return printable(shortened(text, limit))
 
 
 def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> str:
@@ -34,7 +43,7 @@ def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> s
     for name, tests in results.tests_by_group().items():
         suite = TestSuite(name)
         for key, value in versions.items():
-            suite.add_property(key, printable(value))
+            suite.add_property(key, _cut(value, _LONGEST_MESSAGE))
         suite.add_testcases([_case(test, verdict) for test in tests])
         xml.add_testsuite(suite)
     if not told_by_tests(verdict, results):
@@ -49,15 +58,15 @@ def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> s
 
 def _case(test: TestRecord, verdict: Verdict) -> TestCase:
     duration = test.result.duration if test.result else 0.0
-    case = TestCase(printable(test.id), f"conformance.{test.group}", duration)
+    case = TestCase(_cut(test.id, _LONGEST_MESSAGE), f"conformance.{test.group}", duration)
     _properties(case, test)
     result = _result(test, verdict)
     if result is not None:
         case.append(result)
     if test.result and test.result.calls:
-        case.system_out = printable("\n".join(test.result.calls))
+        case.system_out = _cut("\n".join(test.result.calls))
     if test.result and test.result.klog:
-        case.system_err = printable("\n".join(test.result.klog))
+        case.system_err = _cut("\n".join(test.result.klog))
     return case
 
 
@@ -66,7 +75,7 @@ def _properties(case: TestCase, test: TestRecord) -> None:
     for rule in test.rules:
         properties.add_property(Property("rule", rule))
     for rule, outcome in (test.result.observed if test.result else {}).items():
-        properties.add_property(Property(f"observed.{rule}", printable(outcome)))
+        properties.add_property(Property(f"observed.{rule}", _cut(outcome, _LONGEST_MESSAGE)))
     if list(properties):
         case.append(properties)
 
@@ -79,7 +88,7 @@ def _result(test: TestRecord, verdict: Verdict) -> Failure | Error | Skipped | N
             return _unjudged(test, verdict)
         case TestOutcome.RUNNING:
             reason = f"was running when the run ended: {verdict.reason}"
-            return Error(printable(reason), verdict.conclusion.word)
+            return Error(_cut(reason, _LONGEST_MESSAGE), verdict.conclusion.word)
         case TestOutcome.FAILED:
             return _explained(Failure("", "requirement"), test)
         case TestOutcome.ERROR:
@@ -101,9 +110,10 @@ def _explained(kind: Failure | Error, test: TestRecord) -> Failure | Error:
     if failure is None:
         kind.message = "no details"
         return kind
-    kind.message = printable(failure.message or f"expected {failure.expected}").replace("\n", " ")
+    message = failure.message or f"expected {failure.expected}"
+    kind.message = _cut(message, _LONGEST_MESSAGE).replace("\n", " ")
     labels = ("rule", "did", "expected", "actual", "message", "where")
-    kind.text = printable("\n".join(f"{x}: {getattr(failure, x)}" for x in labels))
+    kind.text = _cut("\n".join(f"{x}: {getattr(failure, x)}" for x in labels))
     return kind
 
 
@@ -113,8 +123,8 @@ def _ending(verdict: Verdict) -> TestSuite:
     case = TestCase("run", "conformance.run", 0.0)
     blamed = verdict.conclusion is Conclusion.REQUIREMENT_FAILED
     kind = Failure if blamed else Error
-    error = kind(printable(verdict.reason), verdict.conclusion.word)
-    error.text = printable("\n".join(verdict.console))
+    error = kind(_cut(verdict.reason, _LONGEST_MESSAGE), verdict.conclusion.word)
+    error.text = _cut("\n".join(verdict.console))
     case.append(error)
     suite.add_testcase(case)
     return suite

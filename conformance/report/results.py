@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is known of a run: its tests, and what they say about each rule."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,11 +93,14 @@ class Results:
     finish: events.Finish | None = None
     agent_error: events.AgentError | None = None
     tests: dict[str, TestRecord] = field(default_factory=dict)
+    # Both follow from `tests`, and are asked for at every event.
+    _running: dict[str, TestRecord] = field(default_factory=dict)
+    _counts: Counter[TestOutcome] = field(default_factory=Counter)
 
     @property
     def running(self) -> tuple[TestRecord, ...]:
         """The tests that have begun and not ended."""
-        return tuple(r for r in self.tests.values() if r.outcome is TestOutcome.RUNNING)
+        return tuple(self._running.values())
 
     def add(self, event: events.Event) -> None:
         """Take in one event.
@@ -121,7 +125,7 @@ class Results:
 
     def count(self, outcome: TestOutcome) -> int:
         """How many tests ended as `outcome`, those included of which only the number is known."""
-        known = sum(record.outcome is outcome for record in self.tests.values())
+        known = self._counts[outcome]
         return known + self.unnamed if outcome is TestOutcome.NOT_RUN else known
 
     def switched_off(self) -> dict[str, tuple[str, str]]:
@@ -179,7 +183,7 @@ class Results:
         self.session = event
         for planned in event.tests:
             self._check_rules(planned.id, planned.rules)
-            self.tests[planned.id] = TestRecord(planned.id, planned.rules)
+            self._put(TestRecord(planned.id, planned.rules))
 
     def _start(self, event: events.Start) -> None:
         if self.session is None:
@@ -191,16 +195,23 @@ class Results:
         if known is not None and known.outcome is not TestOutcome.NOT_RUN:
             raise EventError("a test starts for the second time", event.id)
         self._check_rules(event.id, event.rules)
-        self.tests[event.id] = TestRecord(event.id, event.rules, TestOutcome.RUNNING)
+        record = TestRecord(event.id, event.rules, TestOutcome.RUNNING)
+        self._put(record)
+        self._running[event.id] = record
 
     def _result(self, event: events.Result) -> None:
         record = self.tests.get(event.id)
         if record is None or record.outcome is not TestOutcome.RUNNING:
             raise EventError("a test ends that has not started", event.id)
         self._check_rules(event.id, (*event.rules, *event.observed))
-        record.rules = event.rules
-        record.outcome = event.outcome
-        record.result = event
+        del self._running[event.id]
+        self._put(TestRecord(event.id, event.rules, event.outcome, event))
+
+    def _put(self, record: TestRecord) -> None:
+        if known := self.tests.get(record.id):
+            self._counts[known.outcome] -= 1
+        self._counts[record.outcome] += 1
+        self.tests[record.id] = record
 
     def _check_rules(self, test_id: str, rules: tuple[str, ...]) -> None:
         unknown = [rule for rule in rules if rule not in self.requirements]

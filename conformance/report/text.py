@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 
 _LABEL = 11  # width of the left column of a block
+_LONGEST = 8000  # characters of an entry that a terminal shows
+_CUT = "\n[... cut; in full in events.jsonl ...]\n"
 
 
 def printable(text: str) -> str:
@@ -27,6 +29,14 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return `text`, without its middle if it has more than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    half = max(0, limit - len(_CUT)) // 2
+    return text[:half] + _CUT + text[len(text) - half :]
+
+
 def _spelled(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
@@ -37,7 +47,7 @@ def block(label: str, text: str, width: int) -> list[str]:
         return []
     lead = f"  {label:<{_LABEL}}"
     lines: list[str] = []
-    for paragraph in printable(text).splitlines():
+    for paragraph in printable(shortened(text, _LONGEST)).splitlines():
         lines += textwrap.wrap(
             paragraph,
             max(width, 40),
@@ -57,7 +67,7 @@ def listing(label: str, entries: tuple[str, ...], limit: int) -> list[str]:
 
 
 def _lines(entry: str) -> list[str]:
-    return printable(entry).splitlines() or [""]
+    return printable(shortened(entry, _LONGEST)).splitlines() or [""]
 
 
 def plural(count: int, noun: str) -> str:

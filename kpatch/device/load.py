@@ -63,10 +63,16 @@ def parse(text: str, source: str) -> Device:
     Raises:
         DescriptionError: It has mistakes; all of them are in the error.
     """
+    if text.startswith("\ufeff"):
+        words = "begins with a byte order mark, which TOML does not have; save it as UTF-8 without"
+        raise DescriptionError(source, [Mistake("TOML", "", words)])
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
         raise DescriptionError(source, [Mistake("TOML", "", str(error))]) from error
+    except RecursionError as error:
+        words = "arrays or tables are nested too deep"
+        raise DescriptionError(source, [Mistake("TOML", "", words)]) from error
     return check(raw, source)
 
 

@@ -137,7 +137,7 @@ def _tested(path: Path) -> str:
         patches = results["patches"]
         steps = {step["name"]: step["verdict"] for one in patches for step in one["steps"]}
         where = results["environment"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SeriesError(
             f"{path} does not have the results of a gate run: {error}. It is the file gate.json "
             "in a folder that `python -m conformance gate` has written."

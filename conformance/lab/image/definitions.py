@@ -233,7 +233,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _load(model: type[_Definition], path: Path) -> _Definition:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DefinitionError(str(path), [str(error)]) from error
     try:
         return model.model_validate({**raw, "name": path.stem})

@@ -323,3 +323,17 @@ def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value:
     at[place[-1]] = value
     with contextlib.suppress(DescriptionError):
         device.check(raw, "test.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\ufeffschema = 1", "begins with a byte order mark"),
+        ("a = " + "[" * 20_000, "nested too deep"),
+        ("a = " + "1" * 5000, "digits"),
+        ("a." * 2000 + "a = 1", "unknown key"),
+    ],
+)
+def test_crafted_toml_is_refused_in_words(text: str, told: str) -> None:
+    with pytest.raises(DescriptionError, match=told):
+        device.parse(text, "crafted.toml")
