@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
         chosen = mutants.for_image(chosen, arguments.image, named=bool(arguments.ids))
     seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
     if arguments.sample:
+        # What is quick: a stranger takes the source of a kernel.
+        chosen = {name: one for name, one in chosen.items() if not one.stranger} or chosen
         chosen = pipeline.sample(chosen, arguments.sample, seed)
         say(f"{len(chosen)} of {len(every)} mutants, --seed {seed}")
     if arguments.list:

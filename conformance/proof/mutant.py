@@ -23,6 +23,9 @@ FOLDER: Final = Path(__file__).resolve().with_name("mutants")
 """The data."""
 
 EXEMPT: Final = "exempt.toml"
+STRANGERS_IMAGE: Final = "trixie"
+"""The image whose kernel's source the edits of strangers are of."""
+
 DEVICE: Final = "igb-vf"
 """The device whose driver the edits are of, unless their file names another `device`."""
 
@@ -225,7 +228,11 @@ def for_image(
         UsageError: One is for another image, and was named.
     """
     own = {name: one for name, one in mutants.items() if one.image == image}
-    usual = {name: one for name, one in mutants.items() if not one.image}
+    usual = {
+        name: one
+        for name, one in mutants.items()
+        if not one.image and (not one.stranger or image == STRANGERS_IMAGE)
+    }
     foreign = [one for one in mutants.values() if one.image not in {"", image}]
     if foreign and (named or not (own or usual)):
         where = foreign[0].image

@@ -174,6 +174,11 @@ def test_some_are_for_an_image_of_their_own() -> None:
         mutants.for_image(debug, "trixie", named=True)
 
 
+def test_strangers_are_of_one_kernel() -> None:
+    assert any(one.stranger for one in mutants.for_image(MUTANTS, "trixie").values())
+    assert not any(one.stranger for one in mutants.for_image(MUTANTS, "bookworm").values())
+
+
 def test_select() -> None:
     assert mutants.select(MUTANTS, [], []) == MUTANTS
     assert list(mutants.select(MUTANTS, ["no-refusal"], [])) == ["no-refusal"]
