@@ -108,7 +108,7 @@ def destination(peer: Device, peer_migration: MigrationRegion) -> Side:
 
 @pytest.fixture
 def vmm(migration: MigrationRegion) -> Iterator[Vmm]:
-    """Provide a client which drives the device as the virtual machine monitor did."""
+    """Provide a client that drives the device as the virtual machine monitor did."""
     vmm = Vmm(migration)
     yield vmm
     vmm.finish()
@@ -141,7 +141,7 @@ def saving_regions(device: Device) -> list[Region]:
 
 @pytest.fixture
 def conflicting_regions(saving_regions: list[Region]) -> list[Region]:
-    """Return the regions which can be mapped at run time where they cannot while saving."""
+    """Return the regions that can be mapped at run time where they cannot while saving."""
     regions = [region for region in saving_regions if region.conflicting_areas]
     if not regions:
         pytest.skip("no region can be mapped at run time but not while saving")

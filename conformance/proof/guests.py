@@ -46,7 +46,7 @@ def run(bench: Bench, wanted: Sequence[Trial], done: Done, beside: int = 1) -> N
         bench: Where.
         wanted: What; it is begun in this order.
         done: Told the outcome of each as soon as it is known.
-        beside: How many guests at a time.
+        beside: Number of parallel guests.
 
     Raises:
         ConformanceError: The lab failed.

@@ -51,7 +51,7 @@ class Wanted:
         guests: How many guests run in parallel.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         device: The device whose driver they are of.
-        stranger: The driver of the kernel which they are of instead.
+        stranger: The driver of the kernel that they are of instead.
         protocol: The version of the protocol for which a device's driver is rendered.
     """
 

@@ -68,7 +68,7 @@ class Outcome:
         end: How it ended.
         detail: More about an end that is not good.
         file: The file of the module.
-        asked: The tests which were to run.
+        asked: The tests that were to run.
         seconds: How long it took.
     """
 
@@ -107,7 +107,7 @@ class Bench:
         module: A build of the module: all trials have its name and its dependencies.
         logs: Folder for the logs of the guests.
         quiet: Seconds without an event after which a guest counts as hung.
-        hints: Options which tell the suite what it may do with the registers.
+        hints: Options that tell the suite what it may do with the registers.
         beside: Modules which it needs and the kernel does not have.
         mediated: As in a job of the payload.
     """

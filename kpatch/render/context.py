@@ -28,11 +28,11 @@ _MUST_ARCS = (
     "3->2",
     "4->1",
 )
-"""Transitions which every driver accepts, beside that from a state to itself."""
+"""Transitions that every driver accepts, beside that from a state to itself."""
 
 _STATES = (0, 1, 2, 3, 4)
 _ENTRY = 68  # columns of an entry of a list in a comment of several lines, or in a message
-_COMMENT = 60  # columns which are left for a list in a comment of one line
+_COMMENT = 60  # columns that are left for a list in a comment of one line
 
 
 Protocol = Literal["v1", "v2"]

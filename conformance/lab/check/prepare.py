@@ -43,7 +43,7 @@ class Options:
         kernel_tree: A built kernel tree to use instead of the image's kernel.
         module: A module to judge instead of the rendered driver.
         stranger: Name of a driver of the kernel to judge instead of a device's.
-        modules_dir: A folder with modules which replace the kernel's own.
+        modules_dir: A folder with modules that replace the kernel's own.
         bare: Whether no driver is loaded at all.
         cold: Whether to boot although there is a snapshot.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
@@ -103,7 +103,7 @@ class LabRequest:
 
     @property
     def hints(self) -> list[str]:
-        """Options which tell the suite what it may do with the registers, and what they are."""
+        """Options that tell the suite what it may do with the registers, and what they are."""
         if self.device is None:
             return []  # of a stranger's registers nothing is known
         trapped = [
@@ -214,7 +214,7 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
         steps: Tells the user what is done.
 
     Returns:
-        What can be run; None in a dry run that ends at something which is not there.
+        What can be run; None in a dry run that ends at something that is not there.
 
     Raises:
         ConformanceError: The lab failed, or its QEMU is too old for the machine.
@@ -258,7 +258,7 @@ def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = (
     Args:
         request: What is asked for.
         prepared: What is run.
-        also: Modules of the kernel which the guest loads beside those that the driver needs.
+        also: Modules of the kernel that the guest loads beside those that the driver needs.
     """
     module = prepared.module
     job = Job(
@@ -302,7 +302,7 @@ def _protocol(options: Options) -> list[str]:
 def _modules(
     request: LabRequest, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
 ) -> tuple[ModuleInfo | None, tuple[ModuleInfo, ...]]:
-    """Return the module under test, and those which it needs beside the kernel's."""
+    """Return the module under test, and those that it needs beside the kernel's."""
     if request.stranger is None:
         return _module(request, kernel, logs, steps), ()
     if request.options.bare:

@@ -27,7 +27,7 @@ class Contents:
     Attributes:
         job: What it is to do.
         under_test: The module under test, and those of its own that it depends on.
-        also: Modules of the kernel which the guest loads beside those that these need.
+        also: Modules of the kernel that the guest loads beside those that these need.
     """
 
     job: Job
@@ -65,7 +65,7 @@ def write(lab: Lab, contents: Contents, files: RunFiles) -> None:
 
     Raises:
         PayloadError: It is too large.
-        KernelError: The kernel lacks a module which that under test depends on.
+        KernelError: The kernel lacks a module that that under test depends on.
     """
     sandbox = lab.image.sandbox
     folder = paths.cache() / "stage" / lab.image.folder.name

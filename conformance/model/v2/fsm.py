@@ -69,7 +69,7 @@ _ARCS: Final[dict[Arc, tuple[int, int]]] = {
     (State.PRE_COPY_P2P, State.STOP_COPY): (PRE_COPY_FLAG | P2P_FLAG, 0),
 }
 
-#: Steps that begin a session, so that a transition which ends with one gives a data_fd.
+#: Steps that begin a session, so that a transition that ends with one gives a data_fd.
 _BEGINNINGS: Final = frozenset(
     {
         (State.RUNNING, State.PRE_COPY),

@@ -48,7 +48,7 @@ class Walk:
         flags: Its migration flags.
         state: The state in which it must be.
         saved: The last whole stream that it yielded, with the registers of then.
-        given: Bytes of that stream which the resuming device has been given; None if it was
+        given: Bytes of that stream that the resuming device has been given; None if it was
             given something else.
         registers: Values of those registers that must not have changed, by number.
     """

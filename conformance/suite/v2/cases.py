@@ -36,7 +36,7 @@ def by_rule(family: str, arcs: Iterable[Arc]) -> "list[ParameterSet]":
 
 
 def by_name(arcs: Iterable[Arc]) -> "list[ParameterSet]":
-    """Return parameters for transitions which all check the test's own rule."""
+    """Return parameters for transitions that all check the test's own rule."""
     return [pytest.param(old, new, id=name_of(old, new)) for old, new in arcs]
 
 

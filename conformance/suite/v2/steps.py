@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Steps which tests of version 2 take, and the judgements which belong to them."""
+"""Steps that tests of version 2 take, and the judgements that belong to them."""
 
 import signal
 from collections.abc import Iterator
