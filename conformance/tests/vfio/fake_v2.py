@@ -156,6 +156,7 @@ class FakeV2(FakeDevice):
         self._end()
         self._ours, write = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _ROOM)
+        os.set_blocking(write, False)  # more than it has room for is refused
         return write
 
     def _load(self) -> None:
