@@ -24,6 +24,7 @@ from kpatch.tools.programs import run
 
 # A driver with the region of version 1 of the protocol, or with the operations of version 2.
 _MIGRATES = re.compile(r"VFIO_REGION_TYPE_MIGRATION_DEPRECATED|\bvfio_migration_ops\b")
+_TRAPS = "VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING"
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Subject:
         name: The module.
         path: Its file.
         device: The device that the lab has and the driver is for.
+        traps: Whether it says what must not be mapped while saving.
     """
 
     name: str
     path: Path
     device: str
+    traps: bool = True
 
 
 OURS = Subject("the kit's driver of igb-vf", Path(), "igb-vf")
@@ -55,14 +58,16 @@ def subject(modules: Mapping[str, Path], touched: Sequence[str], place: Path) ->
         folder = path.parent.relative_to(place)
         if not any(Path(one).parent == folder for one in touched):
             continue
-        if not any(_MIGRATES.search(one.read_text("latin-1")) for one in path.parent.glob("*.c")):
+        sources = [one.read_text("latin-1") for one in path.parent.glob("*.c")]
+        if not any(_MIGRATES.search(text) for text in sources):
             continue
+        traps = any(_TRAPS in text for text in sources)
         aliases = module.read(path).aliases
         for known in device.names():
             ids = device.load(known).ids
             wanted = {f"vfio_pci:v{one.vendor:08X}d{one.device:08X}" for one in ids}
             if any(alias.startswith(tuple(wanted)) for alias in aliases):
-                return Subject(name, path, known)
+                return Subject(name, path, known, traps)
     return None
 
 
@@ -126,6 +131,8 @@ def judge(
         return Step("boot", "failed", f"the lab failed: {error}"), Conclusion.LAB_FAILED.exit_code
     if status == Conclusion.INTERRUPTED.exit_code:
         raise KeyboardInterrupt
+    if status == Conclusion.BAD_USAGE.exit_code:
+        status = Conclusion.LAB_FAILED.exit_code  # nobody but the gate chose what is run
     return _step(driver.name, status, _results(results)), status
 
 

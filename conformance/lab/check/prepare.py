@@ -50,6 +50,7 @@ class Options:
         quiet: Seconds without an event after which the guest counts as hung.
         protocol: Version of the migration protocol, ``v1`` or ``v2``: what is rendered, and what
             is judged. Empty for what the driver offers, and v1 of a rendered one.
+        trapped: Whether the suite is told which registers the driver must see while saving.
         tests: Node ids of the tests to run; empty for the whole suite.
         pytest_args: Arguments for pytest in the guest.
     """
@@ -65,6 +66,7 @@ class Options:
     accelerator: str = ""
     quiet: float = QUIET
     protocol: Protocol | None = None
+    trapped: bool = True
     tests: Sequence[str] = ()
     pytest_args: Sequence[str] = ()
 
@@ -109,6 +111,7 @@ class LabRequest:
         trapped = [
             word
             for bar in self.device.bars
+            if self.options.trapped
             for trap in bar.trapped_while_saving
             for word in ("--vfio-trapped", f"{bar.index}:{trap.offset:#x}")
         ]

@@ -14,7 +14,8 @@ from conformance.gate import boot as gate_boot
 from conformance.gate import patch as gate_patch
 from conformance.gate import report as gate_report
 from conformance.gate import run as gate
-from conformance.gate.results import Step
+from conformance.gate.results import Step, Verdict
+from conformance.lab.check.prepare import Options
 from conformance.tests.gate.kit import BETTER, FOLDER, MAIN, SIGNED, Kit, failures, reason
 from kpatch.errors import KernelTreeError, SeriesError, SourceTreeError
 from kpatch.tests.series import fake_source
@@ -335,12 +336,12 @@ def test_command_line(
 # The virtual machine, of which only the outcome matters here
 
 
-@pytest.mark.parametrize(("status", "code"), [(0, 0), (1, 1), (3, 3), (4, 4)])
+@pytest.mark.parametrize(("status", "code"), [(0, 0), (1, 1), (3, 3), (4, 4), (5, 0)])
 def test_boot(kit: Kit, monkeypatch: pytest.MonkeyPatch, status: int, code: int) -> None:
-    verdict = "passed" if status == 0 else "failed"
+    verdict: Verdict = "passed" if status == 0 else "skipped" if status == 5 else "failed"
 
     def judged(*_arguments: object) -> tuple[Step, int]:
-        return Step("boot", "passed" if verdict == "passed" else "failed", "it says"), status
+        return Step("boot", verdict, "it says"), status
 
     driver = gate_boot.Subject("neu", kit.folder / "neu.ko", "igb-vf")
     monkeypatch.setattr(gate_boot, "subject", lambda *_: driver)
@@ -349,7 +350,25 @@ def test_boot(kit: Kit, monkeypatch: pytest.MonkeyPatch, status: int, code: int)
     wanted = replace(kit.request(kit.series()), boot="tip")
     report = gate.judge(wanted, lambda _line: None)
     assert report.exit_code == code
-    assert failures(report) == ([] if status == 0 else [(3, "boot")])
+    assert failures(report) == ([] if code == 0 else [(3, "boot")])
+
+
+@pytest.mark.parametrize("traps", [False, True])
+def test_trapped_registers_are_asked_of_the_finished_driver(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, traps: bool
+) -> None:
+    asked: list[bool] = []
+
+    def judged(_subject: object, options: Options, *_rest: object) -> tuple[Step, int]:
+        asked.append(options.trapped)
+        return Step("boot", "passed"), 0
+
+    driver = gate_boot.Subject("neu", kit.folder / "neu.ko", "igb-vf", traps)
+    monkeypatch.setattr(gate_boot, "subject", lambda *_: driver)
+    monkeypatch.setattr(gate_boot, "stage", lambda *_: kit.folder)
+    monkeypatch.setattr(gate_boot, "judge", judged)
+    gate.judge(replace(kit.request(kit.series()), boot="each"), lambda _line: None)
+    assert asked == [traps, traps, True]
 
 
 def test_no_driver_to_boot(kit: Kit) -> None:
