@@ -51,7 +51,7 @@ class Verdict(Enum):
 # state.arc: drawn by the uapi
 _DRAWN: Final = frozenset({(1, 0), (1, 2), (1, 3), (3, 2), (2, 0), (1, 4), (4, 1)})
 # state.arc-vmm: a migration that is given up, a paused machine that is saved
-_RELIED_ON: Final = frozenset({(0, 1), (2, 1), (3, 1)})
+_RELIED_ON: Final = frozenset({(0, 1), (2, 1), (3, 1), (0, 2)})
 
 # Shortest way of must-arcs from a freshly opened device.
 _ROUTES: Final = {

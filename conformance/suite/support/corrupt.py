@@ -90,7 +90,11 @@ LONGER: Final[dict[str, Damage]] = {
 REORDERED: Final[dict[str, Damage]] = {
     "buffers-reversed": lambda stream, _: reordered(stream),
     "halves-swapped": _halves_swapped,
-    "first-buffer-twice": lambda stream, _: [stream[0], *stream],
-    "last-buffer-twice": lambda stream, _: [*stream, stream[-1]],
     "a-byte-too-many": lambda stream, _: [*stream, b"\0"],
+}
+
+#: A part of a state twice. A whole state may come more than once, see save.whole-again.
+TWICE: Final[dict[str, Damage]] = {
+    "first-buffer": lambda stream, _: [stream[0], *stream],
+    "last-buffer": lambda stream, _: [*stream, stream[-1]],
 }

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Config space and migration: what the user set stays, and what it switched off does no harm."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from conformance.migration.v1.client import Client
@@ -25,6 +23,7 @@ ROUND = {
     "3": (3, 1),
     "2-0": (2, 0, 1),
     "3-2": (3, 2, 1),
+    "0-2": (0, 2, 1),
     "3-2-0": (3, 2, 0, 1),
 }
 ROUNDS = named({name: (path,) for name, path in ROUND.items()})
@@ -34,24 +33,6 @@ ROUNDS = named({name: (path,) for name, path in ROUND.items()})
 def space(device: Device) -> Config:
     """Return the config space of the device."""
     return Config(device)
-
-
-@pytest.fixture
-def decode_off(space: Config) -> Iterator[None]:
-    """Give what switches memory decoding off; it is on again after the test."""
-    space.set_command(on=config.MEMORY | config.MASTER)
-    yield
-    space.set_command(on=config.MEMORY)
-
-
-@pytest.fixture
-def asleep(device: Device, space: Config) -> Iterator[Config]:
-    """Provide the config space of a function that can be put to D3hot; it is awake afterwards."""
-    if space.power_state is None:
-        pytest.skip("the function has no power management capability")
-    yield space
-    space.set_power_state(config.D0)
-    device.reset()
 
 
 @pytest.mark.rule("state.keeps-config")

@@ -75,6 +75,38 @@ def test_nothing_of_the_last_stream(
     expect_equal(found, 0, did="save, close, open, count the words of the stream that are left")
 
 
+@pytest.mark.rule("region.clean")
+@pytest.mark.parametrize("mapped", SEEN)
+@pytest.mark.parametrize("path", [(2, 0), (2, 1), (3, 1), (3, 2, 1)], ids=str)
+def test_nothing_of_a_save_outside(client: Client, path: tuple[int, ...], mapped: bool) -> None:
+    """Save, leave the saving states: the section has nothing of the stream."""
+    *saving, last = path
+    stream = []
+    for state in saving:
+        client.migration.enter(state)
+        stream += client.read_all()
+    client.migration.enter(last)
+    found = shared_words(joined(stream), read_section(client.migration, mapped=mapped))
+    expect_equal(found, 0, did=f"write {path}, count the words of the stream that are left")
+
+
+@pytest.mark.rule("region.clean")
+@pytest.mark.parametrize("mapped", SEEN)
+@pytest.mark.parametrize("way", ["4->1", "reset"])
+def test_nothing_of_a_resume_outside(
+    client: Client, stream: list[bytes], way: str, mapped: bool
+) -> None:
+    """Resume, or reset on the way: the section has nothing of the stream."""
+    client.migration.enter(State.RESUMING)
+    client.write_all(stream)
+    if way == "reset":
+        client.migration.device.reset()
+    else:
+        client.migration.enter(State.RUNNING)
+    found = shared_words(joined(stream), read_section(client.migration, mapped=mapped))
+    expect_equal(found, 0, did=f"give a stream, {way}, count its words that are left")
+
+
 @pytest.mark.rule("region.hole")
 @pytest.mark.parametrize("state", by_state(EVERY))
 def test_hole_reads_zero(reach: Reach, client: Client, state: State) -> None:

@@ -9,10 +9,10 @@ import pytest
 from conformance.migration.stream import corrupt, total
 from conformance.migration.v1.client import Client
 from conformance.model.v1.states import State
-from conformance.plugin.checks import expect_equal, expect_errno
+from conformance.plugin.checks import expect_equal, expect_errno, expect_true
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
-from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED
+from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED, TWICE
 from conformance.suite.support.forged import (
     FORGED,
     FORGED_FIRST,
@@ -115,6 +115,66 @@ def test_lost_first_buffer(client: Client, live_stream: Stream) -> None:
     expect_not_resumed(client, live_stream[1:], did="give all but the first buffer")
 
 
+def _refused_at(client: Client, wrong: Stream) -> int | None:
+    """Give a stream, and return the number of the buffer that was refused; None if all are taken.
+
+    The device is reset afterwards.
+    """
+    client.migration.enter(State.RESUMING)
+    at: int | None = None
+    for number, chunk in enumerate(wrong):
+        try:
+            client.write_all([chunk])
+        except OSError:
+            at = number
+            break
+    client.migration.device.reset()
+    return at
+
+
+def _expect_early(client: Client, wrong: Stream, did: str) -> None:
+    at = _refused_at(client, wrong)
+    expect_true(
+        at is not None,
+        did=f"{did}, in {len(wrong)} buffers",
+        expected="a refusal at a write of data_size, the last at the latest",
+        actual="all are taken",
+    )
+
+
+@pytest.mark.rule("resume.early")
+@pytest.mark.parametrize("damage", named(FOREIGN))
+def test_foreign_early(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Give data that no device wrote: refused when it is given, not only at 4->1."""
+    _expect_early(client, damage(stream, rng), "give foreign data")
+
+
+@pytest.mark.rule("resume.early")
+@pytest.mark.parametrize("damage", named(CORRUPT))
+def test_corrupt_early(
+    client: Client, live_stream: Stream, rng: random.Random, damage: Damage
+) -> None:
+    """Give a whole stream with some bits wrong: refused when it is given, not only at 4->1."""
+    _expect_early(client, damage(live_stream, rng), "give a corrupt stream")
+
+
+@pytest.mark.rule("resume.early")
+@pytest.mark.parametrize("forge", named(FORGED))
+def test_forged_early(client: Client, stream: Stream, forge: Forge) -> None:
+    """Give a stream for another device, checksum right: refused when it is given."""
+    wrong = forged(stream, forge)
+    if wrong is None:
+        pytest.skip(_UNKNOWN)
+    _expect_early(client, wrong, "give a forged stream")
+
+
+@pytest.mark.rule("resume.early")
+def test_good_is_not_refused_early(client: Client, live_stream: Stream) -> None:
+    """Give a good stream: no buffer is refused."""
+    at = _refused_at(client, live_stream)
+    expect_equal(at, None, did="give a good stream, look which buffer is refused")
+
+
 @pytest.mark.rule("resume.invalid")
 @pytest.mark.parametrize("damage", named(LONGER))
 def test_longer(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
@@ -130,6 +190,15 @@ def test_reordered(client: Client, live_stream: Stream, rng: random.Random, dama
     if wrong == live_stream:
         pytest.skip(f"a stream of {len(wrong)} buffers cannot be reordered")
     expect_not_resumed(client, wrong, did="give the buffers in the wrong order")
+
+
+@pytest.mark.rule("resume.invalid")
+@pytest.mark.parametrize("damage", named(TWICE))
+def test_twice(client: Client, stream: Stream, rng: random.Random, damage: Damage) -> None:
+    """Give one of the buffers of a state twice: refused."""
+    if len(stream) < 2:
+        pytest.skip("the state is in one buffer, and a whole state may come more than once")
+    expect_not_resumed(client, damage(stream, rng), did="give a buffer twice")
 
 
 @pytest.mark.rule("resume.invalid")

@@ -105,6 +105,78 @@ def test_given_up_in_an_iteration(client: Client, so_far: Callable[[Client], Str
     expect_whole(client, again, did="give pre-copy up within an iteration, save again")
 
 
+def _stop_in_two(client: Client) -> Stream:
+    """3, data, 2 as the machine pauses, data, 1 as it goes on, 0 as it is stopped, 2, data."""
+    migration, stream = client.migration, []
+    migration.enter(State.PRE_COPY)
+    stream += client.read_all()
+    migration.enter(State.STOP_AND_COPY)
+    stream += client.read_all()
+    migration.enter(State.RUNNING)
+    return stream
+
+
+@pytest.mark.rule("save.whole-again")
+def test_continued_within_a_migration(client: Client, scratch: list[Scratch]) -> None:
+    """Save, let run, change registers, stop, save: both in one stream load, the last one wins."""
+    migration = client.migration
+    set_apart(scratch, 0x21222324)
+    stream = _stop_in_two(client)
+    last = set_apart(scratch, 0xD3D4D5D6)
+    migration.enter(State.STOPPED, State.STOP_AND_COPY)
+    stream += client.read_all()
+    migration.enter(State.STOPPED, State.RUNNING)
+    set_apart(scratch, 0x01020304)
+    expect_whole(client, stream, did="save, let run, stop, save in one stream")
+    now = [place.read() for place in scratch]
+    expect_equal(now, last, did="resume from a stream with two states, read the registers")
+
+
+@pytest.mark.rule("save.whole-again")
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_continued_again_and_again(client: Client, scratch: list[Scratch], times: int) -> None:
+    """Stop and continue some times within one migration: the stream loads, the last one wins."""
+    stream: Stream = []
+    for turn in range(times):
+        last = set_apart(scratch, 0x10203040 + turn)
+        stream += _stop_in_two(client)
+    set_apart(scratch, 0x0F0E0D0C)
+    expect_whole(client, stream, did=f"save {times} times in one stream")
+    now = [place.read() for place in scratch]
+    expect_equal(now, last, did=f"resume from a stream with {times} states, read the registers")
+
+
+@pytest.mark.rule("save.whole-again")
+def test_two_states_at_the_peer(
+    sides: tuple[Side, Side], scratch: list[Scratch], scratch_there: list[Scratch]
+) -> None:
+    """Resume the second function from a stream with two states: it has the last."""
+    source, destination = sides
+    set_apart(scratch, 0x61626364)
+    stream = _stop_in_two(source.client())
+    last = set_apart(scratch, 0x9A9B9C9D)
+    stream += save_and_run(source.client())
+    expect_whole(destination.client(), stream, did="resume the second from two states")
+    now = [place.read() for place in scratch_there]
+    expect_equal(now, last, did="resume the second from two states, read its registers")
+
+
+@pytest.mark.rule("state.arc-vmm.0-2")
+def test_saved_while_stopped(client: Client, scratch: list[Scratch]) -> None:
+    """Stop, save from there, change registers, resume: they are as when the device was stopped."""
+    migration = client.migration
+    written = set_apart(scratch, 0x7B6A5948)
+    migration.enter(State.STOPPED)
+    with expect_success(did="0->2, save"):
+        migration.enter(State.STOP_AND_COPY)
+        stream = client.read_all()
+    migration.enter(State.STOPPED, State.RUNNING)
+    set_apart(scratch, 0x0A1A2A3A)
+    expect_whole(client, stream, did="1->0->2, save")
+    now = [place.read() for place in scratch]
+    expect_equal(now, written, did="1->0->2, save, resume, read the registers")
+
+
 @pytest.mark.rule("state.arc-vmm.2-1", "state.arc-vmm.0-1")
 @pytest.mark.parametrize("state", [0, 2])
 def test_writes_while_it_stands_survive(client: Client, scratch: list[Scratch], state: int) -> None:

@@ -28,6 +28,14 @@ def _live(vmm: Vmm, change: Change) -> None:
     vmm.stop()
 
 
+def _paused(vmm: Vmm, change: Change) -> None:
+    change()
+    vmm.pause()
+    vmm.start()
+    vmm.iterate()
+    vmm.complete()
+
+
 def _snapshot(vmm: Vmm, change: Change) -> None:
     change()
     vmm.pause_for_snapshot()
@@ -44,13 +52,47 @@ def _paused_in_precopy(vmm: Vmm, change: Change) -> None:
     vmm.complete()
 
 
+def _continued_in_precopy(vmm: Vmm, change: Change) -> None:
+    vmm.start()
+    vmm.iterate()
+    vmm.pause()
+    vmm.iterate()
+    vmm.run()
+    vmm.iterate()
+    change()
+    vmm.stop()
+
+
+def _reset_in_precopy(vmm: Vmm, change: Change) -> None:
+    vmm.start()
+    vmm.iterate()
+    vmm.reset_machine()
+    vmm.pending()
+    vmm.iterate()
+    change()
+    vmm.stop()
+
+
+def _reset_and_paused(vmm: Vmm, change: Change) -> None:
+    vmm.start()
+    vmm.reset_machine()
+    change()
+    vmm.pause()
+    vmm.pending()
+    vmm.complete()
+
+
 #: What becomes of a source, and the rule that it is about.
 SAVES = [
     pytest.param(save, id=name, marks=pytest.mark.rule(*rules))
     for name, rules, save in (
         ("live", ("save.precopy", "state.arc-vmm.same"), _live),
+        ("paused", ("state.arc-vmm.0-2",), _paused),
         ("snapshot", ("state.arc-vmm.same", "state.stop-optional"), _snapshot),
         ("paused-in-pre-copy", ("save.precopy", "state.arc-vmm.same"), _paused_in_precopy),
+        ("continued-in-pre-copy", ("save.whole-again", "state.arc-vmm.2-1"), _continued_in_precopy),
+        ("reset-in-pre-copy", ("state.arc-vmm.0-2", "save.outside"), _reset_in_precopy),
+        ("reset-and-paused", ("state.arc-vmm.0-2",), _reset_and_paused),
     )
 ]
 

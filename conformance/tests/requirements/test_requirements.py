@@ -48,7 +48,7 @@ def test_ids_are_names_of_the_same_shape() -> None:
     [
         ("state.arc.1-0", "MUST"),
         ("state.arc-vmm.same", "MUST"),
-        ("state.arc-free.0-2", "FREE"),
+        ("state.arc-free.0-3", "FREE"),
         ("saving.exact.munmap-head", "MUST"),
         ("access.other-width", "SHOULD"),
         ("save.outside", "FREE"),

@@ -30,7 +30,7 @@ MIGRATION_INDEX: Final = 9
 SHIFT: Final = 40
 
 _FLAGS: Final = 0xF  # read, write, mmap, caps
-_ARCS: Final = {0: {0, 1}, 1: {0, 1, 2, 3, 4}, 2: {0, 1, 2}, 3: {1, 2, 3}, 4: {1, 4}}
+_ARCS: Final = {0: {0, 1, 2}, 1: {0, 1, 2, 3, 4}, 2: {0, 1, 2}, 3: {1, 2, 3}, 4: {1, 4}}
 
 
 def sparse(cap_id: int, areas: tuple[Area, ...]) -> bytes:
