@@ -17,9 +17,10 @@ from pathlib import Path
 from kpatch.device import load as device
 from kpatch.device.description import Device
 from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
-from kpatch.kernel import kbuild
+from kpatch.kernel import features, kbuild
 from kpatch.kernel import tree as kernel
 from kpatch.kernel.tree import KernelTree
+from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 from kpatch.render.context import PROTOCOLS, Form, Protocol
@@ -171,7 +172,7 @@ def _devices(_arguments: argparse.Namespace) -> int:
 def _render(arguments: argparse.Namespace) -> int:
     description, tree = device.load(arguments.device), _tree(arguments)
     if programs.dry():
-        tree.features(arguments.output / _WORK)
+        features.probe(tree, arguments.output / _WORK)
         return 0
     written = _sources(description, tree, arguments.output, arguments.protocol)
     print(f"{arguments.output}: {_count(len(written), 'file')} written for Linux {tree.release}.")
@@ -182,7 +183,7 @@ def _build(arguments: argparse.Namespace) -> int:
     description, tree = device.load(arguments.device), _tree(arguments)
     output = arguments.output or Path("build", description.name, tree.release)
     if programs.dry():
-        tree.features(output / _WORK)
+        features.probe(tree, output / _WORK)
         tree.make(output, ["modules"], options=["W=1"])
         return 0
     _sources(description, tree, output, arguments.protocol)
@@ -197,8 +198,8 @@ def _sources(description: Device, tree: KernelTree, output: Path, protocol: Prot
         raise OutputError(
             f"The folder {output} cannot be made: {error.strerror}. Name another one with -o."
         ) from error
-    features = tree.features(output / _WORK)
-    return render(description, features, output, form=Form(protocol=protocol))
+    found = features.probe(tree, output / _WORK)
+    return render(description, found, output, form=Form(protocol=protocol))
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -208,7 +209,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(f"  alias      {alias}")
     for name, words in info.parameters.items():
         print(f"  parameter  {name}: {words}")
-    found = module.diagnose(info, _known_tree(arguments))
+    found = diagnosis.diagnose(info, _known_tree(arguments))
     for finding in found:
         print(_shown(finding))
     problems = sum(finding.level == "problem" for finding in found)

@@ -16,8 +16,9 @@ from kpatch.device.description import Device
 from kpatch.errors import KpatchError
 from kpatch.kernel import elf
 from kpatch.kernel.tree import KernelTree
+from kpatch.module.diagnosis import diagnose
 from kpatch.module.finding import Finding
-from kpatch.module.info import ModuleInfo, diagnose
+from kpatch.module.info import ModuleInfo
 
 _VFIO = "vfio_pci:"
 """Prefix of the alias of a driver that binds by driver_override only."""

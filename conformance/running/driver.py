@@ -10,7 +10,7 @@ from conformance.running import locked, paths
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
 from kpatch.kernel import kbuild
-from kpatch.kernel.features import Features
+from kpatch.kernel.features import Features, probe
 from kpatch.kernel.tree import KernelTree
 from kpatch.render import render
 from kpatch.render.context import Form, Protocol
@@ -78,4 +78,4 @@ def features(tree: KernelTree, key: str) -> Features:
     probes = paths.cache() / "probes"
     # Drivers of other devices are built for the same kernel at the same time.
     with locked.lock(probes / f"{key}.lock"):
-        return tree.features(probes / key)
+        return probe(tree, probes / key)

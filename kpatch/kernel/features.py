@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpatch.errors import KernelTreeError
 from kpatch.kernel import elf, kept
+from kpatch.kernel.tree import KernelTree
 from kpatch.tools import programs
-
-if TYPE_CHECKING:
-    from kpatch.kernel.tree import KernelTree
 
 _PROBE = """\
 // SPDX-License-Identifier: GPL-2.0-only
@@ -122,7 +119,17 @@ class Features:
 
 
 def probe(tree: KernelTree, workdir: Path) -> Features:
-    """Look the features of a tree up; see `KernelTree.features`."""
+    """Return which of the varying kernel interfaces a tree has.
+
+    They are looked up in the tree, by a probe that is compiled in it.
+
+    Args:
+        tree: A build tree.
+        workdir: Keeps the probe and its result for the next time.
+
+    Raises:
+        KernelTreeError: The tree cannot build modules, or has no VFIO for PCI.
+    """
     tree.check()
     folder = workdir / "probe"
     if programs.dry():

@@ -16,12 +16,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from kpatch.errors import KernelTreeError
-from kpatch.kernel import features
-from kpatch.kernel.features import Features
 from kpatch.tools import programs
 from kpatch.tools.sandbox import Sandbox
 
-__all__ = ["Features", "KernelTree", "Symbol", "find"]
+__all__ = ["KernelTree", "Symbol", "find"]
 
 
 class Symbol(NamedTuple):
@@ -129,17 +127,6 @@ class KernelTree:
                 f"The kernel of {self.path}, {self.release}, does not export {missing[0]}. "
                 "A modular migration driver needs Linux 6.1 or later."
             )
-
-    def features(self, workdir: Path) -> Features:
-        """Return which of the varying kernel interfaces the tree has.
-
-        They are looked up in the tree, by a probe that is compiled in it; `workdir` keeps the
-        probe and its result for the next time.
-
-        Raises:
-            KernelTreeError: The tree cannot build modules, or has no VFIO for PCI.
-        """
-        return features.probe(self, workdir)
 
     def make(
         self,

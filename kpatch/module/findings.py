@@ -35,7 +35,7 @@ _MACHINES = {"X86_64": "EM_X86_64", "ARM64": "EM_AARCH64", "S390": "EM_S390", "P
 
 
 def check(info: ModuleInfo, tree: KernelTree | None, release: str | None) -> list[Finding]:
-    """Return all findings, see `kpatch.module.info.diagnose`."""
+    """Return all findings, see `kpatch.module.diagnosis.diagnose`."""
     found = [*file_findings.check(info, tree), *_machine(info, tree)]
     found += [*_vermagic(info, tree, release), *_license(info, tree)]
     if info.stripped:

@@ -12,12 +12,9 @@ from elftools.elf.elffile import ELFFile
 
 from kpatch.errors import ModuleFileError
 from kpatch.kernel import elf
-from kpatch.kernel.tree import KernelTree
-from kpatch.module import findings
-from kpatch.module.finding import Finding
 from kpatch.module.packing import Packing, unpack
 
-__all__ = ["Finding", "Import", "ModuleInfo", "diagnose", "read"]
+__all__ = ["Import", "ModuleInfo", "read"]
 
 _SIGNED = b"~Module signature appended~\n"
 _VERSION = 64  # size of an entry of __versions, include/linux/module.h: struct modversion_info
@@ -126,24 +123,6 @@ def read(path: Path) -> ModuleInfo:
         raise ModuleFileError(
             f"{path} is damaged: {type(error).__name__}: {error}. Copy or build it again."
         ) from error
-
-
-def diagnose(
-    ko: Path | ModuleInfo, tree: KernelTree | None, release: str | None = None
-) -> list[Finding]:
-    """Tell whether a kernel will load a module, and what else is worth knowing of it.
-
-    Args:
-        ko: The module.
-        tree: The build tree of the kernel; without it, only what the module says is judged.
-        release: The release of the kernel that is to load it, if not that of the tree.
-
-    Raises:
-        ModuleFileError: It is not a kernel module, or cannot be read.
-        KernelTreeError: The tree cannot be read.
-    """
-    info = ko if isinstance(ko, ModuleInfo) else read(ko)
-    return findings.check(info, tree, release)
 
 
 def _info(path: Path, file: ELFFile, data: bytes, packing: Packing) -> ModuleInfo:

@@ -89,12 +89,13 @@ def module_findings(path: Path) -> tuple[ModuleFindings, str]:
     try:
         from kpatch.errors import KpatchError  # noqa: PLC0415
         from kpatch.kernel import tree as kernel  # noqa: PLC0415
+        from kpatch.module import diagnosis  # noqa: PLC0415
         from kpatch.module import info as module  # noqa: PLC0415 - may be missing
     except ModuleNotFoundError as error:
         return (), f"this Python has no {error.name}"
     try:
         info = module.read(path)
-        found = module.diagnose(info, kernel.find(None))
+        found = diagnosis.diagnose(info, kernel.find(None))
     except KpatchError as error:
         return (), str(error)
     return tuple(

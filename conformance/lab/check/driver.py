@@ -11,6 +11,7 @@ from conformance.running import driver
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
 from kpatch.errors import KernelTreeError
+from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo
@@ -60,7 +61,7 @@ def inspect(path: Path, kernel: BootKernel, steps: Steps, *, foreign: bool) -> M
     """
     with steps.step("inspect"):
         info = module.read(path)
-        found = module.diagnose(info, kernel.tree)
+        found = diagnosis.diagnose(info, kernel.tree)
     problems = [_words(one) for one in found if one.level == "problem"]
     for one in found:
         if one.level == "warning":

@@ -17,6 +17,7 @@ from conformance.lab.check.prepare import Options, look_up
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.errors import ModuleFileError
+from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 
@@ -106,7 +107,7 @@ def test_module_with_a_problem_is_not_loaded(
     foreign: bool, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "read", lambda _: ANY)
-    monkeypatch.setattr(module, "diagnose", lambda *_: [finding("ok"), finding("problem")])
+    monkeypatch.setattr(diagnosis, "diagnose", lambda *_: [finding("ok"), finding("problem")])
 
     class Kernel:
         tree = None
@@ -119,7 +120,7 @@ def test_module_with_a_problem_is_not_loaded(
 
 def test_warning_about_a_module_is_told_and_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "read", lambda _: "info")
-    monkeypatch.setattr(module, "diagnose", lambda *_: [finding("warning"), finding("note")])
+    monkeypatch.setattr(diagnosis, "diagnose", lambda *_: [finding("warning"), finding("note")])
 
     class Kernel:
         tree = None

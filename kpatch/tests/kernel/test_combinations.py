@@ -18,6 +18,7 @@ from kpatch.device import load as device
 from kpatch.device.description import Device
 from kpatch.kernel import kbuild
 from kpatch.kernel import tree as kernel
+from kpatch.kernel.features import probe
 from kpatch.render.context import PROTOCOLS, Form, Protocol
 from kpatch.render.render import render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
@@ -102,7 +103,7 @@ def test_combinations_render() -> None:
 @pytest.mark.skipif(not ROOT, reason="VFIO_KIT_ROOT does not name the root of an image")
 def test_every_combination_builds(tmp_path: Path) -> None:
     tree = kernel.find(Path(ROOT))
-    features = tree.features(tmp_path / "features")
+    features = probe(tree, tmp_path / "features")
     folder = tmp_path / "all"
     every = combinations()
     for one in every:

@@ -18,9 +18,10 @@ from kpatch.device import load as device
 from kpatch.errors import BuildFailed
 from kpatch.kernel import kbuild
 from kpatch.kernel import tree as kernel
-from kpatch.kernel.features import Features
+from kpatch.kernel.features import Features, probe
 from kpatch.kernel.tree import KernelTree
-from kpatch.module.info import diagnose, read
+from kpatch.module.diagnosis import diagnose
+from kpatch.module.info import read
 from kpatch.render.render import TEMPLATES, render
 
 ROOT = os.environ.get("VFIO_KIT_ROOT", "")
@@ -37,7 +38,7 @@ def tree() -> KernelTree:
 
 @pytest.fixture(scope="module")
 def features(tree: KernelTree, tmp_path_factory: pytest.TempPathFactory) -> Features:
-    return tree.features(tmp_path_factory.mktemp("features"))
+    return probe(tree, tmp_path_factory.mktemp("features"))
 
 
 def build(name: str, tree: KernelTree, features: Features, folder: Path) -> Path:
@@ -75,9 +76,9 @@ def test_probe_agrees_with_the_headers(tree: KernelTree, features: Features) -> 
 
 
 def test_probe_is_kept(tree: KernelTree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = tree.features(tmp_path)
+    first = probe(tree, tmp_path)
     with caplog.at_level(logging.INFO):
-        assert tree.features(tmp_path) == first
+        assert probe(tree, tmp_path) == first
     assert caplog.messages == []
 
 

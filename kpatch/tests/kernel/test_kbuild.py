@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.errors import BuildFailed, KernelTreeError, ProgramMissing
-from kpatch.kernel.features import Features
+from kpatch.kernel.features import Features, probe
 from kpatch.kernel.kbuild import build, excerpt, warnings_in
 from kpatch.kernel.tree import KernelTree
 from kpatch.tests.kernel.fake_tree import CONFIG, make_tree
@@ -161,13 +161,13 @@ def test_probe_that_does_not_compile_says_so(kbuild: Kbuild, tmp_path: Path) -> 
     kbuild.fail.touch()
     kbuild.output.write_text("probe.c:2:10: fatal error: linux/module.h: No such file\n")
     with pytest.raises(KernelTreeError, match=r"does not compile:[\s\S]*linux/module\.h"):
-        kbuild.tree.features(tmp_path / "work")
+        probe(kbuild.tree, tmp_path / "work")
 
 
 def test_tree_without_vfio_is_not_probed(tmp_path: Path) -> None:
     config = CONFIG.replace("CONFIG_VFIO_PCI_CORE=m\n", "")
     with pytest.raises(KernelTreeError, match="CONFIG_VFIO_PCI_CORE"):
-        KernelTree(make_tree(tmp_path / "t", config=config)).features(tmp_path)
+        probe(KernelTree(make_tree(tmp_path / "t", config=config)), tmp_path)
     assert isinstance(Features.__doc__, str)
 
 

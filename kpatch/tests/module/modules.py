@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.kernel.tree import KernelTree
+from kpatch.module.diagnosis import diagnose
 from kpatch.module.finding import Finding
-from kpatch.module.info import diagnose
 from kpatch.tests.kernel.fake_tree import VERMAGIC
 from kpatch.tests.kernel.tiny_elf import module
 

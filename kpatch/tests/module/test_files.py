@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from kpatch.errors import ModuleFileError
 from kpatch.kernel.tree import KernelTree, find
 from kpatch.module import btf
-from kpatch.module.info import diagnose, read
+from kpatch.module.diagnosis import diagnose
+from kpatch.module.info import read
 from kpatch.tests.kernel.fake_tree import CONFIG, RELEASE, SYMBOLS, make_root, make_tree
 from kpatch.tests.kernel.tiny_elf import module
 from kpatch.tests.module.modules import IMPORTS, INFO, find_in, info_with, problems

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kpatch.kernel.tree import KernelTree, find
-from kpatch.module.info import diagnose, read
+from kpatch.module.diagnosis import diagnose
+from kpatch.module.info import read
 from kpatch.tests.kernel.fake_tree import CONFIG, RELEASE, VERMAGIC, make_root, make_tree
 from kpatch.tests.kernel.tiny_elf import module
 from kpatch.tests.module.modules import IMPORTS, INFO, find_in, info_with, problems
