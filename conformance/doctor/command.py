@@ -11,8 +11,8 @@ from conformance.doctor.facts import facts as all_facts
 from conformance.doctor.facts import function
 from conformance.doctor.facts.host import Host
 from conformance.errors import UsageError
-from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs
 
 _SCOPES = {
     "function": frozenset({Scope.FUNCTION}),

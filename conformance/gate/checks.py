@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from conformance.gate.commit import Patch
+from conformance.gate.input.commit import Patch
 from conformance.gate.results import Step
 from kpatch.kernel.tree import KernelTree
 from kpatch.tools import git

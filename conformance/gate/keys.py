@@ -38,7 +38,7 @@ def of_boot(parts: Sequence[str]) -> str:
 
 def _code() -> str:
     """Return a hash of the gate itself: what it judges changes with it."""
-    return _digest(_HERE, "*.py")
+    return _digest(_HERE, "**/*.py")
 
 
 def _hash(parts: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from conformance.gate import checks as gate_checks
-from conformance.gate import kconfig as gate_kconfig
+from conformance.gate.building import kconfig as gate_kconfig
 from conformance.gate.results import Step
 from conformance.gate.state import Work
 

@@ -15,20 +15,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance.gate import boot as gate_boot
-from conformance.gate import built as gate_built
-from conformance.gate import commit as gate_commit
 from conformance.gate import keys as gate_keys
 from conformance.gate import patch as gate_patch
-from conformance.gate import series as gate_series
 from conformance.gate import tree as gate_tree
-from conformance.gate import whole as gate_whole
-from conformance.gate.build import Builder, merged
-from conformance.gate.commit import DoesNotApply, Patch
-from conformance.gate.kconfig import Kconfig
-from conformance.gate.mail import Mail
+from conformance.gate.building import boot as gate_boot
+from conformance.gate.building import built as gate_built
+from conformance.gate.building import whole as gate_whole
+from conformance.gate.building.build import Builder, merged
+from conformance.gate.building.kconfig import Kconfig
+from conformance.gate.input import commit as gate_commit
+from conformance.gate.input import series as gate_series
+from conformance.gate.input.commit import DoesNotApply, Patch
+from conformance.gate.input.mail import Mail
+from conformance.gate.input.series import Series
 from conformance.gate.results import PatchResult, Report, Step, Store
-from conformance.gate.series import Series
 from conformance.gate.state import State, Work
 from conformance.running import locked, paths
 from conformance.running.steps import Steps

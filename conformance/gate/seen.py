@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from conformance.gate import tree as gate_tree
-from conformance.gate.commit import Patch
+from conformance.gate.input.commit import Patch
 from kpatch.kernel.tree import KernelTree
 
 _CODE = (".c", ".h", ".S", ".rs")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from conformance.gate import kconfig as gate_kconfig
-from conformance.gate.build import Builder
-from conformance.gate.commit import Patch
-from conformance.gate.kconfig import Kconfig
+from conformance.gate.building import kconfig as gate_kconfig
+from conformance.gate.building.build import Builder
+from conformance.gate.building.kconfig import Kconfig
+from conformance.gate.input.commit import Patch
 
 
 @dataclass(frozen=True)

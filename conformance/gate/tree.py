@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from conformance.gate.series import Series
+from conformance.gate.input.series import Series
 from kpatch.errors import SourceTreeError
 from kpatch.kernel import source
 from kpatch.tools import git

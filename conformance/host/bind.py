@@ -11,8 +11,8 @@ from conformance.host import modules
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore
 from conformance.host.paths import HostPaths
 from conformance.kernel.log import KernelLog
-from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs
 from kpatch.errors import ProgramFailed
 
 _LINES = 30

@@ -9,7 +9,7 @@ from conformance.errors import UsageError
 from conformance.host.paths import HostPaths
 from conformance.running import driver
 from conformance.running.steps import Steps
-from conformance.vfio import sysfs
+from conformance.vfio.system import sysfs
 from kpatch.device import load as descriptions
 from kpatch.device.description import Device
 from kpatch.errors import DescriptionError

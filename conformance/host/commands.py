@@ -15,7 +15,7 @@ from conformance.host.judge import HostRequest
 from conformance.host.paths import HostPaths
 from conformance.host.safety import PHYSICAL, UNBIND, Question
 from conformance.running import selection
-from conformance.vfio import sysfs
+from conformance.vfio.system import sysfs
 
 Say = Callable[[str], None]
 """Prints a line for the user."""

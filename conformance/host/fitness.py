@@ -11,7 +11,7 @@ from pathlib import Path
 from conformance.host import modules
 from conformance.host.errors import Reason
 from conformance.host.paths import HostPaths
-from conformance.vfio import sysfs
+from conformance.vfio.system import sysfs
 from kpatch.device.description import Device
 from kpatch.errors import KpatchError
 from kpatch.kernel import elf

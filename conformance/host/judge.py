@@ -21,8 +21,8 @@ from conformance.host.undo import undo
 from conformance.report import Reporter
 from conformance.running import paths
 from conformance.running.follow import verdict_of
-from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs
 
 Say = Callable[[str], None]
 Ask = Callable[[Question], bool]

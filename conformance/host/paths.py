@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.vfio.sysfs import SYSFS
-from conformance.vfio.usage import PROC
+from conformance.vfio.system.sysfs import SYSFS
+from conformance.vfio.system.usage import PROC
 
 STATE = Path("/run/vfio-migration-kit")
 """Folder of the journal. /run is emptied by a reboot, which undoes the changes as well."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from conformance.host.errors import Reason
 from conformance.host.paths import HostPaths
-from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs, usage
 
 UNBIND = "--unbind"
 PHYSICAL = "--physical"

@@ -18,8 +18,8 @@ from conformance.host import modules
 from conformance.host.errors import RestoreError
 from conformance.host.journal import FunctionBefore, Journal, ModulesBefore, Step, SuiteMark
 from conformance.host.paths import HostPaths
-from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs, usage
 from kpatch.errors import KpatchError
 
 MARK = "VFIO_KIT_RUN"

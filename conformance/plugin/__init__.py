@@ -21,8 +21,9 @@ from conformance.plugin import checks, options, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of
 from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
-from conformance.vfio import sysfs, trace
+from conformance.vfio import trace
 from conformance.vfio.errors import SysfsError, VfioError
+from conformance.vfio.system import sysfs
 
 pytest_plugins = ["conformance.plugin.fixtures"]
 

@@ -11,12 +11,13 @@ from conformance.migration.errors import NoMigrationRegion
 from conformance.migration.v1.region import MigrationRegion
 from conformance.plugin.checks import RequirementFailed, fail
 from conformance.plugin.protocols import Home, home_of
-from conformance.vfio import mapping, offers, trace
+from conformance.vfio import offers, trace
 from conformance.vfio.children import children
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.errors import VfioError
-from conformance.vfio.maps import close_leaked, unmap_leaked
+from conformance.vfio.memory import mapping
+from conformance.vfio.memory.maps import close_leaked, unmap_leaked
 from conformance.vfio.offers import Offer
 from conformance.vfio.region import Region
 

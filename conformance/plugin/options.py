@@ -17,7 +17,7 @@ from conformance.plugin.devices import (
     Write,
 )
 from conformance.plugin.protocols import VERSIONS
-from conformance.vfio import sysfs
+from conformance.vfio.system import sysfs
 
 WALKS: Final = 10
 """Random walks by default; they take a second or two."""

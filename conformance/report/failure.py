@@ -82,8 +82,8 @@ def _line(record: TestRecord) -> str:
 def _where(place: str) -> str:
     """Name a place of the kit as it is called in the checkout, wherever it ran.
 
-    >>> _where("/run/kit/conformance/suite/v1/test_state.py:41")
-    'conformance/suite/v1/test_state.py:41'
+    >>> _where("/run/kit/conformance/suite/v1/states/test_state.py:41")
+    'conformance/suite/v1/states/test_state.py:41'
     """
     _, found, rest = place.rpartition("/conformance/")
     return f"conformance/{rest}" if found else place

@@ -14,7 +14,7 @@ from conformance.suite.support.windows import Window, find
 from conformance.vfio import resets
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 Find = Callable[..., Window]

@@ -12,8 +12,8 @@ from conformance.uapi.structs import (
     vfio_region_info_cap_type,
     vfio_region_sparse_mmap_area,
 )
-from conformance.vfio.areas import Area
 from conformance.vfio.errors import ChainError
+from conformance.vfio.memory.areas import Area
 
 _HEADER: Final = ctypes.sizeof(vfio_info_cap_header)
 _SPARSE: Final = ctypes.sizeof(vfio_region_info_cap_sparse_mmap)

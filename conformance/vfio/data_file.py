@@ -13,7 +13,8 @@ from typing import Final, Self
 from conformance.uapi import ioctls, mman
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_precopy_info
-from conformance.vfio import libc, trace
+from conformance.vfio import trace
+from conformance.vfio.memory import libc
 
 PRECOPY_INFO_SIZE: Final = ctypes.sizeof(vfio_precopy_info)
 

@@ -19,13 +19,15 @@ from conformance.uapi.structs import (
     vfio_irq_info,
     vfio_region_info,
 )
-from conformance.vfio import libc, sysfs, trace
+from conformance.vfio import trace
 from conformance.vfio.capabilities import Capability, parse_chain
 from conformance.vfio.container import Container
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.errors import InfoError
 from conformance.vfio.group import Group
+from conformance.vfio.memory import libc
 from conformance.vfio.region import Region, RegionInfo
+from conformance.vfio.system import sysfs
 
 #: Size of ``struct vfio_region_info``, the least argsz the kernel takes.
 REGION_INFO_SIZE: Final = ctypes.sizeof(vfio_region_info)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.uapi import constants as c
 from conformance.uapi import mman
-from conformance.vfio import libc, trace
-from conformance.vfio.areas import Area, subtract, union
+from conformance.vfio import trace
 from conformance.vfio.capabilities import (
     Capability,
     RegionType,
@@ -19,7 +18,9 @@ from conformance.vfio.capabilities import (
     find_layout,
 )
 from conformance.vfio.errors import ShortTransfer
-from conformance.vfio.mapping import Mapping, map_fd
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area, subtract, union
+from conformance.vfio.memory.mapping import Mapping, map_fd
 
 if TYPE_CHECKING:
     from conformance.vfio.device import Device

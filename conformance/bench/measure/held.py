@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from conformance.uapi import mman
-from conformance.vfio import libc
-from conformance.vfio.areas import Area
-from conformance.vfio.mapping import PAGE_SIZE
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area
+from conformance.vfio.memory.mapping import PAGE_SIZE
 from conformance.vfio.region import Region
 
 

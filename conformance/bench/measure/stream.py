@@ -10,11 +10,11 @@ from conformance.bench.measure.ratios import Case, compare, interleaved, timed
 from conformance.events.kinds import Ratio
 from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.states import RESUMING
-from conformance.vfio import libc
-from conformance.vfio.areas import Area
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
-from conformance.vfio.mapping import anonymous
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area
+from conformance.vfio.memory.mapping import anonymous
 
 _ROUNDS: Final = 21
 _COPIES: Final = 50

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from conformance.doctor.facts import optional
 from conformance.doctor.facts.host import Host
 from conformance.doctor.facts.kernel import Kernel, aliases
-from conformance.vfio import sysfs, usage
-from conformance.vfio.usage import Holder
+from conformance.vfio.system import sysfs, usage
+from conformance.vfio.system.usage import Holder
 
 SIGNATURE = b"~Module signature appended~\n"
 """The end of a module that is signed."""

@@ -12,9 +12,9 @@ from typing import Final
 from conformance.migration.errors import MoverUnusable
 from conformance.migration.v1.region import MigrationRegion
 from conformance.vfio import trace
-from conformance.vfio.areas import Area
 from conformance.vfio.errors import ShortTransfer
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.areas import Area
+from conformance.vfio.memory.mapping import Mapping
 
 #: Names of all movers. ``aligned`` is what the virtual machine monitor did without a mapping:
 #: at each place the widest access that its alignment and the rest allow.

@@ -10,8 +10,8 @@ from conformance.migration.errors import NoMigrationRegion
 from conformance.migration.v1.states import words
 from conformance.uapi import constants as c
 from conformance.uapi.structs import vfio_device_migration_info
-from conformance.vfio.areas import Area, intersect
 from conformance.vfio.device import Device
+from conformance.vfio.memory.areas import Area, intersect
 from conformance.vfio.region import Region, shown
 
 

@@ -7,14 +7,7 @@ from conformance.migration.saver import Saver, Stage
 from conformance.migration.stream import Stream
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
-from conformance.migration.v1.states import (
-    PRE_COPY,
-    RESUMING,
-    RUNNING,
-    STOP_COPY,
-    STOPPED,
-    words,
-)
+from conformance.migration.v1.states import PRE_COPY, RESUMING, RUNNING, STOP_COPY, STOPPED, words
 from conformance.vfio.errors import ShortTransfer
 
 _STATES: Final = {

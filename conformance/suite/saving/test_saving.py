@@ -12,15 +12,10 @@ from conformance.plugin.devices import Place, Scratch
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings
-from conformance.suite.support.steps import (
-    expect_refused,
-    expect_taken,
-    expect_whole,
-    set_apart,
-)
+from conformance.suite.support.steps import expect_refused, expect_taken, expect_whole, set_apart
 from conformance.suite.support.windows import Window, find, layout_of, whole
 from conformance.vfio.device import Device
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 

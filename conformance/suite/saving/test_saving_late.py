@@ -16,9 +16,9 @@ from conformance.suite.support.cases import ALL_STAGES, SAVING_STAGES, by_stage
 from conformance.suite.support.msix import table_of
 from conformance.suite.support.windows import layout_of
 from conformance.uapi import mman
-from conformance.vfio import libc
-from conformance.vfio.areas import Area
 from conformance.vfio.children.children import Child
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import Region
 
 NOT_SAVING = by_stage(stage for stage in Stage if not stage.saving)

@@ -16,10 +16,11 @@ from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Devices, Doorbell, Kick, Scratch, Trigger
 from conformance.suite.support.guest_memory import IOVA, PAGE, GuestMemory
 from conformance.suite.support.registers import moved_between, registers_of
-from conformance.vfio import config, sysfs, trace
+from conformance.vfio import config, trace
 from conformance.vfio.config import Config
 from conformance.vfio.device import Device
 from conformance.vfio.interrupts import Vectors
+from conformance.vfio.system import sysfs
 
 SOON: Final = 2.0
 """Seconds in which a device that works shows it."""

@@ -13,9 +13,10 @@ from conformance.model.ledger import Ledger
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.suite.support.windows import Window, layout_of
 from conformance.uapi import mman
-from conformance.vfio import libc, trace
+from conformance.vfio import trace
 from conformance.vfio.children.children import Child, RemoteMapping
-from conformance.vfio.mapping import Mapping, reserve
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.mapping import Mapping, reserve
 from conformance.vfio.region import Region
 
 _HERE = "the test"

@@ -5,8 +5,8 @@ Offsets are those of the PCI specification.
 """
 
 from conformance.uapi import constants as c
-from conformance.vfio.areas import Area
 from conformance.vfio.device import Device
+from conformance.vfio.memory.areas import Area
 
 _STATUS, _CAPABILITIES = 0x06, 0x34
 _HAS_CAPABILITIES = 0x10

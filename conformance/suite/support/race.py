@@ -29,10 +29,10 @@ from conformance.suite.support.race_worker import (
 )
 from conformance.suite.support.slots import Phase, SharedMemory, Slots
 from conformance.suite.support.windows import Window, layout_of
-from conformance.vfio import sysfs
 from conformance.vfio.children.children import Child
 from conformance.vfio.errors import ChildDied
-from conformance.vfio.maps import mapped_areas
+from conformance.vfio.memory.maps import mapped_areas
+from conformance.vfio.system import sysfs
 
 _WRITES: Final = 5
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from conformance.suite.support.slots import Phase, Slots
 from conformance.uapi import mman
-from conformance.vfio import libc
+from conformance.vfio.memory import libc
 
 #: Numbers of the shared slots: the signal, the state of the device, then two for each party.
 SIGNAL: Final = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.model.layout import PAGE, Layout, pages
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 

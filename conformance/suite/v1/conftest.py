@@ -14,7 +14,7 @@ from conformance.model.v1.states import State
 from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import Side
 from conformance.suite.v1.steps import attempt, begin_iteration, save_and_run
-from conformance.suite.v1.walker import Walker
+from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 

@@ -15,9 +15,9 @@ from conformance.plugin.devices import Doorbell
 from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, GuestMemory
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
-from conformance.vfio import sysfs
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.system import sysfs
 
 #: Seconds in which a running device serves a doorbell.
 SOON = 2.0

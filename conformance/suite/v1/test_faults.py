@@ -23,9 +23,9 @@ from conformance.suite.v1.cases import arcs_by_name, must_arcs
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_taken
 from conformance.uapi import mman
-from conformance.vfio import sysfs
 from conformance.vfio.device import Device
-from conformance.vfio.mapping import Mapping, reserve
+from conformance.vfio.memory.mapping import Mapping, reserve
+from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 

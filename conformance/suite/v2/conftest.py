@@ -11,7 +11,7 @@ from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2.fsm import State
 from conformance.plugin.devices import Devices
 from conformance.suite.v2.steps import reach as go_to
-from conformance.suite.v2.walker import Walker
+from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio.device import Device
 
 Reach = Callable[[State], Client]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from conformance.uapi import mman
-from conformance.vfio import libc
+from conformance.vfio.memory import libc
 
 PAGE: Final = 4096
 #: An address where nothing is mapped.

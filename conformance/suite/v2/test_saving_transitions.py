@@ -27,7 +27,7 @@ from conformance.suite.v2.steps import (
     need_states,
     state_of,
 )
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 GROUP = by_state((State.STOP_COPY, State.PRE_COPY, State.PRE_COPY_P2P))

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.tests.doctor.machine import (
-    Machine,
-)
+from conformance.tests.doctor.machine import Machine
 
 
 @pytest.fixture

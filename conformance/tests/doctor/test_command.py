@@ -16,12 +16,7 @@ from conformance.doctor.checks.finding import Level, Scope
 from conformance.doctor.facts.lab import Lab
 from conformance.errors import UsageError
 from conformance.running import paths
-from conformance.tests.doctor.machine import (
-    PF,
-    VF,
-    Machine,
-    run,
-)
+from conformance.tests.doctor.machine import PF, VF, Machine, run
 
 LAB = Lab(venv=True, memory=8 << 30, disk=50 << 30, kvm="there", kvm_works=True)
 

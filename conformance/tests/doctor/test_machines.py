@@ -31,7 +31,7 @@ from conformance.tests.doctor.machine import (
     found,
     without_iommu,
 )
-from conformance.vfio import sysfs
+from conformance.vfio.system import sysfs
 
 NVME = "10000:e1:00.0"
 

@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-from conformance.gate.build import without_warnings
-from conformance.gate.built import telling
+from conformance.gate.building.build import without_warnings
+from conformance.gate.building.built import telling
 from kpatch.kernel import kbuild
 
 STUB = """\

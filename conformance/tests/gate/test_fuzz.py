@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conformance.gate import commit as gate_commit
 from conformance.gate import report as gate_report
-from conformance.gate import series as gate_series
 from conformance.gate.checks import message
-from conformance.gate.commit import DoesNotApply, Patch
-from conformance.gate.mail import Mail
+from conformance.gate.input import commit as gate_commit
+from conformance.gate.input import series as gate_series
+from conformance.gate.input.commit import DoesNotApply, Patch
+from conformance.gate.input.mail import Mail
 from conformance.gate.results import PatchResult, Report, Step
 from conformance.gate.seen import skipped
 from kpatch.errors import SeriesError

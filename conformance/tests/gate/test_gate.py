@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from conformance.__main__ import main
-from conformance.gate import boot as gate_boot
 from conformance.gate import patch as gate_patch
 from conformance.gate import report as gate_report
 from conformance.gate import run as gate
+from conformance.gate.building import boot as gate_boot
 from conformance.gate.results import Step, Verdict
 from conformance.lab.check.prepare import Options
 from conformance.tests.gate.kit import BETTER, FOLDER, MAIN, SIGNED, Kit, failures, reason

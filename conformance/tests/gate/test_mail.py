@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.gate import series as gate_series
-from conformance.gate.mail import split
-from conformance.gate.series import Series
+from conformance.gate.input import series as gate_series
+from conformance.gate.input.mail import split
+from conformance.gate.input.series import Series
 from kpatch.errors import SeriesError
 from kpatch.tools.git import Identity
 

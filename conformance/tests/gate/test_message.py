@@ -7,7 +7,7 @@ import pytest
 
 from conformance.gate import patch as gate_patch
 from conformance.gate.checks import message
-from conformance.gate.commit import Patch
+from conformance.gate.input.commit import Patch
 
 SIGNED = "Signed-off-by: Ada User <ada@example.org>"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from conformance.errors import UsageError
-from conformance.gate import boot as gate_boot
-from conformance.gate import command, whole
+from conformance.gate import command
 from conformance.gate import run as gate
 from conformance.gate import tree as gate_tree
+from conformance.gate.building import boot as gate_boot
+from conformance.gate.building import whole
 from conformance.gate.results import Step
 from conformance.gate.run import GateRequest
 from conformance.lab.check.prepare import Options

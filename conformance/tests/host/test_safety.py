@@ -15,8 +15,8 @@ from conformance.host.judge import HostRequest, consent
 from conformance.host.paths import HostPaths
 from conformance.host.safety import PHYSICAL, UNBIND, Look
 from conformance.tests.host.fake_host import FakeHost
-from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs
 from kpatch.device import load as descriptions
 from kpatch.kernel import elf
 from kpatch.module.info import ModuleInfo

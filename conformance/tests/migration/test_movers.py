@@ -12,8 +12,8 @@ from conformance.migration.v1.movers import MOVERS, accesses, mover
 from conformance.migration.v1.region import MigrationRegion
 from conformance.tests.vfio.fake_device import DATA_SIZE, PAGE, FakeDevice
 from conformance.vfio import trace
-from conformance.vfio.areas import Area
 from conformance.vfio.errors import ShortTransfer
+from conformance.vfio.memory.areas import Area
 
 PATTERN = bytes(range(1, 200))
 

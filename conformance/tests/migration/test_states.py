@@ -18,7 +18,7 @@ from conformance.migration.v1.states import ERROR, STATES, WRITABLE, state_name,
 from conformance.tests.plugin.raising import raises_errno
 from conformance.tests.vfio.fake_device import DATA_SIZE, PAGE, FakeDevice
 from conformance.vfio import trace
-from conformance.vfio.areas import Area
+from conformance.vfio.memory.areas import Area
 
 
 @pytest.fixture

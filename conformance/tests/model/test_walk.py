@@ -14,8 +14,8 @@ from conformance.model.v1.states import State
 from conformance.model.v1.walk import Outcome, Walk
 from conformance.plugin.checks import RequirementFailed
 from conformance.plugin.devices import Scratch
-from conformance.suite.v1 import walk_machine
-from conformance.suite.v1.walker import Walker
+from conformance.suite.v1.walks import walk_machine
+from conformance.suite.v1.walks.walker import Walker
 from conformance.tests.vfio.fake_device import FakeDevice
 
 SEED = 20200602

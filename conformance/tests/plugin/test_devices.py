@@ -4,7 +4,7 @@
 import pytest
 
 from conformance.tests.plugin.inner import NO_REGION, PEER, Inner
-from conformance.vfio import maps
+from conformance.vfio.memory import maps
 
 pytest_plugins = ["pytester"]
 
@@ -47,7 +47,7 @@ def test_what_a_test_leaves_behind_is_taken_away(
         """
 import os
 from conformance.vfio.children.children import fork_child
-from conformance.vfio.maps import vmas
+from conformance.vfio.memory.maps import vmas
 
 @rule("state.default")
 def test_leaves_a_mapping(device):

@@ -16,7 +16,7 @@ from conformance.suite.support.registers import moved_between
 from conformance.suite.support.slots import Phase, SharedMemory, Slots
 from conformance.suite.v1 import cases
 from conformance.suite.v1.volatile import differing_words, without
-from conformance.vfio.areas import Area
+from conformance.vfio.memory.areas import Area
 
 ONE = [bytes(range(200))]
 THREE = [bytes(range(64)), bytes(range(64, 128)), b"the end of it all"]

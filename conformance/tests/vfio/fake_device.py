@@ -19,8 +19,8 @@ from conformance.uapi.structs import (
     vfio_region_info_cap_sparse_mmap,
     vfio_region_info_cap_type,
 )
-from conformance.vfio.areas import Area
 from conformance.vfio.device import REGION_INFO_SIZE, Device
+from conformance.vfio.memory.areas import Area
 
 PAGE: Final = 0x1000
 BAR0_SIZE: Final = 4 * PAGE

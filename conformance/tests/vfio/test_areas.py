@@ -4,7 +4,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.vfio.areas import Area, intersect, subtract, union
+from conformance.vfio.memory.areas import Area, intersect, subtract, union
 
 AREAS = st.lists(st.builds(Area, st.integers(0, 40), st.integers(0, 12)), max_size=6)
 

@@ -6,7 +6,6 @@ import struct
 import pytest
 
 from conformance.tests.vfio.fake_device import FakeDevice, chained, kind, sparse
-from conformance.vfio.areas import Area
 from conformance.vfio.capabilities import (
     Capability,
     RegionType,
@@ -18,6 +17,7 @@ from conformance.vfio.capabilities import (
 )
 from conformance.vfio.device import REGION_INFO_SIZE, decode_region_info
 from conformance.vfio.errors import ChainError
+from conformance.vfio.memory.areas import Area
 
 FIXED = REGION_INFO_SIZE
 

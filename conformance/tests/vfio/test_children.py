@@ -13,7 +13,6 @@ from conformance.plugin.checks import RequirementFailed, fail
 from conformance.tests.plugin.raising import raises_errno
 from conformance.tests.vfio.fake_device import PAGE, FakeDevice
 from conformance.vfio import trace
-from conformance.vfio.areas import Area
 from conformance.vfio.children import children
 from conformance.vfio.children.children import Child, fork_child, kill_leftovers, sleeping_program
 from conformance.vfio.errors import (
@@ -23,6 +22,7 @@ from conformance.vfio.errors import (
     ModuleLoadError,
     ShortTransfer,
 )
+from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import Region
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from conformance.tests.plugin.raising import raises_errno
 from conformance.uapi import mman
-from conformance.vfio import libc, trace
-from conformance.vfio.areas import Area
-from conformance.vfio.mapping import PAGE_SIZE, Mapping, anonymous, map_fd, reserve
+from conformance.vfio import trace
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area
+from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping, anonymous, map_fd, reserve
 
 PAGES = 6
 

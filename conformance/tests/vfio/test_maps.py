@@ -6,8 +6,8 @@ import os
 import pytest
 
 from conformance.tests.vfio.fake_device import BAR0_SIZE, PAGE, FakeDevice
-from conformance.vfio import maps
-from conformance.vfio.areas import Area
+from conformance.vfio.memory import maps
+from conformance.vfio.memory.areas import Area
 
 # 6.12: the file offset; 6.1: the bus address of the BAR; 6.8 on with a device cdev.
 LINES = """\

@@ -10,9 +10,9 @@ import pytest
 from conformance.tests.plugin.raising import raises_errno
 from conformance.tests.vfio.fake_device import BAR0_SIZE, PAGE, FakeDevice
 from conformance.vfio import trace
-from conformance.vfio.areas import Area
 from conformance.vfio.errors import InfoError, ShortTransfer
-from conformance.vfio.mapping import anonymous
+from conformance.vfio.memory.areas import Area
+from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.region import Region, region_name
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.vfio import sysfs
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.system import sysfs
 
 BDF = "0000:01:10.0"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from conformance.tests.host.fake_host import FakeHost
-from conformance.vfio import sysfs, usage
 from conformance.vfio.errors import SysfsError
-from conformance.vfio.usage import Disk, Holder, Interface
+from conformance.vfio.system import sysfs, usage
+from conformance.vfio.system.usage import Disk, Holder, Interface
 
 VF = "0000:01:10.0"
 PF = "0000:01:00.0"

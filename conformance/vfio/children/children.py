@@ -22,7 +22,7 @@ from conformance.uapi import mman
 from conformance.vfio import trace
 from conformance.vfio.children.server import Reply, Request, serve
 from conformance.vfio.errors import ChildDied, ChildError, ChildTimeout
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 #: Seconds within which a child has to answer; an emulated machine is slow.
@@ -62,7 +62,7 @@ class Child:
         """Call a function there and return its result.
 
         The function must be importable, or a method of something that can be pickled: a
-        :class:`~conformance.vfio.mapping.Mapping` made before the fork, a region, a device.
+        :class:`~conformance.vfio.memory.mapping.Mapping` made before the fork, a region, a device.
         """
         value, fds = self._request(Request(function, args), timeout=timeout)
         for fd in fds:

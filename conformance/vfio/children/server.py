@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from conformance.vfio import libc, trace
+from conformance.vfio import trace
 from conformance.vfio.errors import ChildError
-from conformance.vfio.mapping import Mapping, map_fd
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.mapping import Mapping, map_fd
 
 _PR_SET_PDEATHSIG: Final = 1
 

@@ -12,7 +12,7 @@ from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_true, fail
 from conformance.suite.support.cases import named
-from conformance.vfio.mapping import anonymous
+from conformance.vfio.memory.mapping import anonymous
 
 
 def _room_after(migration: MigrationRegion) -> int:

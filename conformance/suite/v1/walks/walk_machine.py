@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from conformance.model.v1.states import State
 from conformance.suite.support import walk_machine
 from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
-from conformance.suite.v1.walker import Walker
+from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
 _STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
 
 
 class _Machine(Machine):
-    """A walk of :class:`~conformance.suite.v1.walker.Walker`."""
+    """A walk of :class:`~conformance.suite.v1.walks.walker.Walker`."""
 
     walker: Walker
 

@@ -12,7 +12,7 @@ from conformance.suite.support.life import Life
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_refused, save_and_run
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING, State.ERROR)
 

@@ -15,7 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from conformance.gate.build import Builder, Outcome, modules_in, warnings_in, without_warnings
+from conformance.gate.building.build import (
+    Builder,
+    Outcome,
+    modules_in,
+    warnings_in,
+    without_warnings,
+)
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.kernel import kbuild

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from conformance.gate.commit import Patch
+from conformance.gate.input.commit import Patch
 from kpatch.kernel.tree import KernelTree
 from kpatch.module import info as module
 from kpatch.tools.programs import run

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance.gate.mail import Mail
+from conformance.gate.input.mail import Mail
 from kpatch.errors import ProgramFailed
 from kpatch.tools import git
 from kpatch.tools.git import Repository

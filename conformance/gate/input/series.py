@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.gate import mail
-from conformance.gate.mail import Mail
+from conformance.gate.input import mail
+from conformance.gate.input.mail import Mail
 from kpatch.errors import SeriesError
 from kpatch.tools import git
 from kpatch.tools.git import Identity

@@ -15,7 +15,7 @@ from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_whole, save_and_run
 from conformance.suite.v1.volatile import volatile_words, without
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 
 EVERY = (
     State.STOPPED,

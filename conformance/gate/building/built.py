@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.gate import kconfig as gate_kconfig
 from conformance.gate import seen as gate_seen
-from conformance.gate.build import Outcome, merged, new_warnings
+from conformance.gate.building import kconfig as gate_kconfig
+from conformance.gate.building.build import Outcome, merged, new_warnings
 from conformance.gate.results import Step
 from conformance.gate.state import Work
 

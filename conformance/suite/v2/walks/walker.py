@@ -25,7 +25,7 @@ from conformance.plugin.checks import (
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.windows import layout_of
 from conformance.vfio import trace
-from conformance.vfio.mapping import PAGE_SIZE, Mapping
+from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
 from conformance.vfio.region import Region
 
 _HERE = "the test"

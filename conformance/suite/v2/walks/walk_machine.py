@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from conformance.model.v2.fsm import State
 from conformance.suite.support import walk_machine
 from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
-from conformance.suite.v2.walker import Walker
+from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio import trace
 
 _STATES = (*range(9), *range(1, 8), 1 << 31)
@@ -17,7 +17,7 @@ _SIZES = st.sampled_from((1, 5, 64, 4096, 1 << 16))
 
 
 class _Machine(Machine):
-    """A walk of :class:`~conformance.suite.v2.walker.Walker`."""
+    """A walk of :class:`~conformance.suite.v2.walks.walker.Walker`."""
 
     walker: Walker
 

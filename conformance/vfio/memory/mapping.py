@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from conformance.uapi import mman
-from conformance.vfio import libc, trace
-from conformance.vfio.areas import Area, subtract
+from conformance.vfio import trace
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area, subtract
 
 PAGE_SIZE: Final = _pymmap.PAGESIZE
 

@@ -20,7 +20,7 @@ from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.edges import edge_mover
 from conformance.suite.v1.steps import Announced, expect_whole, outcome_of_read, windows
-from conformance.vfio.areas import Area
+from conformance.vfio.memory.areas import Area
 
 SAVING_STATES = (State.STOP_AND_COPY, State.PRE_COPY)
 Stream = list[bytes]

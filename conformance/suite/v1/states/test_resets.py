@@ -15,7 +15,7 @@ from conformance.suite.v1.steps import expect_after_failure, expect_whole, save_
 from conformance.vfio import resets
 from conformance.vfio.config import Config
 from conformance.vfio.device import Device
-from conformance.vfio.mapping import Mapping
+from conformance.vfio.memory.mapping import Mapping
 
 ALL = (State.STOPPED, State.RUNNING, State.STOP_AND_COPY, State.PRE_COPY, State.RESUMING)
 

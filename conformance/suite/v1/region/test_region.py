@@ -15,8 +15,8 @@ from conformance.suite.support.cases import named
 from conformance.suite.v1.edges import edge_mover
 from conformance.uapi import constants as c
 from conformance.uapi import mman
-from conformance.vfio.areas import Area
 from conformance.vfio.device import REGION_INFO_SIZE, Device, decode_region_info
+from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import RegionInfo
 
 MIGRATION_TYPE = (

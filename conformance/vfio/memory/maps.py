@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from conformance.vfio import libc
-from conformance.vfio.areas import Area
+from conformance.vfio.memory import libc
+from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import Region
 
 _LINE: Final = re.compile(

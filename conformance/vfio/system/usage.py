@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from conformance.vfio import sysfs as pci
-from conformance.vfio.sysfs import SYSFS
+from conformance.vfio.system import sysfs as pci
+from conformance.vfio.system.sysfs import SYSFS
 
 #: Where procfs is mounted; another path serves unit tests.
 PROC: Final = Path("/proc")
