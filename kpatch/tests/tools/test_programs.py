@@ -61,7 +61,7 @@ def test_much_output_does_not_block() -> None:
 
 
 def test_broken_utf8_is_shown_not_raised() -> None:
-    assert programs.run(["printf", "a\\377b"]).stdout == "a\N{REPLACEMENT CHARACTER}b"
+    assert programs.run(["printf", "a\\377b"]).stdout == r"a\xffb"
 
 
 def test_env_adds_to_ours(monkeypatch: pytest.MonkeyPatch) -> None:
