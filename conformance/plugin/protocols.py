@@ -36,7 +36,8 @@ def not_applicable(reason: str) -> NoReturn:
 
 def protocol_of(item: pytest.Item) -> int:
     """Return the version that a test is about; 0 for any."""
-    return _ROOMS.get(item.path.parent.name, 0)
+    folders = item.nodeid.partition("::")[0].split("/")[:-1]  # below the checkout, not above it
+    return next((_ROOMS[name] for name in reversed(folders) if name in _ROOMS), 0)
 
 
 def chosen(offer: Offer) -> int:

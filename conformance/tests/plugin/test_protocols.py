@@ -26,9 +26,9 @@ def test_a_session_judges_one_protocol(
 ) -> None:
     monkeypatch.setattr(Device, "migration_feature", lambda _device: offered)
     source = HEAD + "@rule('state.default')\ndef test_it(): pass\n"
-    for name in ("test_any", "v1/test_one", "v2/test_two"):
+    for name in ("test_any", "v1/test_one", "v2/walks/test_two"):
         path = inner.pytester.path / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
     result = inner.run("", *option)
     assert result.parseoutcomes() == {"passed": 2, "deselected": 1}
