@@ -48,7 +48,8 @@ def request(arguments: argparse.Namespace, say: Callable[[str], None]) -> GateRe
         what=arguments.series,
         tree=arguments.tree,
         kernel=kernel.find(root, arguments.kernel_tree),
-        results=arguments.results or Path("results", f"gate-{now}"),
+        # Without "..": it is shown in sandboxes, which do not have the folders on the way.
+        results=(arguments.results or Path("results", f"gate-{now}")).resolve(),
         store=paths.cache() / "gate",
         boot=arguments.boot,
         image=image,

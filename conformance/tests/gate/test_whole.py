@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.cli.arguments import parse
 from conformance.errors import UsageError
 from conformance.gate import command
 from conformance.gate import run as gate
@@ -205,3 +206,11 @@ def test_the_kernel_of_the_tree_is_booted(
     assert options.kernel_tree
     assert options.module is None, "no driver is touched: the kit's own judges the kernel"
     assert "return 1" in (options.kernel_tree / FOLDER / "main.c").read_text()
+
+
+def test_results_beside_the_checkout(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(kit.tree)
+    monkeypatch.setattr("kpatch.kernel.tree.find", lambda *_arguments: kit.kernel)
+    arguments = parse(["gate", "x", "--tree", ".", "--root", "/", "-o", "../gate"])
+    asked = command.request(arguments, lambda _line: None)
+    assert asked.results == (kit.folder / "gate").resolve()
