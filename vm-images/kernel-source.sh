@@ -8,7 +8,7 @@
 # or another; no package is configured. A SUITE that ends in -backports has the packages
 # of the suite itself as well.
 #
-# Exit status: 0, 2 bad usage, 4 the source cannot be had.
+# Exit status: 0, 2 bad usage, 4 the source is not available.
 set -euo pipefail
 
 usage="usage: kernel-source.sh SUITE [scripts|vfio|whole] [PACKAGE]"
@@ -47,7 +47,7 @@ if [ ! -d "$folder" ]; then
 		tar --extract --to-stdout --wildcards './usr/src/linux-source-*.tar.xz' |
 		tar --extract --xz --no-same-owner --directory="$part" --strip-components=1 \
 			--wildcards --no-wildcards-match-slash "${wanted[@]}"; then
-		echo "the kernel source of $suite cannot be had; see above" >&2
+		echo "cannot get the kernel source of $suite; see above" >&2
 		exit 4
 	fi
 	chmod 755 "$part"

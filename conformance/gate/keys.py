@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Under what the gate's results are kept: hashes of everything that they follow from."""
+"""Cache keys of the gate: one hash per result, over all its inputs."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def restore(journal: Journal, host: HostPaths, say: Say) -> bool:
 
 
 def consent(look: Look, request: HostRequest, ask: Ask) -> None:
-    """Go on only if nothing stands against it and the user consents to the rest.
+    """Return only if nothing is refused and the user consents to the rest.
 
     Raises:
         Refused: Else.

@@ -73,7 +73,7 @@ def death(raw: bytes, limit: int = 60) -> Death | None:
     begin = _cause(every[:end], _PANIC.search(every[end]))
     begin = end if begin is None else begin
     report = [line for line in every[begin:] if not _GUESS.search(line)]
-    # Behind its own story the kernel shows where each processor was: that line will do.
+    # NMI backtraces of other CPUs follow; of each, keep the line with RIP.
     traces = next((i for i, line in enumerate(report) if _TRACES.search(line)), len(report))
     report[traces:] = [line for line in report[traces:] if _WHERE.search(line)]
     if len(report) > limit:  # the cause and the end say more than the middle of a trace

@@ -142,7 +142,7 @@ def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], No
             outcome.file, outcome.asked = trial.module.name, trial.tests
             done(outcome)
             if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
-                return  # what was lost would be found again, and held against the next
+                return  # kmemleak would report it again and blame the next module
 
 
 def follow(events: Iterator[Event]) -> Iterator[Outcome]:

@@ -50,7 +50,7 @@ def verdict_of(
 
 
 def of_error(error: Exception) -> Verdict:
-    """Return the verdict for an error that is nobody's but the lab's or the user's."""
+    """Map a lab or usage error to a verdict."""
     if getattr(error, "exit_code", None) == Conclusion.BAD_USAGE.exit_code:
         return Verdict.bad_usage(str(error))
     return Verdict.lab_failed(str(error))

@@ -51,7 +51,7 @@ def build(
 
     Raises:
         UsageError: The kernel is older than the driver.
-        LabError: The source cannot be had, or lacks a file.
+        LabError: The source is not available, or lacks a file.
         KpatchError: It does not build.
     """
     check_kernel(stranger, kernel.release)
@@ -85,7 +85,7 @@ def fetch(image: Image, release: str, steps: Steps) -> Path:
     """Return the folder with the kernel's drivers and samples, unpacked once into the cache.
 
     Raises:
-        LabError: The source package cannot be had.
+        LabError: The source package is not available.
     """
     version = ".".join(map(str, kernel_version(release)))
     suite = image.definition.suite
@@ -99,7 +99,7 @@ def fetch(image: Image, release: str, steps: Steps) -> Path:
             done = programs.run(argv, timeout=_FETCH_TIMEOUT)
     except ProgramFailed as error:
         raise LabError(
-            f"The source of Linux {version} of {suite} cannot be had.\n{error}"
+            f"Cannot get the source of Linux {version} of {suite}.\n{error}"
         ) from error
     return Path(done.stdout.strip()) if done.stdout.strip() else paths.cache() / "kernel-source"
 

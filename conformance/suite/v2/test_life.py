@@ -229,7 +229,7 @@ def set_often(
 
 
 def in_threads(calls: list[Callable[[], object]]) -> None:
-    """Run calls beside each other; all must end in time."""
+    """Run calls in parallel; all must end in time."""
     threads = [threading.Thread(target=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
