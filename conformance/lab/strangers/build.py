@@ -98,9 +98,7 @@ def fetch(image: Image, release: str, steps: Steps) -> Path:
         with steps.step("source"):
             done = programs.run(argv, timeout=_FETCH_TIMEOUT)
     except ProgramFailed as error:
-        raise LabError(
-            f"Cannot get the source of Linux {version} of {suite}.\n{error}"
-        ) from error
+        raise LabError(f"Cannot get the source of Linux {version} of {suite}.\n{error}") from error
     return Path(done.stdout.strip()) if done.stdout.strip() else paths.cache() / "kernel-source"
 
 
