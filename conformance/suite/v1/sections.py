@@ -72,6 +72,8 @@ def shared_words(data: bytes, section: bytes) -> int:
 
     A word tells something if it has several different bytes; numbers such as 0, 1 and -1 do not.
     """
+    if not _NOT_ZERO.search(section):
+        return 0  # clean; a stream of many MiB is not taken apart for it
     words = {data[at : at + WORD] for at in range(0, len(data) - WORD + 1, WORD)}
     telling = {word for word in words if len(set(word)) > _DISTINCT}
     found = set()
