@@ -35,7 +35,8 @@ _NO_SIGN: Final = (
 )
 
 
-def _soon(done: Callable[[], bool]) -> bool:
+def soon(done: Callable[[], bool]) -> bool:
+    """Wait until something is so; False if that takes longer than a running device may."""
     end = time.monotonic() + SOON
     while not done():
         if time.monotonic() > end:
@@ -125,7 +126,7 @@ class Life:
             return not left
 
         with trace.quiet():
-            _soon(done)
+            soon(done)
         expect_equal(sorted(left), [], did=f"{did}, look which registers do not move any more")
 
     def _expect_no_movement(self, did: str) -> None:
@@ -138,7 +139,7 @@ class Life:
     def _expect_moved(self, kick: Kick, did: str) -> None:
         before = kick.read()
         kick.write(self._another(before))
-        moved = _soon(lambda: kick.read() != before)
+        moved = soon(lambda: kick.read() != before)
         did = f"{did}, write {kick.offset:#x} of {kick.region.name}"
         expect_true(moved, did=did, expected=f"{kick.moves:#x} moves", actual="it does not")
 
@@ -163,7 +164,7 @@ class Life:
         value = 0x5A000000 + self._count
         at, wanted = page * PAGE, value.to_bytes(4, "little")
         doorbell.ring(IOVA + at, value)
-        served = _soon(lambda: memory.page(page)[:4] == wanted)
+        served = soon(lambda: memory.page(page)[:4] == wanted)
         did = f"{did}, ring the doorbell at {doorbell.offset:#x}"
         expect_true(served, did=did, expected="the device writes memory", actual="it does not")
 

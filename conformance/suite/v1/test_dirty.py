@@ -13,14 +13,13 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Doorbell
 from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, GuestMemory
+from conformance.suite.support.life import SOON, soon
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.system import sysfs
 
-#: Seconds in which a running device serves a doorbell.
-SOON = 2.0
 #: Seconds in which a device that still moves would write.
 WHILE = 0.05
 #: Pages that are written in a test.
@@ -51,11 +50,8 @@ def software(device: Device) -> None:
 
 
 def _wait(done: Callable[[], bool], *, did: str) -> None:
-    end = time.monotonic() + SOON
-    while not done() and time.monotonic() < end:
-        time.sleep(0.001)
     expect_true(
-        done(),
+        soon(done),
         did=did,
         expected=f"the device writes to memory within {SOON:g} s",
         actual="it does not",

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Quiescence of peer-to-peer DMA, and what the IOMMU has to do with the state: nothing."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,14 +11,12 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_success
 from conformance.plugin.devices import Doorbell, Scratch
 from conformance.suite.support.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.suite.support.life import soon
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, need_flag, state_of
 from conformance.vfio.container import Container
-
-LONGEST_SERVICE = 2.0
-"""Seconds in which a running device serves a doorbell; it takes milliseconds."""
 
 QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
 
@@ -67,9 +64,7 @@ def test_work_queued_meanwhile_is_done(
         doorbell.ring(IOVA + number * PAGE)
     client.set(State.RUNNING)
     wanted = set(range(len(doorbells)))
-    deadline = time.monotonic() + LONGEST_SERVICE
-    while memory.written() != wanted and time.monotonic() < deadline:
-        time.sleep(0.01)
+    soon(lambda: memory.written() == wanted)
     expect_equal(memory.written(), wanted, did="ring doorbells, SET RUNNING, wait, look")
 
 
