@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.cli.options import Say
+from conformance.cli.options import PROTOCOLS, Say
 
 HELP = "judge all devices on all kernels: one table"
 
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         action="append",
-        choices=("v1", "v2"),
+        choices=PROTOCOLS,
         default=[],
         help="version of the migration protocol of the devices; may be repeated (default: both)",
     )

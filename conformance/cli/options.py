@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from conformance.running.limits import QUIET
 
+PROTOCOLS = ("v1", "v2")
+"""Versions of the migration protocol, as in kpatch, which needs packages to be imported."""
+
 if TYPE_CHECKING:
     from conformance.lab.check.prepare import LabRequest
 
@@ -63,7 +66,7 @@ def lab(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=("v1", "v2"),
+        choices=PROTOCOLS,
         help="version of the migration protocol that is rendered and judged: v1, the migration "
         "region; v2, VFIO_DEVICE_FEATURE_MIGRATION (default: v1; of a module, what it offers)",
     )
