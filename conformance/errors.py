@@ -134,7 +134,7 @@ class GuestPanicked(GuestLost):
 
 
 class GuestHung(GuestLost):
-    """Nothing was heard of the guest for longer than any test may take."""
+    """No event came from the guest for longer than any test may take."""
 
 
 class GuestSilent(GuestLost):

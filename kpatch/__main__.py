@@ -31,7 +31,7 @@ from kpatch.tools import programs
 
 _EXIT_FOUND = 1
 _EXIT_INTERRUPTED = 130
-_WORK = ".kpatch"  # what is kept of a tree, beside the sources
+_WORK = ".kpatch"  # what is kept of a tree, next to the sources
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_build)
 
     one = commands.add_parser(
-        "inspect", parents=[common], help="tell whether a kernel will load a module"
+        "inspect", parents=[common], help="check whether a kernel will load a module"
     )
     one.add_argument("file", metavar="FILE.ko", type=Path, help="any kernel module")
     _tree_arguments(one)
@@ -119,7 +119,7 @@ def _common_arguments(
         "--verbose",
         action="count",
         default=verbose,
-        help="print the programs as they run",
+        help="print each program that is run",
     )
     parser.add_argument(
         "--dry-run",

@@ -16,7 +16,7 @@ from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 
 _PLAIN = "vfio_pci"
-"""The module of the driver that the function beside is bound to."""
+"""The module of the driver that the other function is bound to."""
 
 _LOG = "bench.log"
 
@@ -80,6 +80,6 @@ def follow(events: Iterable[Event], log: Path) -> Iterator[Ratio]:
     if status != "0":
         said = log.read_text("utf-8").splitlines()[-1:] if log.exists() else []
         raise errors.AgentError(
-            f"Measuring ended with status {status}: {' '.join(said) or 'nothing was said'}. "
-            f"All of it is in {log}."
+            f"Measuring ended with status {status}: {' '.join(said) or 'no output'}. "
+            f"The full log is {log}."
         )

@@ -94,7 +94,7 @@ def named_device(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     if arguments.stranger and arguments.described:
         parser.error("--stranger is judged instead of a device: name one of them")
     if arguments.stranger and getattr(arguments, "bdf", ""):
-        parser.error("--stranger is judged in the lab's machine, not here: leave --bdf out")
+        parser.error("--stranger is judged in the lab's machine, not here: omit --bdf")
 
 
 def tests(parser: argparse.ArgumentParser) -> None:
@@ -223,7 +223,7 @@ def dry(arguments: argparse.Namespace, say: Say) -> int:
     from conformance.running.steps import Steps
     from kpatch.tools import programs
 
-    # What is said beside the commands must not hinder pasting.
+    # What is printed besides the commands must not hinder pasting.
     steps = Steps(lambda line: say(textwrap.indent(line, "# ")))
     with programs.dry_run(say):
         dryrun.commands(request(arguments), steps)

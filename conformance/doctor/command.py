@@ -63,7 +63,7 @@ def address(text: str) -> str:
     found = sysfs.address(text)
     if found is None:
         raise UsageError(
-            f"{text!r} is no address of a PCI function, such as 0000:3b:02.0. lspci -D lists them."
+            f"{text!r} is not a PCI address, such as 0000:3b:02.0. lspci -D lists them."
         )
     return found
 

@@ -144,7 +144,7 @@ class Failure:
 
     @classmethod
     def read(cls, f: Fields) -> Self:
-        """Return the failure which a JSON object describes. Raises what `f` raises."""
+        """Return the failure that a JSON object describes. Raises what `f` raises."""
         return cls(
             rule=f.text_or("rule"),
             did=f.text_or("did"),

@@ -171,7 +171,7 @@ def _trailers(patch: Patch) -> list[tuple[str, str]]:
 
 
 def _text(patch: Patch, trailers: Sequence[tuple[str, str]]) -> str:
-    """Return what a message says beside its trailers and remarks in brackets on them."""
+    """Return what a message says besides its trailers and remarks in brackets on them."""
     known = {(key, value) for key, value in trailers}
     lines = []
     for line in patch.body.split("\n"):

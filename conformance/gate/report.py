@@ -24,20 +24,22 @@ _SHOWN = 12  # details of a failure on the terminal
 
 def table(report: Report) -> list[str]:
     """Return the lines for a terminal: a row for each patch, then what failed and why."""
-    used = [name for name in STEPS if any(one.step(name) for one in report.patches)]
+    used = [name for name in STEPS if any(patch.step(name) for patch in report.patches)]
     head = f"{'':3} {'patch':{_WIDTH}} " + " ".join(f"{name:>{_column(name)}}" for name in used)
     lines = [head, "-" * len(head)]
-    for one in report.patches:
-        subject = one.subject if len(one.subject) <= _WIDTH else one.subject[: _WIDTH - 3] + "..."
-        cells = (f"{_sign(one.step(name)):>{_column(name)}}" for name in used)
-        kept = "  (kept)" if one.kept else ""
-        lines.append(f"{one.number:3} {subject:{_WIDTH}} {' '.join(cells)}{kept}")
+    for patch in report.patches:
+        subject = (
+            patch.subject if len(patch.subject) <= _WIDTH else patch.subject[: _WIDTH - 3] + "..."
+        )
+        cells = (f"{_sign(patch.step(name)):>{_column(name)}}" for name in used)
+        kept = "  (kept)" if patch.kept else ""
+        lines.append(f"{patch.number:3} {subject:{_WIDTH}} {' '.join(cells)}{kept}")
     for note, numbers in _notes(report).items():
         which = f"patch{'es' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
         lines += ["", f"{which}: note: {note}"]
-    for one in report.patches:
-        for step in one.failures:
-            lines += _failure(one, step)
+    for patch in report.patches:
+        for step in patch.failures:
+            lines += _failure(patch, step)
     lines += ["", verdict(report)]
     return lines
 
@@ -46,8 +48,8 @@ def verdict(report: Report) -> str:
     """Return the last word, in a sentence."""
     count = len(report.patches)
     what = f"{count} patch{'' if count == 1 else 'es'} on Linux {report.version}"
-    bad = [one for one in report.patches if one.failures]
-    unbuilt = [str(one.number) for one in report.patches if one.unbuilt]
+    bad = [patch for patch in report.patches if patch.failures]
+    unbuilt = [str(patch.number) for patch in report.patches if patch.unbuilt]
     if not bad:
         passed = f"PASSED: {what}"
         if unbuilt:
@@ -70,19 +72,19 @@ def write(report: Report, folder: Path) -> None:
 
 def markdown(report: Report) -> list[str]:
     """Return the lines for the summary of a CI job."""
-    used = [name for name in STEPS if any(one.step(name) for one in report.patches)]
+    used = [name for name in STEPS if any(patch.step(name) for patch in report.patches)]
     lines = [f"### {verdict(report)}", "", f"Built with {report.environment}.", ""]
     lines.append("| | patch | " + " | ".join(used) + " |")
     lines.append("|---|---|" + "---|" * len(used))
-    for one in report.patches:
-        cells = [_sign(one.step(name)) for name in used]
+    for patch in report.patches:
+        cells = [_sign(patch.step(name)) for name in used]
         cells = [f"**{cell}**" if cell == "FAIL" else cell for cell in cells]
         lines.append(
-            f"| {one.number} | {one.subject.replace('|', '&#124;')} | {' | '.join(cells)} |"
+            f"| {patch.number} | {patch.subject.replace('|', '&#124;')} | {' | '.join(cells)} |"
         )
-    for one in report.patches:
-        for step in one.failures:
-            lines += ["", f"**Patch {one.number}, {step.name}**: {step.reason}"]
+    for patch in report.patches:
+        for step in patch.failures:
+            lines += ["", f"**Patch {patch.number}, {step.name}**: {step.reason}"]
             if step.details:
                 lines += ["", "```", *step.details, "```"]
     for note, numbers in _notes(report).items():
@@ -93,20 +95,20 @@ def markdown(report: Report) -> list[str]:
 def junit(report: Report) -> ET.ElementTree[ET.Element]:
     """Return the document: a suite for each patch, a case for each step."""
     root = ET.Element("testsuites", name="conformance gate")
-    for one in report.patches:
+    for patch in report.patches:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=_xml(f"{one.number:04} {one.subject}"),
-            tests=str(len(one.steps)),
-            failures=str(len(one.failures)),
-            skipped=str(sum(step.verdict in ("skipped", "not built") for step in one.steps)),
+            name=_xml(f"{patch.number:04} {patch.subject}"),
+            tests=str(len(patch.steps)),
+            failures=str(len(patch.failures)),
+            skipped=str(sum(step.verdict in ("skipped", "not built") for step in patch.steps)),
         )
-        for step in one.steps:
+        for step in patch.steps:
             case = ET.SubElement(
                 suite,
                 "testcase",
-                classname=f"patch-{one.number:04}",
+                classname=f"patch-{patch.number:04}",
                 name=step.name,
                 time=f"{step.seconds:.3f}",
             )
@@ -123,11 +125,11 @@ def junit(report: Report) -> ET.ElementTree[ET.Element]:
 def _notes(report: Report) -> dict[str, list[int]]:
     """Return each note with the patches that have it."""
     found: dict[str, list[int]] = {}
-    for one in report.patches:
-        for step in one.steps:
+    for patch in report.patches:
+        for step in patch.steps:
             if step.verdict in ("noted", "not built"):
                 word = "" if step.verdict == "noted" else "not built: "
-                found.setdefault(f"{step.name}: {word}{step.reason}", []).append(one.number)
+                found.setdefault(f"{step.name}: {word}{step.reason}", []).append(patch.number)
     return found
 
 

@@ -76,7 +76,7 @@ class PatchResult:
 
     @property
     def unbuilt(self) -> list[Step]:
-        """The steps which say that no compiler saw the change, or not all of it."""
+        """The steps that say that no compiler saw the change, or not all of it."""
         return [step for step in self.steps if step.verdict == "not built"]
 
     @property
@@ -126,13 +126,13 @@ class Report:
             "environment": self.environment,
             "patches": [
                 {
-                    "number": one.number,
-                    "subject": one.subject,
-                    "verdict": one.verdict,
-                    "kept": one.kept,
-                    "steps": [asdict(step) for step in one.steps],
+                    "number": patch.number,
+                    "subject": patch.subject,
+                    "verdict": patch.verdict,
+                    "kept": patch.kept,
+                    "steps": [asdict(step) for step in patch.steps],
                 }
-                for one in self.patches
+                for patch in self.patches
             ],
         }
 
@@ -163,7 +163,7 @@ class Store:
         logs: Mapping[str, str],
     ) -> None:
         """Keep what a patch came to. A store that cannot be written costs time, nothing else."""
-        data = {"steps": [asdict(one) for one in steps], "warnings": warnings, "logs": logs}
+        data = {"steps": [asdict(step) for step in steps], "warnings": warnings, "logs": logs}
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             new = self._folder / f".{key}.{os.getpid()}"

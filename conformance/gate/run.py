@@ -132,7 +132,7 @@ def judge(request: GateRequest, say: Callable[[str], None]) -> Report:
             say,
         )
         results, status = _series(run, series)
-    failed = any(one.failures for one in results)
+    failed = any(result.failures for result in results)
     return Report(
         request.what,
         str(request.tree),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which changes of a patch no compiler has seen.
 
-kbuild leaves beside each object the list of all files that it was made of. A C file or header that
+kbuild leaves next to each object the list of all files that it was made of. A C file or header that
 is in none of them was not compiled. Of a file that was, lines can still be left out: those between
 an `#ifdef` of an option that is off and its `#endif`.
 """
@@ -35,7 +35,7 @@ def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, 
         patch: The patch, which was built as far as that goes.
         place: The patched tree, with what was built.
         kernel: The kernel that it was built for.
-        options: Options that were set beside the kernel's own.
+        options: Options that were set in addition to the kernel's own.
     """
     changed = [path for path, status in patch.files if status != "D" and path.endswith(_CODE)]
     looked_at = [path for path in changed if (place / path).is_file() and not _is_uapi(path)]
@@ -100,10 +100,10 @@ def _judge(condition: str, config: Mapping[str, str], *, negate: bool) -> tuple[
 
 
 def _compiled(place: Path, paths: list[str]) -> set[str]:
-    """Return which of some files objects were made of, as the .cmd files beside them say."""
+    """Return which of some files objects were made of, by the .cmd files next to them."""
     left, found = set(paths), set()
     for where, folders, files in os.walk(place):
-        folders[:] = [one for one in folders if one != ".git"]
+        folders[:] = [folder for folder in folders if folder != ".git"]
         for name in files:
             if not (left and name.startswith(".") and name.endswith(".cmd")):
                 continue

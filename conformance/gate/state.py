@@ -82,7 +82,7 @@ class Work:
     @property
     def unknown(self) -> list[str]:
         """Those of which nobody knows yet what they warn of without the patch."""
-        return [one for one in self.folders if one not in self.before.known]
+        return [folder for folder in self.folders if folder not in self.before.known]
 
 
 def _kind(patch: Patch, option: str) -> str:

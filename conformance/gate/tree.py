@@ -18,7 +18,7 @@ from kpatch.tools.git import Identity, Repository
 VFIO = "drivers/vfio"
 _TOPS = ("drivers", "samples", "fs", "net", "sound", "crypto", "lib", "security", "virt")
 _VFIO_HEADER = re.compile(r"include/(?:uapi/)?linux/(?:vfio|mdev|iommufd)[\w.]*$")
-# What kbuild, Kconfig and the scripts read beside what a series touches.
+# What kbuild, Kconfig and the scripts read in addition to what a series touches.
 _WHOLE = ("scripts", "include", "arch/x86/include", VFIO)
 _FILES = ("MAINTAINERS", "README", "COPYING", "CREDITS", ".clang-format", "Documentation/Changes")
 _BUILD_FILES = re.compile(r"(?:Kconfig|Makefile|Kbuild)(?:[.-].*)?$")
@@ -157,7 +157,7 @@ def check_match(version: str, release: str) -> None:
 def _build_files(tree: Path) -> Iterator[str]:
     for where, folders, files in os.walk(tree):
         if Path(where) == tree:
-            folders[:] = [one for one in folders if one not in _NOT_LOOKED_AT]
+            folders[:] = [folder for folder in folders if folder not in _NOT_LOOKED_AT]
         for name in files:
             if _BUILD_FILES.match(name):
                 yield str(Path(where, name).relative_to(tree))

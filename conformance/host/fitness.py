@@ -48,8 +48,12 @@ def of_module(
 ) -> tuple[list[Reason], list[str]]:
     """Say why a module is not fit to be loaded and bound here, and what is worth knowing of it."""
     findings = diagnose(info, tree, release)
-    problems = [_reason(one) for one in findings if one.level == "problem"]
-    warnings = [f"{info.path.name}: {_reason(one)}" for one in findings if one.level == "warning"]
+    problems = [_reason(finding) for finding in findings if finding.level == "problem"]
+    warnings = [
+        f"{info.path.name}: {_reason(finding)}"
+        for finding in findings
+        if finding.level == "warning"
+    ]
     for name in names:
         alias = sysfs.modalias(name, sysfs=host.sysfs)
         patterns = [re.sub(f"^{_VFIO}", "pci:", one) for one in info.aliases]

@@ -130,7 +130,7 @@ def consent(look: Look, request: HostRequest, ask: Ask) -> None:
     """
     if look.refused:
         raise Refused(look.refused)
-    wanted = [one for one in look.questions if one.option not in request.consent]
+    wanted = [question for question in look.questions if question.option not in request.consent]
     refused = [one for one in wanted if not ask(one)]
     if refused:
         raise Refused(

@@ -58,7 +58,9 @@ def to_bind(names: Sequence[str], host: HostPaths, *, uid: int) -> Look:
         )
     for name in _known(names, host, look):
         if not sysfs.is_pci(name):
-            look.refuse(f"{name} is no PCI function.", "Judge it as it is bound: `run --device`.")
+            look.refuse(
+                f"{name} is not a PCI function.", "Judge it as it is bound: `run --device`."
+            )
             continue
         if sysfs.is_bridge(name, sysfs=host.sysfs):
             look.refuse(f"{name} is a bridge.", "Name the function behind it.")
@@ -168,9 +170,9 @@ def _others_of_group(name: str, ours: Sequence[str], host: HostPaths, look: Look
 
 
 def _held(name: str, host: HostPaths, look: Look) -> None:
-    for one in usage.holders(name, sysfs=host.sysfs, proc=host.proc):
+    for holder in usage.holders(name, sysfs=host.sysfs, proc=host.proc):
         look.refuse(
-            f"{name} is in use: {one.command} (process {one.pid}) has {one.path} open.",
+            f"{name} is in use: {holder.command} (process {holder.pid}) has {holder.path} open.",
             "End that program; it may be a virtual machine.",
         )
 
@@ -187,27 +189,27 @@ def _access(name: str, host: HostPaths, look: Look) -> None:
 
 
 def _interfaces(name: str, host: HostPaths, look: Look) -> None:
-    for one in usage.interfaces(name, sysfs=host.sysfs, proc=host.proc):
-        if one.default_route:
+    for interface in usage.interfaces(name, sysfs=host.sysfs, proc=host.proc):
+        if interface.default_route:
             look.refuse(
-                f"{name} has the network interface {one.name}, which has the default route.",
+                f"{name} has the network interface {interface.name}, which has the default route.",
                 "Use another function, or route through another interface first.",
             )
-        elif one.up:
+        elif interface.up:
             look.questions.append(
                 Question(
-                    f"The network interface {one.name} of {name} is up. It disappears for the "
-                    "run; afterwards its addresses and routes are lost.",
+                    f"The network interface {interface.name} of {name} is up. It disappears for "
+                    "the run; afterwards its addresses and routes are lost.",
                     UNBIND,
                 )
             )
 
 
 def _disks(name: str, host: HostPaths, look: Look) -> None:
-    for one in usage.disks(name, sysfs=host.sysfs, proc=host.proc):
-        if one.use:
+    for disk in usage.disks(name, sysfs=host.sysfs, proc=host.proc):
+        if disk.use:
             look.refuse(
-                f"{name} has the disk {one.name}, which is {one.use}.",
+                f"{name} has the disk {disk.name}, which is {disk.use}.",
                 "Use another function. A disk in use is never unbound.",
             )
 

@@ -110,7 +110,7 @@ def _follow(fifo: int, process: Running, job: Job, reporter: Reporter, host: Hos
             elif ended in ready:
                 break
             else:
-                reason = f"Nothing was heard of the suite for {job.quiet:g} s."
+                reason = f"No event came from the suite for {job.quiet:g} s."
                 raise GuestHung(reason, _stacks(process.pid, host))
     finally:
         os.close(ended)

@@ -41,7 +41,7 @@ _TAINT_BITS: Final = {
 
 @dataclass(frozen=True)
 class Record:
-    """One message of the kernel's log.
+    """One message of the kernel log.
 
     Attributes:
         level: 0 (emergency) to 7 (debug).

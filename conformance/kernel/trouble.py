@@ -174,8 +174,8 @@ def kind_of(text: str) -> Kind | None:
 
 
 def faults(texts: Iterable[str]) -> list[str]:
-    """Return those messages which report a fault."""
-    return [one for one in texts if (kind := kind_of(one)) and kind.weight > Weight.LIMIT]
+    """Return the messages that report a fault."""
+    return [text for text in texts if (kind := kind_of(text)) and kind.weight > Weight.LIMIT]
 
 
 def switched_off(texts: Iterable[str]) -> dict[str, str]:
@@ -188,7 +188,7 @@ def switched_off(texts: Iterable[str]) -> dict[str, str]:
 
 
 def fault_words(flags: int) -> list[str]:
-    """Say which taint flags tell of a fault.
+    """Say which taint flags mean a fault.
 
     >>> fault_words(1 << 9 | 1 << 12)
     ['warning']

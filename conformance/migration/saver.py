@@ -14,7 +14,7 @@ from conformance.vfio.device import Device
 
 
 class Stage(Enum):
-    """A state which both versions of the protocol have, under names of their own."""
+    """A state that both versions of the protocol have, under names of their own."""
 
     STOPPED = "stopped"
     RUNNING = "running"

@@ -240,7 +240,7 @@ def _check_register(text: str, bar: int, offset: int) -> None:
     if not 0 <= bar <= 5:
         raise ValueError(f"{text!r}: a BAR has a number from 0 to 5")
     if offset < 0 or offset % 4:
-        raise ValueError(f"{text!r}: the offset of a 4-byte register is a multiple of 4")
+        raise ValueError(f"{text!r}: the offset of a 32-bit register is a multiple of 4")
 
 
 def read_scratch(text: str) -> Place:
@@ -248,7 +248,7 @@ def read_scratch(text: str) -> Place:
     bar, offset, mask = _numbers(text, "BAR:OFFSET:MASK, for example 0:0x800:0xffffffff")
     _check_register(text, bar, offset)
     if not 0 < mask < 1 << 32:
-        raise ValueError(f"{text!r}: a mask has some of 32 bits")
+        raise ValueError(f"{text!r}: a mask is from 0x1 to 0xffffffff")
     return Place(bar, offset, mask)
 
 

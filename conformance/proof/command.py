@@ -77,5 +77,5 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             good &= planned.run(some, own, folder, say)
         return 0 if good else 1
     except KeyboardInterrupt:
-        say(f"What was tried so far is in {results}; --resume goes on with it.")
+        say(f"Results so far are in {results}; --resume continues this run.")
         raise

@@ -39,26 +39,26 @@ _FORK = multiprocessing.get_context("fork")
 Done = Callable[[Outcome], None]
 
 
-def run(bench: Bench, wanted: Sequence[Trial], done: Done, beside: int = 1) -> None:
+def run(bench: Bench, wanted: Sequence[Trial], done: Done, parallel: int = 1) -> None:
     """Judge modules. Ctrl-C ends all guests.
 
     Args:
         bench: Where.
         wanted: What; it is begun in this order.
         done: Told the outcome of each as soon as it is known.
-        beside: Number of parallel guests.
+        parallel: Number of parallel guests.
 
     Raises:
         ConformanceError: The lab failed.
     """
     left = list(wanted)
     running: dict[Connection, _Guest] = {}
-    numbers = set(range(beside))
+    numbers = set(range(parallel))
     breaks = 0
     with _ended(running):
         while left or running:
-            while left and len(running) < beside:
-                share = min(MOST, -(-len(left) // beside))
+            while left and len(running) < parallel:
+                share = min(MOST, -(-len(left) // parallel))
                 number = min(numbers - {one.number for one in running.values()})
                 guest = _Guest(bench, left[:share], number)
                 del left[:share]
@@ -122,7 +122,7 @@ class _Guest:
         try:
             kind, what = self.pipe.recv()
         except EOFError:
-            kind, what = "error", "The process of a guest died; its own words are above."
+            kind, what = "error", "The process of a guest died; its output is above."
         if kind == "outcome":
             self.left.pop(0)
             self.outcomes += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Keeps the outcomes of trials on disk, so that a run which was stopped can go on."""
+"""Keeps the outcomes of trials on disk, so that a run that was stopped can go on."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
         _verdict(all(killers.values()), lost),
         killers,
         tuple(sorted(broken - set(mutant.rules))),
-        tuple(sorted({rule for one in outcome.tests.values() for rule in one.rules})),
+        tuple(sorted({rule for test in outcome.tests.values() for rule in test.rules})),
         "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail}",
         outcome.seconds,
     )

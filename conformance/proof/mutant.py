@@ -43,7 +43,7 @@ class MutantError(LabError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
         lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
-        super().__init__(f"The mutants in {FOLDER} have mistakes:\n{lines}")
+        super().__init__(f"The mutants in {FOLDER} have errors:\n{lines}")
 
 
 class EditError(LabError):
@@ -233,7 +233,7 @@ def for_image(
         for name, one in mutants.items()
         if not one.image and (not one.stranger or image == STRANGERS_IMAGE)
     }
-    foreign = [one for one in mutants.values() if one.image not in {"", image}]
+    foreign = [mutant for mutant in mutants.values() if mutant.image not in {"", image}]
     if foreign and (named or not (own or usual)):
         where = foreign[0].image
         raise UsageError(f"The mutant {foreign[0].id} shows in an image {where}: --image {where}.")

@@ -95,8 +95,8 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[OperatorMutant]:
 
 def _program() -> str:
     """Return the tool; where the kit runs from a virtual environment, that is its place."""
-    beside = Path(sys.executable).with_name("mutate")
-    return str(beside) if beside.exists() else "mutate"
+    sibling = Path(sys.executable).with_name("mutate")
+    return str(sibling) if sibling.exists() else "mutate"
 
 
 def _read(file: str, original: str, folder: Path) -> Iterator[OperatorMutant]:
@@ -167,7 +167,8 @@ def code(module: Path) -> dict[str, Any]:
                 symbols = cast(SymbolTableSection, elf.get_section(section["sh_link"]))
                 if _loaded(elf.get_section(section["sh_info"])):
                     found[section.name] = [
-                        _relocation(one, symbols) for one in section.iter_relocations()
+                        _relocation(relocation, symbols)
+                        for relocation in section.iter_relocations()
                     ]
         return found
 
@@ -206,11 +207,11 @@ def load_equivalent(folder: Path = mutants.FOLDER) -> dict[tuple[str, str, str, 
     try:
         entries = tomllib.loads(path.read_text("utf-8"))["equivalent"]
         return {
-            (one["file"], one["place"], one["before"], after): Known(
-                _KINDS.index(one["kind"]) == 1, one["reason"]
+            (entry["file"], entry["place"], entry["before"], after): Known(
+                _KINDS.index(entry["kind"]) == 1, entry["reason"]
             )
-            for one in entries
-            for after in one["after"]
+            for entry in entries
+            for after in entry["after"]
         }
     except (OSError, ValueError, KeyError) as error:
         raise LabError(f"{path} cannot be used: {error!r}.") from error

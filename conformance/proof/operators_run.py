@@ -98,17 +98,17 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     }
     survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.known)}
     if asked.again and survivors:
-        say(f"Trying {len(survivors)} survivors again in the image {asked.again} ...")
+        say(f"Retrying {len(survivors)} survivors in the image {asked.again} ...")
         slow = replace(wanted, image=asked.again, quiet=max(wanted.quiet, _SLOW))
         killers = _again(slow, survivors, results, say)
         for name, killer in killers.items():
             fates[name] = replace(fates[name], by=killer, image=asked.again if killer else "")
-    rows = [one.as_json() for one in fates.values()]
+    rows = [fate.as_json() for fate in fates.values()]
     (results / RESULT).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     for line in conclusion(list(fates.values()), wanted.image):
         say(line)
     say(proof.time())
-    return all(one.by or one.known for one in fates.values())
+    return all(fate.by or fate.known for fate in fates.values())
 
 
 def _again(
@@ -191,12 +191,12 @@ def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
         fates: What became of each.
         image: The image in which all were tried.
     """
-    alike = sum(bool(one.known and not one.known.beyond) for one in fates)
-    beyond = sum(bool(one.known and one.known.beyond) for one in fates)
-    dead = sum(bool(one.by) for one in fates)
+    alike = sum(bool(fate.known and not fate.known.beyond) for fate in fates)
+    beyond = sum(bool(fate.known and fate.known.beyond) for fate in fates)
+    dead = sum(bool(fate.by) for fate in fates)
     others = len(fates) - alike
     within = _percent(dead, others - beyond)
-    elsewhere = [one for one in fates if one.by and one.image != image]
+    elsewhere = [fate for fate in fates if fate.by and fate.image != image]
     said = [
         f"{dead} of {len(fates)} operator mutants killed, {_percent(dead, len(fates))}; "
         f"{alike} are equivalent, {_percent(dead, others)} of the others are killed; "
@@ -209,7 +209,7 @@ def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
             f"{stock} are killed, {_percent(stock, others)} of those not equivalent"
         )
     said += [f"  only in the image {one.image}, by {one.by}: {one.mutant}" for one in elsewhere]
-    said += [f"  survived: {one.mutant}" for one in fates if not one.by and not one.known]
+    said += [f"  survived: {fate.mutant}" for fate in fates if not fate.by and not fate.known]
     return said
 
 

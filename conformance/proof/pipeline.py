@@ -117,7 +117,7 @@ class Proof:
             results,
             wanted.quiet,
             request.hints,
-            prepared.beside,
+            prepared.companions,
             request.mediated,
         )
         self.sources = _sources(wanted, prepared)
@@ -209,7 +209,9 @@ class _Progress:
 
     def _take_baseline(self, outcome: Outcome) -> None:
         if outcome.end is not End.DONE:
-            raise LabError(f"The suite did not get through without a defect: {outcome.detail}")
+            raise LabError(
+                f"The suite did not complete on the driver without a defect: {outcome.detail}"
+            )
         self._baseline = outcome
         self._show(f"the driver itself: {len(failing(outcome))} tests fail")
         for name, why in failing(outcome).items():

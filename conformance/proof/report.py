@@ -76,14 +76,14 @@ def matrix(judged: Sequence[Judged]) -> Iterator[str]:
     width = max((len(one.mutant.id) for one in judged), default=0)
     for group in dict.fromkeys(_group(rule) for one in judged for rule in one.mutant.rules):
         rows = [one for one in judged if any(_group(rule) == group for rule in one.mutant.rules)]
-        broken = {rule for one in rows for rule in one.mutant.rules if _group(rule) == group}
+        broken = {rule for row in rows for rule in row.mutant.rules if _group(rule) == group}
         rules = sorted(broken)
         yield ""
         for number, rule in enumerate(rules):
             yield f"{'':{width}}  {'|' * number}{rule}"
-        for one in rows:
-            cells = "".join(_MARKS[_cell(one, rule)] for rule in rules)
-            yield f"{one.mutant.id:{width}}  {cells}"
+        for row in rows:
+            cells = "".join(_MARKS[_cell(row, rule)] for rule in rules)
+            yield f"{row.mutant.id:{width}}  {cells}"
 
 
 def _group(rule: str) -> str:

@@ -108,7 +108,7 @@ class Bench:
         logs: Folder for the logs of the guests.
         quiet: Seconds without an event after which a guest counts as hung.
         hints: Options that tell the suite what it may do with the registers.
-        beside: Modules which it needs and the kernel does not have.
+        companions: Modules that it needs and the kernel does not have.
         mediated: As in a job of the payload.
     """
 
@@ -117,7 +117,7 @@ class Bench:
     logs: Path
     quiet: float
     hints: Sequence[str] = ()
-    beside: Sequence[ModuleInfo] = ()
+    companions: Sequence[ModuleInfo] = ()
     mediated: tuple[str, str] = ("", "")
 
 
@@ -141,7 +141,7 @@ def one_guest(bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], No
             trial = left.pop(0)
             outcome.file, outcome.asked = trial.module.name, trial.tests
             done(outcome)
-            if any(one.bad and _LEAK in one.rules for one in outcome.tests.values()):
+            if any(test.bad and _LEAK in test.rules for test in outcome.tests.values()):
                 return  # kmemleak would report it again and blame the next module
 
 
@@ -190,4 +190,4 @@ def _contents(bench: Bench, batch: Sequence[Trial]) -> Contents:
         trials=batch,
         mediated=bench.mediated,
     )
-    return Contents(job, (bench.module, *bench.beside))
+    return Contents(job, (bench.module, *bench.companions))

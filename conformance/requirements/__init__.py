@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue of requirements: the files beside this one, read, checked, families expanded.
+"""The catalogue of requirements: the files in this folder, read, checked, families expanded.
 
 ::
 

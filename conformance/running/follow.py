@@ -71,5 +71,5 @@ def of_pytest(status: int, results: Path, reporter: Reporter) -> Verdict:
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]:
             reporter.note(f"  {line}")
     if status == ExitCode.USAGE_ERROR:
-        return Verdict.bad_usage("pytest refused its arguments", "its words are above")
+        return Verdict.bad_usage("pytest refused its arguments", "its output is above")
     return Verdict.completed()  # the report knows pytest's status, and what it proves

@@ -64,7 +64,7 @@ class Config:
             if not self.region.read_int(STATUS, 2) & _HAS_CAPABILITIES:
                 return None
             at = self.region.read_int(_CAPABILITIES, 1) & ~3
-            for _ in range(SIZE // 4):  # a list which never ends is not followed for ever
+            for _ in range(SIZE // 4):  # a list that never ends is not followed for ever
                 if not at:
                     break
                 if self.region.read_int(at, 1) == number:

@@ -24,7 +24,7 @@ _COUNTS: Final = 12
 
 @dataclass(frozen=True)
 class Counts:
-    """Accesses that touched one 4-byte register since the device was made.
+    """Accesses that touched one 32-bit register since the device was made.
 
     Attributes:
         reads: Read accesses.

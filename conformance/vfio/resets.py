@@ -71,7 +71,7 @@ def lacking(device: Device, way: str) -> str:
     if way == "ioctl":
         return ""
     if not sysfs.is_pci(device.bdf):
-        return "this is no PCI function"
+        return "this is not a PCI function"
     if way == "config-space":
         offered = Config(device).can_reset
         return "" if offered else "the function offers no function-level reset"

@@ -143,7 +143,7 @@ class Clear(_Model):
     """How bits of a register are cleared that a write of the register can only set.
 
     Attributes:
-        offset: The register beside it that clears; as wide, in the same BAR.
+        offset: The separate register that clears; of the same width, in the same BAR.
         value: What is written there before the register is restored.
     """
 

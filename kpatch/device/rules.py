@@ -203,7 +203,7 @@ def _stop(parts: Parts) -> Iterator[Mistake]:
         register = registers.get(stop.name)
         if not register:
             listed = ", ".join(name for name, one in registers.items() if one.width == 4)
-            message = f"is no register of the state; those of width 4 are: {listed or 'none'}"
+            message = f"is not a state register; those of width 4 are: {listed or 'none'}"
             yield Mistake(f"{key}.name", f'"{stop.name}"', message)
             continue
         if register.width != 4:
@@ -244,7 +244,7 @@ def _drained(parts: Parts) -> Iterator[Mistake]:
         register = registers.get(drained.register_name)
         if not register or register.width != 4:
             listed = ", ".join(name for name, one in registers.items() if one.width == 4)
-            message = f"is no register of the state of width 4; those are: {listed or 'none'}"
+            message = f"is not a 32-bit state register; those are: {listed or 'none'}"
             yield Mistake(f"{key}.register", f'"{drained.register_name}"', message)
         if drained.value & ~drained.mask:
             message = f"has bits that the mask, {drained.mask:#x}, does not look at"
@@ -276,7 +276,7 @@ def _moving(emulated: Emulated, state: Sequence[tuple[str, Register]]) -> Iterat
         if name in registers:
             found[field] = registers[name]
         else:
-            message = "is no register of the state; those of width 4 are: " + (
+            message = "is not a state register; those of width 4 are: " + (
                 ", ".join(registers) or "none"
             )
             yield Mistake(f"emulated.{field}", f'"{name}"', message)

@@ -23,7 +23,7 @@ def save(record: Path, key: str, value: Any, tree: KernelTree, objects: Path) ->
 
     Args:
         record: The file to keep it in.
-        key: Hash of what it was made from, beside the files that the compiler read.
+        key: Hash of what it was made from, in addition to the files that the compiler read.
         value: The result; anything that JSON can hold.
         tree: The tree it was made with.
         objects: The folder in which kbuild left its `.cmd` files.

@@ -81,7 +81,7 @@ def read(tree: Path, name: str) -> str:
     except OSError as error:
         raise SourceTreeError(
             f"{tree} (Linux {version(tree)}) cannot take the series: {name}: {error.strerror}. "
-            "Name a kernel source tree of 6.10 or later which is whole, with drivers/vfio/pci, "
+            "Name a kernel source tree of 6.10 or later that is complete, with drivers/vfio/pci, "
             "include and Documentation."
         ) from error
 

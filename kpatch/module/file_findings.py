@@ -46,7 +46,7 @@ def _packing(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     if packing.check not in {"CRC32", "none"}:
         trouble.append(f"the checksum {packing.check}")
     if packing.filtered and "XZ_DEC_BCJ" not in tree.config:
-        trouble.append("a filter beside LZMA2")
+        trouble.append("a filter in addition to LZMA2")
     if trouble:
         what = f"It is packed by xz with {' and '.join(trouble)}."
         why = "This kernel unpacks modules itself and cannot (decompression failed with status 6)."
@@ -61,7 +61,7 @@ def _btf(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     base = _names_of(tree.host_path / "vmlinux")
     if base is None or btf.belongs(info.split_btf, base):
         return
-    what = "Its BTF goes on after that of another vmlinux."
+    what = "Its BTF is based on another vmlinux."
     do = "Build it with the vmlinux of this very kernel in the tree, or without BTF."
     if "MODULE_ALLOW_BTF_MISMATCH" in tree.config:
         why = "The kernel loads it without its types (BTF mismatch detected)."

@@ -74,8 +74,12 @@ def _vermagic(info: ModuleInfo, tree: KernelTree | None, release: str | None) ->
         yield _other_release(info, tree, built, kernel)
     if tree:
         expected = tree.vermagic.split()
-        differ = [f"lacks {one}" for one in _OPTIONS if one in expected and one not in options]
-        differ += [f"has {one}" for one in _OPTIONS if one in options and one not in expected]
+        differ = [
+            f"lacks {option}" for option in _OPTIONS if option in expected and option not in options
+        ]
+        differ += [
+            f"has {option}" for option in _OPTIONS if option in options and option not in expected
+        ]
         if differ:
             what = f"Its vermagic {' and '.join(differ)}, unlike the kernel's."
             why = "The kernel refuses it: structures are laid out differently (Exec format error)."
@@ -105,9 +109,13 @@ def _license(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
         return
     what = f"The licence is {info.license}." if info.license else "It names no licence."
     symbols = tree.symbols if tree else {}
-    locked = [one.name for one in info.imports if one.name in symbols and symbols[one.name].gpl]
+    locked = [
+        import_.name
+        for import_ in info.imports
+        if import_.name in symbols and symbols[import_.name].gpl
+    ]
     if locked:
-        why = f"The kernel does not give it {_some(locked)}, which are for GPL modules only."
+        why = f"The kernel exports {_some(locked)} to GPL modules only."
         do = 'Give it a GPL-compatible licence, MODULE_LICENSE("GPL"), if you may.'
         yield Finding("problem", "license", what, why, do)
     else:
@@ -117,7 +125,9 @@ def _license(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
 
 def _symbols(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     known = tree.symbols
-    missing = [one.name for one in info.imports if one.name not in known and not one.weak]
+    missing = [
+        import_.name for import_ in info.imports if import_.name not in known and not import_.weak
+    ]
     if missing:
         what = f"It needs {_some(missing)}, which nothing in {tree.release} exports."
         why = "The kernel refuses it (Unknown symbol; No such file or directory)."
@@ -127,7 +137,9 @@ def _symbols(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
         )
         yield Finding("problem", "symbols", what, why, do)
         return
-    count = Counter(_module(known[one.name].module) for one in info.imports if one.name in known)
+    count = Counter(
+        _module(known[import_.name].module) for import_ in info.imports if import_.name in known
+    )
     where = ", ".join(f"{number} in {name}" for name, number in sorted(count.items()))
     total = sum(count.values())
     yield Finding("ok", "symbols", f"All {total} imported symbols were found: {where or 'none'}.")
@@ -150,14 +162,14 @@ def _versions(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
         if name in kernel and kernel[name] != crc
     ]
     without = [
-        one.name
-        for one in info.imports
-        if one.name in kernel and one.name not in info.versions and not one.weak
+        import_.name
+        for import_ in info.imports
+        if import_.name in kernel and import_.name not in info.versions and not import_.weak
     ]
     if differ:
         what = f"The version of {_some(differ)} is not that of the kernel."
         why = "A type they use has changed; the kernel refuses it (disagrees about version)."
-        do = f"Build it against the headers of {tree.release}, to the letter."
+        do = f"Build it against exactly the headers of {tree.release}."
         yield Finding("problem", "versions", what, why, do)
     if without:
         what = f"It records no version of {_some(without)}."
@@ -175,7 +187,11 @@ def _namespaces(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     lenient = "MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS" in tree.config
     level: Level = "warning" if lenient else "problem"
     refused = "The kernel warns." if lenient else "The kernel refuses it (Invalid argument)."
-    spaces = {tree.symbols[one.name].namespace for one in info.imports if one.name in tree.symbols}
+    spaces = {
+        tree.symbols[import_.name].namespace
+        for import_ in info.imports
+        if import_.name in tree.symbols
+    }
     closed = {space for space in spaces if space.startswith("module:")}
     for space in sorted(closed):
         modules = space.removeprefix("module:").split(",")
@@ -200,7 +216,9 @@ def _is_one_of(name: str, pattern: str) -> bool:
 
 def _dependencies(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     needed = {
-        _module(tree.symbols[one.name].module) for one in info.imports if one.name in tree.symbols
+        _module(tree.symbols[import_.name].module)
+        for import_ in info.imports
+        if import_.name in tree.symbols
     }
     needed = (needed | {_module(name) for name in info.depends}) - {"vmlinux"}
     installed = _installed(tree)

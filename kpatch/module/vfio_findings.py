@@ -26,7 +26,7 @@ _IOMMUFD = ("bind_iommufd", "unbind_iommufd", "attach_ioas", "detach_ioas")
 
 def check(info: ModuleInfo, tree: KernelTree | None) -> Iterator[Finding]:
     """Yield the findings; none if it is no VFIO driver."""
-    names = {one.name for one in info.imports}
+    names = {import_.name for import_ in info.imports}
     if any(name.startswith("vfio_pci_core_") for name in names):
         yield from _aliases(info)
         yield from _ops(info, tree, {**_PCI_CALLBACKS, **_CALLBACKS})

@@ -28,7 +28,7 @@ _MUST_ARCS = (
     "3->2",
     "4->1",
 )
-"""Transitions that every driver accepts, beside that from a state to itself."""
+"""Transitions that every driver accepts, besides that from a state to itself."""
 
 _STATES = (0, 1, 2, 3, 4)
 _ENTRY = 68  # columns of an entry of a list in a comment of several lines, or in a message

@@ -60,7 +60,7 @@ def render(
     except OSError as error:
         raise OutputError(
             f"The sources cannot be written into {outdir}: {error.strerror}. Name a folder "
-            "that can be made or written, or which is empty."
+            "that can be made or written, or that is empty."
         ) from error
     return written
 

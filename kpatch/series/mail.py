@@ -102,8 +102,12 @@ def recipients(tree: Path, maintainers: Path, patches: Sequence[Path], who: Iden
     if any("+++ b/include/uapi/" in path.read_text("utf-8", errors="replace") for path in patches):
         cc.append(UAPI_LIST)
     mine = who.email.lower()
-    to = [one for one in dict.fromkeys(to) if mine not in one.lower()]
-    cc = [one for one in dict.fromkeys(cc) if mine not in one.lower() and one not in to]
+    to = [fromkey for fromkey in dict.fromkeys(to) if mine not in fromkey.lower()]
+    cc = [
+        fromkey
+        for fromkey in dict.fromkeys(cc)
+        if mine not in fromkey.lower() and fromkey not in to
+    ]
     return Recipients(tuple(to), tuple(cc))
 
 
@@ -208,7 +212,7 @@ def _replay(repository: Repository, base: str, folder: Path) -> str:
     except ProgramFailed as error:
         raise SeriesError(
             f"{patch} of the previous version does not apply to this tree, so the two cannot be "
-            "compared. Name the tree it was made for, or leave out --previous."
+            "compared. Name the tree it was made for, or omit --previous."
         ) from error
     finally:
         repository.run("checkout", "--quiet", "--detach", "--force", tip)

@@ -135,7 +135,7 @@ def _tested(path: Path) -> str:
     try:
         results: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
         patches = results["patches"]
-        steps = {step["name"]: step["verdict"] for one in patches for step in one["steps"]}
+        steps = {step["name"]: step["verdict"] for patch in patches for step in patch["steps"]}
         where = results["environment"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SeriesError(
@@ -143,7 +143,7 @@ def _tested(path: Path) -> str:
             "in a folder that `python -m conformance gate` has written."
         ) from error
     if results.get("verdict") != "passed":
-        raise SeriesError(f"By {path} the series did not pass; that is not to be sent.")
+        raise SeriesError(f"According to {path} the series did not pass the gate; do not send it.")
     text = f"each patch builds alone without new warnings ({where})"
     text += " and is clean under checkpatch --strict"
     if steps.get("boot") == "passed":

@@ -168,7 +168,7 @@ def wrap(message: str) -> str:
     kept = (" ", "[", "Link: ")
     filled = [
         one if one.startswith(kept) else textwrap.fill(one, 72, break_on_hyphens=False)
-        for one in (one.strip("\n") for one in paragraphs)
+        for one in (paragraph.strip("\n") for paragraph in paragraphs)
         if one
     ]
     return "\n\n".join([subject, *filled]) + "\n"

@@ -61,7 +61,7 @@ def identity(where: Path) -> Identity:
     if not all(found):
         raise SeriesError(
             "Patches and the MAINTAINERS entry need an author, and git does not know your name. "
-            'Tell it with: git config --global user.name "..." and user.email "...".'
+            'Set both with: git config --global user.name "..." and user.email "...".'
         )
     return Identity(*found)
 
@@ -177,7 +177,7 @@ def refuse_dirty(tree: Path) -> None:
         some = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise SourceTreeError(
             f"{tree} has changes that are not committed ({some}). What is made or judged here are "
-            "commits; commit the changes or put them away (git stash)."
+            "commits; commit or stash them."
         )
 
 

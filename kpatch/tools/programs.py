@@ -151,7 +151,7 @@ def run(
 
 
 class Running:
-    """A program that runs beside this process.
+    """A program that runs in the background.
 
     Attributes:
         argv: Its command.
@@ -192,7 +192,7 @@ def start(
     grace: float = GRACE,
     hint: str = "",
 ) -> Iterator[Running]:
-    """Run a program beside this process; it ends with the block at the latest.
+    """Run a program in the background; it ends with the block at the latest.
 
     Args:
         argv: The command.

@@ -52,7 +52,7 @@ class Sandbox:
             ro_bind: Absolute host paths to show read-only.
             bind: Absolute host paths to show writable.
             cwd: Directory to run it in, as seen inside; `/` without it.
-            env: The environment beside PATH, HOME and LC_ALL. Nothing of the caller's is passed on.
+            env: Variables besides PATH, HOME and LC_ALL. None of the caller's is passed on.
             devices: Device nodes to pass on, for instance /dev/kvm.
             at: Host paths to show writable at another place, each by that place; the rest of
                 the folder of `/` which that is in is empty.

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from conformance.events.kinds import Ratio
 
-#: Takes one sample and returns nanoseconds; what it does beside is not in them.
+#: Takes one sample and returns nanoseconds; what else it does is not in them.
 Case = Callable[[], int]
 
 _K = TypeVar("_K")

@@ -78,7 +78,10 @@ CHECKS = (
 def judge(facts: Facts, scopes: frozenset[Scope]) -> list[tuple[Check, Finding]]:
     """Return what all checks of these scopes find, the worst first, else as in the table."""
     found = [
-        (one, finding) for one in CHECKS if one.scope in scopes for finding in one.judge(facts)
+        (check, finding)
+        for check in CHECKS
+        if check.scope in scopes
+        for finding in check.judge(facts)
     ]
     order = list(Level)
     return sorted(found, key=lambda pair: order.index(pair[1].level))

@@ -55,9 +55,9 @@ def _how(function: Function, facts: Facts) -> str:
     steps += [f"echo {function.bdf} > /sys/bus/pci/drivers_probe"]
     bind = f"bind it: {'; '.join(steps)}."
     if function.variants:
-        names = ", ".join(one.module for one in function.variants)
+        names = ", ".join(variant.module for variant in function.variants)
         return f"Modules with an alias for it: {names}. Load one with modprobe, and {bind}"
-    catch_all = [one.module for one in function.matches if one.override_only]
+    catch_all = [match.module for match in function.matches if match.override_only]
     others = f" (only {', '.join(catch_all)}, which is for any function)" if catch_all else ""
     known = f"No module of {facts.kernel.release} has an alias vfio_pci:... for it{others}. "
     return (

@@ -104,7 +104,7 @@ def _trouble(function: Function) -> str:
             continue
         for pattern, words in _SRIOV_LOG.items():
             if re.search(pattern, line) and not any(one in line for one in past):
-                return f"; the last try of which the kernel tells failed, {words}"
+                return f"; the last attempt in the kernel log failed: {words}"
     return "" if function.driver else "; a physical function without a driver makes none (ENOENT)"
 
 
@@ -139,7 +139,7 @@ def viable(facts: Facts) -> Iterator[Finding]:
     if bad:
         listed = ", ".join(f"{member.name} ({member.driver})" for member in bad)
         yield blocks(
-            f"Others of the IOMMU group {function.group} have drivers of the host: {listed}.",
+            f"Other functions of IOMMU group {function.group} are bound to host drivers: {listed}.",
             "The IOMMU cannot tell them apart: user space gets the whole group or none of it.",
             "Unbind them or bind them to vfio-pci, if this machine can do without them; or put "
             "the card "
@@ -161,7 +161,8 @@ def in_use(facts: Facts) -> Iterator[Finding]:
         return
     if function.holders:
         listed = ", ".join(
-            f"process {one.pid} ({one.command}) has {one.path} open" for one in function.holders
+            f"process {holder.pid} ({holder.command}) has {holder.path} open"
+            for holder in function.holders
         )
         yield blocks(
             f"{function.bdf} is in use: {listed}.",

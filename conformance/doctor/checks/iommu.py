@@ -60,11 +60,11 @@ def _remedy(facts: Facts) -> str:
     """
     found = facts.iommu.tables or ()
     stops = [one for one in facts.kernel.cmdline if one in _STOPS]
-    take = f"Take {' and '.join(stops)} from the kernel's command line and reboot." if stops else ""
+    take = f"Remove {' and '.join(stops)} from the kernel command line and reboot." if stops else ""
     if "Intel VT-d" in found or (not found and facts.lab.machine not in _ARM):
         if "intel_iommu=on" in facts.kernel.cmdline:
-            return take or "The kernel's log tells why: search it for DMAR."
-        return f"{take} Add intel_iommu=on to the kernel's command line and reboot.".strip()
+            return take or "The kernel log says why: search it for DMAR."
+        return f"{take} Add intel_iommu=on to the kernel command line and reboot.".strip()
     if take:
         return take
     for kind, option in _DRIVERS.items():
@@ -73,7 +73,7 @@ def _remedy(facts: Facts) -> str:
                 return f"Boot a kernel with CONFIG_{option}: this one is built without it."
             return (
                 "It is on unless it is switched off: see the firmware's setup, and search the "
-                f"kernel's log for {_SAYS[kind]}. The option of the kernel is CONFIG_{option}."
+                f"kernel log for {_SAYS[kind]}. The option of the kernel is CONFIG_{option}."
             )
     return (
         "A machine with a device tree must have the IOMMU there, and the kernel its driver "
@@ -107,7 +107,7 @@ def remapping(facts: Facts) -> Iterator[Finding]:
             f"Interrupts are not remapped{said}.",
             "A user could send any interrupt, so VFIO_SET_IOMMU is refused (EPERM).",
             "Switch it on: in the firmware's setup; take intremap=off and nointremap from the "
-            "kernel's command line; in a virtual machine, -device intel-iommu,intremap=on with "
+            "kernel command line; in a virtual machine, -device intel-iommu,intremap=on with "
             "kernel-irqchip=split. For tests only: "
             "echo Y > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts.",
         )
@@ -120,7 +120,7 @@ def noiommu(facts: Facts) -> Iterator[Finding]:
         yield blocks(
             f"{function.bdf} is in a group without an IOMMU (vfio-noiommu).",
             "There the type 1 container, dirty pages and so migration do not exist.",
-            "Use a machine with an IOMMU, and take enable_unsafe_noiommu_mode from vfio.",
+            "Use a machine with an IOMMU, and switch vfio.enable_unsafe_noiommu_mode off.",
         )
     elif facts.iommu.noiommu:
         yield warns(

@@ -70,12 +70,12 @@ class Function:
         members: All devices of the group but itself.
         direct: Ranges of memory that firmware wants mapped 1:1 for the group.
         resets: How it can be reset; None if the kernel does not say.
-        files: The files of VFIO for it which are there.
+        files: The files of VFIO for it that are there.
         locked: Those of them which this user may not open.
         holders: Processes that have such a file open.
         interfaces: Network interfaces that are up on it.
         matches: Modules with an alias for it.
-        elsewhere: Modules with an alias for it which other kernels have: release and module.
+        elsewhere: Modules with an alias for it that other kernels have: release and module.
         log: What the kernel said of it.
     """
 
@@ -120,7 +120,7 @@ class Function:
     @property
     def variants(self) -> tuple[Match, ...]:
         """Modules with a VFIO driver that is meant for this very function."""
-        return tuple(one for one in self.matches if one.override_only and not one.any)
+        return tuple(match for match in self.matches if match.override_only and not match.any)
 
 
 def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
@@ -157,7 +157,7 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
         direct=_direct(host, group) if group else (),
         resets=_resets(host, folder),
         files=files,
-        locked=tuple(one for one in files if not host.usable(one)),
+        locked=tuple(file for file in files if not host.usable(file)),
         holders=usage.holders(bdf, sysfs=host.sysfs, proc=host.proc) if group else (),
         interfaces=_interfaces(host, bdf),
         matches=matches(host, kernel, sysfs.modalias(bdf, sysfs=host.sysfs)),
@@ -239,7 +239,7 @@ def _direct(host: Host, group: str) -> tuple[str, ...]:
     """Return the ranges of type ``direct``: those that are ``direct-relaxable`` hinder nobody."""
     lines = (host.text(f"/sys/kernel/iommu_groups/{group}/reserved_regions") or "").splitlines()
     words = (line.split() for line in lines)
-    return tuple(f"{one[0]}-{one[1]}" for one in words if len(one) == 3 and one[2] == "direct")
+    return tuple(f"{word[0]}-{word[1]}" for word in words if len(word) == 3 and word[2] == "direct")
 
 
 def _is_about(line: str, bdf: str) -> bool:

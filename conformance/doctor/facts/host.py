@@ -71,7 +71,7 @@ class Host:
         return os.access(self.path(name), os.R_OK | os.W_OK)
 
     def log(self) -> tuple[str, ...]:
-        """Return the lines of the kernel's log; none if this user may not read it."""
+        """Return the lines of the kernel log; none if this user may not read it."""
         return tuple(self._log())
 
     def _log(self) -> Iterator[str]:

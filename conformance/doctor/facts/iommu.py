@@ -45,8 +45,8 @@ def gather(host: Host) -> Iommu:
     log = tuple(line for line in host.log() if re.search(r"DMAR|AMD-Vi|IOMMU|iommu", line))
     return Iommu(
         units=host.names("/sys/class/iommu"),
-        tables=tuple(_TABLES[one] for one in tables if one in _TABLES) if tables else None,
-        groups=sum(_is_real(host, one) for one in host.names("/sys/kernel/iommu_groups")),
+        tables=tuple(_TABLES[table] for table in tables if table in _TABLES) if tables else None,
+        groups=sum(_is_real(host, name) for name in host.names("/sys/kernel/iommu_groups")),
         remapping=_remapping(host.text("/proc/interrupts") or "", log),
         unsafe=host.text("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts") == "Y",
         noiommu=host.text("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y",

@@ -79,7 +79,7 @@ def gather(host: Host) -> Kernel:
         loaded=frozenset(host.names("/sys/module")),
         aliases=aliases(host, release),
         headers=host.exists(f"{modules}/build/Makefile"),
-        others=tuple(one for one in host.names("/lib/modules") if one != release),
+        others=tuple(name for name in host.names("/lib/modules") if name != release),
         enforces=host.text("/sys/module/module/parameters/sig_enforce") == "Y",
         lockdown=_chosen(host.text("/sys/kernel/security/lockdown") or ""),
         secure_boot=_secure_boot(host),
@@ -89,7 +89,7 @@ def gather(host: Host) -> Kernel:
 def aliases(host: Host, release: str) -> tuple[tuple[str, str], ...]:
     """Return the lines of a kernel's modules.alias: pattern and module."""
     words = (line.split() for line in _lines(host.text(f"/lib/modules/{release}/modules.alias")))
-    return tuple((one[1], one[2]) for one in words if len(one) == 3 and one[0] == "alias")
+    return tuple((word[1], word[2]) for word in words if len(word) == 3 and word[0] == "alias")
 
 
 def module_name(path: str) -> str:

@@ -67,8 +67,8 @@ def gather(host: Host) -> Lab:
     return Lab(
         machine=platform.machine(),
         python=sys.version_info[:2],
-        missing=tuple(one for one in _PROGRAMS if shutil.which(one) is None),
-        packages=tuple(one for one in _PACKAGES if not _importable(one)),
+        missing=tuple(program for program in _PROGRAMS if shutil.which(program) is None),
+        packages=tuple(package for package in _PACKAGES if not _importable(package)),
         venv=(KIT / ".venv/bin/python").exists(),
         namespaces=_namespaces(host) if os.geteuid() else "",
         unmapped=_unmapped(host) if os.geteuid() else (),
@@ -106,7 +106,7 @@ def _unmapped(host: Host) -> tuple[str, ...]:
     with contextlib.suppress(KeyError):
         names.add(pwd.getpwuid(uid).pw_name)
     files = ("/etc/subuid", "/etc/subgid")
-    return tuple(one for one in files if not names & _owners(host.text(one)))
+    return tuple(file for file in files if not names & _owners(host.text(file)))
 
 
 def _owners(text: str | None) -> set[str]:

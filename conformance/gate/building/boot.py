@@ -140,7 +140,7 @@ def _step(name: str, status: int, results: Mapping[str, Any]) -> Step:
     """Return the step for an exit code of the lab and its file of results."""
     rules = results.get("rules", {})
     if status == Conclusion.CONFORMS.exit_code:
-        passed = sum(one.get("verdict") == "passed" for one in rules.values())
+        passed = sum(rule.get("verdict") == "passed" for rule in rules.values())
         words = f"{passed} of {len(rules)} rules passed, none failed"
         return Step("boot", "passed", details=(words,) * bool(rules))
     said = str(results.get("verdict", {}).get("reason", "")).strip() or "it does not say why"

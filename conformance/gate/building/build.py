@@ -64,7 +64,7 @@ class Builder:
 
     @property
     def identity(self) -> str:
-        """What decides whether a result can be kept, beside the tree."""
+        """What decides whether a result can be kept, in addition to the tree."""
         return self.tree.identity
 
     def fresh(self) -> Builder:
@@ -106,7 +106,7 @@ class Builder:
         except ProgramMissing as error:
             raise KernelTreeError(
                 f"There is no sparse in {where}, which the gate checks sources with (C=1). "
-                "Add the Debian package sparse, or leave it out with --no-sparse."
+                "Add the Debian package sparse, or skip it with --no-sparse."
             ) from error
 
     def build(self, folder: str, options: Mapping[str, str], log: Path) -> Outcome:
@@ -114,7 +114,7 @@ class Builder:
 
         Args:
             folder: The directory.
-            options: Configuration options to set beside the kernel's own, with y or m.
+            options: Configuration options to set in addition to the kernel's own, with y or m.
             log: File that the output is appended to.
 
         Raises:
@@ -130,7 +130,7 @@ class Builder:
             f"-DCONFIG_{name}{'_MODULE' * (value == 'm')}=1" for name, value in options.items()
         ]
         argv += [f"KCFLAGS={' '.join(defines)}"] * bool(defines)
-        includes = " ".join(f"-I{self.place / one}" for one in _INCLUDES)
+        includes = " ".join(f"-I{self.place / include}" for include in _INCLUDES)
         argv += [f"NOSTDINC_FLAGS=-nostdinc {includes}", "modules"]
         order = self.place / folder / "modules.order"
         order.unlink(missing_ok=True)
@@ -164,8 +164,8 @@ def modules_in(order: Path) -> dict[str, Path]:
         return {}
     names = (Path(line) for line in order.read_text("utf-8").split())
     # Up to 6.12 they are listed with absolute paths, later below the directory that is built.
-    files = [order.parent / one.with_suffix(".ko") for one in names]
-    return {one.stem.replace("-", "_"): one for one in files if one.exists()}
+    files = [order.parent / name.with_suffix(".ko") for name in names]
+    return {file.stem.replace("-", "_"): file for file in files if file.exists()}
 
 
 def warnings_in(output: str, place: Path) -> tuple[dict[str, int], dict[str, str]]:

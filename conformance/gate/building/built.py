@@ -100,7 +100,7 @@ def _too_much(work: Work, outcome: Outcome) -> Iterator[str]:
         folder = str(path.parent.relative_to(work.builder.place))
         created = (one for one in work.patch.created if one.endswith(".c"))
         if any(str(Path(one).parent) == folder for one in created):
-            options = ", ".join(f"CONFIG_{one}" for one in work.now.options)
+            options = ", ".join(f"CONFIG_{option}" for option in work.now.options)
             yield f"{name} is built although {options} is off: does its Makefile not ask for it?"
 
 

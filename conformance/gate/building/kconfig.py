@@ -51,7 +51,7 @@ class Configured:
 
     Attributes:
         options: Each option that is on, with y, m or its value.
-        complaints: What it said beside.
+        complaints: What else it printed.
     """
 
     options: Mapping[str, str]
@@ -93,7 +93,7 @@ class Kconfig:
         return self._run("--olddefconfig", lines, log)
 
     def smallest(self, option: str, needs: Iterable[str], log: Path) -> Configured:
-        """Return a configuration with as little as can be beside an option."""
+        """Return a configuration with an option and as little else as possible."""
         lines = [_line(key, "y") for key in _SMALL] + [_line(key, "m") for key in _SMALL_MODULES]
         lines += [_line(key, "y") for key in needs if key not in (*_SMALL, *_SMALL_MODULES)]
         return self._run("--allnoconfig", [*lines, _line(option, "m")], log)
@@ -172,11 +172,11 @@ def missing_needs(
         tree: A whole tree of the same version, for what is not in `place`.
         kernel: The kernel it was built for.
     """
-    wanted = {one.name for one in module.read(built).imports if not one.weak}
+    wanted = {import_.name for import_ in module.read(built).imports if not import_.weak}
     homes = _exporters(wanted, place, tree, kernel)
     found = []
     for name in sorted(homes):
-        off = [[one for one in gates(home, place) if one not in small] for home in homes[name]]
+        off = [[gate for gate in gates(home, place) if gate not in small] for home in homes[name]]
         if all(off) and not _conditional(name, off[0][0], place):
             found.append(
                 f"{name}() is exported by {homes[name][0]}, which needs CONFIG_{off[0][0]}: "

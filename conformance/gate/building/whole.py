@@ -58,7 +58,7 @@ class KernelBuilder(Builder):
 
     @property
     def identity(self) -> str:
-        """What decides whether a result can be kept, beside the tree."""
+        """What decides whether a result can be kept, in addition to the tree."""
         return f"{self.key} {FRAGMENT.read_text('utf-8')}"
 
     def fresh(self) -> KernelBuilder:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The series that the gate judges: a folder of patches, a mailbox, or commits of a git tree.
 
-Its patches are put in the order which their subjects, a quilt `series` file or their file names
+Its patches are put in the order that their subjects, a quilt `series` file or their file names
 tell. A part that is missing or there twice is refused: half a series is not what anybody sent.
 """
 
@@ -120,11 +120,11 @@ def _patches(mails: Sequence[Mail], what: str) -> tuple[list[Mail], list[Mail]]:
             f"No mail in {what} has a patch that is its own: the diffs are in replies or in the "
             "cover letter. Save the patch as a mail of its own, with a subject without Re:."
         )
-    for one in patches:
-        if one.complaint:
+    for patch in patches:
+        if patch.complaint:
             raise SeriesError(
-                f"git am cannot read {one.name}: {one.complaint}. Ask for the patch in UTF-8, or "
-                "correct the charset in its headers."
+                f"git am cannot read {patch.name}: {patch.complaint}. Ask for the patch in UTF-8, "
+                "or correct the charset in its headers."
             )
     return patches, [one for one in mails if one not in patches]
 
@@ -132,14 +132,14 @@ def _patches(mails: Sequence[Mail], what: str) -> tuple[list[Mail], list[Mail]]:
 def _series(patches: Sequence[Mail], others: Sequence[Mail]) -> Series:
     base = next((one.base for one in [*patches, *others] if one.base), "")
     left = [
-        f"{one.name}: not judged, it is {'a reply' if one.is_reply else 'a mail without a place'}"
-        for one in others
-        if one.has_diff and not one.is_cover
+        f"{other.name}: not judged: {'a reply' if other.is_reply else 'a mail without a place'}"
+        for other in others
+        if other.has_diff and not other.is_cover
     ]
     left += [
-        f"{one.name}: the diff in the cover letter is not judged"
-        for one in others
-        if one.has_diff and one.is_cover
+        f"{other.name}: the diff in the cover letter is not judged"
+        for other in others
+        if other.has_diff and other.is_cover
     ]
     return Series(tuple(patches), base, tuple(left))
 
@@ -149,18 +149,18 @@ def in_order(
 ) -> Series:
     """Put the patches among mails in order and check that all are there, once."""
     patches, others = _patches(mails, what)
-    versions = sorted({one.version for one in patches})
+    versions = sorted({patch.version for patch in patches})
     if len(versions) > 1:
         names = ", ".join(f"v{number}" for number in versions)
         raise SeriesError(
             f"{what} has {len(versions)} versions of a series ({names}). Name one: put the other "
             "elsewhere."
         )
-    numbered = [one for one in patches if one.number]
+    numbered = [patch for patch in patches if patch.number]
     if not numbered:
         return _series(without_numbers(patches), others)
     if len(numbered) < len(patches):
-        loose = next(one for one in patches if not one.number)
+        loose = next(patch for patch in patches if not patch.number)
         raise SeriesError(
             f"{loose.name} ({loose.subject!r}) has no place in the series: the others are "
             "numbered, as in [PATCH 1/3], and it is not. Number it, or put it elsewhere."
@@ -177,7 +177,7 @@ def _complete(numbers: Sequence[int], total: int, what: str, suffix: str = "") -
     """Refuse a series with parts that are missing or there twice."""
     twice = [number for number, times in Counter(numbers).items() if times > 1]
     if twice:
-        raise SeriesError(f"{twice[0]}{suffix} is in {what} twice. Leave one of them out.")
+        raise SeriesError(f"{twice[0]}{suffix} is in {what} twice. Remove one of them.")
     odd = [number for number in numbers if number > total]
     if odd:
         raise SeriesError(f"{what} has a patch {odd[0]}{suffix}, which cannot be.")
@@ -192,8 +192,8 @@ def _complete(numbers: Sequence[int], total: int, what: str, suffix: str = "") -
 
 def _by_file_names(patches: list[Mail]) -> list[Mail]:
     """Check the numbers in the names of files, where they have some; that is their order, too."""
-    names = [_FILE_NUMBER.match(Path(one.name).name) for one in patches]
-    found = [one for one in names if one]
+    names = [_FILE_NUMBER.match(Path(patch.name).name) for patch in patches]
+    found = [name for name in names if name]
     if len(found) < len(patches):
         return patches
     folder = str(Path(patches[0].name).parent)

@@ -67,7 +67,7 @@ def of_tree(path: Path, image: Image) -> BootKernel:
         )
         raise KernelError(f"The kernel tree {path} has no arch/x86/boot/bzImage to boot. {do}")
     modules = list(_modules(path))
-    stamps = [f"{one} {_stamp(path / one)}" for one in modules]
+    stamps = [f"{module} {_stamp(path / module)}" for module in modules]
     stamps += [tree.identity, str(_stamp(vmlinuz))]
     key = hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:12]
     folder = paths.cache() / "kernels" / key

@@ -84,7 +84,7 @@ def evaluate(
         say(f"Cannot determine the coverage: {error}")
         return []
     files = merge(_entries(documents, sources))
-    document = {"format": 1, "files": [one.as_json() for one in files]}
+    document = {"format": 1, "files": [file.as_json() for file in files]}
     (results / JSON).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     text = table(files)
     (results / TEXT).write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -126,13 +126,13 @@ class Prepared:
         lab: The lab.
         module: The module under test; None for a bare lab, or in a dry run.
         versions: What the run is made of, for its report.
-        beside: Modules that it needs and the kernel does not have.
+        companions: Modules that it needs and the kernel does not have.
     """
 
     lab: Lab
     module: ModuleInfo | None
     versions: dict[str, str]
-    beside: tuple[ModuleInfo, ...] = ()
+    companions: tuple[ModuleInfo, ...] = ()
 
 
 def look_up(options: Options) -> LabRequest:
@@ -242,7 +242,7 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
             kernel = bootkernel.with_modules(kernel, options.modules_dir, made.sandbox)
     if not kernel.modules.is_dir():
         return None
-    module, beside = _modules(request, kernel, made, logs, steps)
+    module, companions = _modules(request, kernel, made, logs, steps)
     with steps.step("lab"):
         lab = assemble(made, emulator, kernel, request.machine)
     if options.accelerator:
@@ -252,7 +252,7 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
             name, why = accel.accelerator(emulator.sandbox, lab.boot)
             lab = replace(lab, accelerator=name)
         steps.say(f"QEMU runs with {name.upper()}: {why}.")
-    return Prepared(lab, module, versions(lab, module), beside)
+    return Prepared(lab, module, versions(lab, module), companions)
 
 
 def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:
@@ -261,7 +261,7 @@ def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = (
     Args:
         request: What is asked for.
         prepared: What is run.
-        also: Modules of the kernel that the guest loads beside those that the driver needs.
+        also: Modules of the kernel that the guest loads besides those that the driver needs.
     """
     module = prepared.module
     job = Job(
@@ -273,7 +273,7 @@ def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = (
         quiet=request.options.quiet / 2,
         mediated=request.mediated,
     )
-    return Contents(job, (module, *prepared.beside) if module else (), also)
+    return Contents(job, (module, *prepared.companions) if module else (), also)
 
 
 def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:
@@ -305,7 +305,7 @@ def _protocol(options: Options) -> list[str]:
 def _modules(
     request: LabRequest, kernel: BootKernel, made: image.Image, logs: Path, steps: Steps
 ) -> tuple[ModuleInfo | None, tuple[ModuleInfo, ...]]:
-    """Return the module under test, and those that it needs beside the kernel's."""
+    """Return the module under test, and those that it needs besides the kernel's."""
     if request.stranger is None:
         return _module(request, kernel, logs, steps), ()
     if request.options.bare:
@@ -314,7 +314,7 @@ def _modules(
     if built is None or (programs.dry() and not built.module.exists()):
         return None, ()
     # Its symbols are those of the modules it comes with, of which the kernel knows nothing.
-    return modules.read(built.module), tuple(modules.read(path) for path in built.beside)
+    return modules.read(built.module), tuple(modules.read(path) for path in built.companions)
 
 
 def _module(request: LabRequest, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:

@@ -93,7 +93,7 @@ def _follow(
         if isinstance(event, Coverage):
             counts.add(event.path, event.data)
             continue
-        reporter.feed(event)  # first, so that the kernel's log is in the report
+        reporter.feed(event)  # first, so that the kernel log is in the report
         match event:
             case AgentError():
                 failed = _agent_error(event, prepared)

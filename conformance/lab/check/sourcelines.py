@@ -76,14 +76,14 @@ def merge(entries: Iterable[tuple[Path, Sequence[Mapping[str, Any]]]]) -> list[F
 def table(files: Sequence[FileCoverage]) -> list[str]:
     """Return lines for people: a row for each file, the lines left out, the sum at the end."""
     rows = [f"{'file':<16} {'lines':>17} {'branches':>17}"]
-    rows += [_row(one.path.name, one.line_counts, one.branch_counts) for one in files]
-    for one in files:
-        if one.missed:
-            source = one.path.read_text(encoding="utf-8").splitlines()
-            rows += ["", f"{one.path.name}: lines that were never executed"]
-            rows += [f"{number:>6}  {source[number - 1]}" for number in one.missed]
-    lines = _sum(one.line_counts for one in files)
-    branches = _sum(one.branch_counts for one in files)
+    rows += [_row(file.path.name, file.line_counts, file.branch_counts) for file in files]
+    for file in files:
+        if file.missed:
+            source = file.path.read_text(encoding="utf-8").splitlines()
+            rows += ["", f"{file.path.name}: lines that were never executed"]
+            rows += [f"{number:>6}  {source[number - 1]}" for number in file.missed]
+    lines = _sum(file.line_counts for file in files)
+    branches = _sum(file.branch_counts for file in files)
     return [*rows, "", f"{_part(*lines)} of lines, {_part(*branches)} of branches"]
 
 

@@ -124,7 +124,7 @@ class Guest:
         while True:
             event = self._next(quiet)
             if event is None:
-                reason = f"Nothing was heard of the guest for {quiet:g} s after {self._last}."
+                reason = f"No event came from the guest for {quiet:g} s after {self._last}."
                 raise GuestHung(reason, self._stuck())
             self._last = _describe(event) or self._last
             yield event

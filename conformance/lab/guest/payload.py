@@ -73,7 +73,7 @@ class Job:
         parameters: Those of the module, as ``name=value``.
         hints: Options that tell the suite what it may do with the registers.
         tests: What pytest shall collect.
-        pytest_args: Arguments for pytest beside those the agent makes.
+        pytest_args: Arguments for pytest in addition to those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.
         trials: Builds of the module that are judged instead, one after another.
         mediated: Where the module makes mediated devices, a folder of sysfs, and of which type;
@@ -104,7 +104,7 @@ def write(
         job: What to do.
         kit: Folder with the guest's part of the kit.
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
-        files: More modules beside those of the trials, by name.
+        files: More modules besides those of the trials, by name.
 
     Raises:
         PayloadError: It is larger than the disk.
@@ -115,7 +115,7 @@ def write(
             _add_folder(tar, kit, "kit")
             if modules:
                 _add_folder(tar, modules, "modules")
-            trials = {one.name: one.module for one in job.trials}
+            trials = {trial.name: trial.module for trial in job.trials}
             for name, path in {**trials, **(files or {})}.items():
                 _add_bytes(tar, f"trials/{name}.ko", path.read_bytes())
         length = file.tell()

@@ -27,7 +27,7 @@ class Contents:
     Attributes:
         job: What it is to do.
         under_test: The module under test, and those of its own that it depends on.
-        also: Modules of the kernel that the guest loads beside those that these need.
+        also: Modules of the kernel that the guest loads in addition to those that these need.
     """
 
     job: Job

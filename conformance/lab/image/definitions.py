@@ -50,7 +50,7 @@ class ImageDefinition(_Model):
         packages: All other packages.
         backports: Those of all packages that come from the suite's backports.
         qemu: The image in whose QEMU its guests run; without it in its own.
-        cmdline: Words for the kernel's command line.
+        cmdline: Words for the kernel command line.
         path_exclude: Patterns of what dpkg does not unpack.
         path_include: Exceptions from it.
         guest_exclude: Regular expressions on paths below the root that the guest's disk lacks.
@@ -100,10 +100,10 @@ class MachineDefinition(_Model):
         memory: MiB.
         cpus: Number of virtual CPUs.
         qemu: The image in whose QEMU it runs, if not every QEMU has its devices.
-        qemu_since: The first version of QEMU which has its devices.
+        qemu_since: The first version of QEMU that has its devices.
         objects: QEMU's ``-object`` arguments, in order.
         devices: QEMU's ``-device`` arguments, in order.
-        cmdline: Words for the kernel's command line.
+        cmdline: Words for the kernel command line.
         modules: Kernel modules that the guest loads before any test, by name.
         physical_function: Vendor and device of the function that makes the others by SR-IOV.
         plugged: Instead of that: the buses into which functions of the vfio-user server are

@@ -79,7 +79,7 @@ def check(fragment: str, config: str, kconfigs: Iterable[str], name: str) -> Non
             [
                 f"The kernel cannot be configured as {name} says, for {len(unmet)} {symbols}:",
                 *lines,
-                "Correct the fragment: name what they depend on, or leave them out.",
+                "Correct the fragment: name what they depend on, or remove them.",
             ]
         )
     )

@@ -124,7 +124,7 @@ def fetch(source: Source) -> Path:
         if (digest := _digest(part)) != source.sha256:
             raise ImageError(
                 f"The sources of {source.project} {source.version} have the SHA-256 {digest}, "
-                f"expected {source.sha256}. The package index is not to be trusted."
+                f"expected {source.sha256}. The package index must not be trusted."
             )
         part.replace(target)
     except (OSError, *_INDEX_ERRORS) as error:

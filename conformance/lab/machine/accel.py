@@ -31,7 +31,7 @@ _WORKS, _HANGS = "works", "hangs"
 
 
 def probe_argv(boot: Boot, accelerator: str = "kvm") -> list[str]:
-    """Return the command line of QEMU which boots just far enough."""
+    """Return the command line of QEMU that boots just far enough."""
     return [
         "qemu-system-x86_64",
         *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),

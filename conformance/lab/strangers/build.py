@@ -31,7 +31,7 @@ class Built:
     """
 
     module: Path
-    beside: tuple[Path, ...] = ()
+    companions: tuple[Path, ...] = ()
 
 
 def build(
@@ -68,8 +68,8 @@ def build(
         finally:
             if log.exists() and not programs.dry():
                 shutil.copyfile(log, logs / _BUILD_LOG)
-    beside = (work / "src" / f"{stranger.stand_in}.ko",) if stranger.stand_in else ()
-    return Built(module, beside)
+    companions = (work / "src" / f"{stranger.stand_in}.ko",) if stranger.stand_in else ()
+    return Built(module, companions)
 
 
 def check_kernel(stranger: Stranger, release: str) -> None:

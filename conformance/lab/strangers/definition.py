@@ -32,7 +32,7 @@ class Stranger(BaseModel):
         parent: Of mediated devices, the folder in sysfs of what makes them.
         type: Of mediated devices, the type that is made.
         stand_in: Of others, the module of ours that stands in for the driver of the physical
-            function, a file beside the definition.
+            function, a file next to the definition.
         functions: What the driver calls in it. All get another name, since the kernel may have
             the real ones.
     """
@@ -61,7 +61,7 @@ class Stranger(BaseModel):
 
     @property
     def own_sources(self) -> tuple[Path, ...]:
-        """Files of ours which are built with it."""
+        """Files of ours that are built with it."""
         return (FOLDER / f"{self.stand_in}.c", FOLDER / "vf_state.h") if self.stand_in else ()
 
     def too_new(self, release: str) -> bool:

@@ -126,7 +126,7 @@ def mover(region: MigrationRegion, how: str) -> Iterator[Mover]:
     :class:`ValueError` for a name that is not in :data:`MOVERS`, :class:`OSError`.
     """
     if how not in MOVERS:
-        raise ValueError(f"{how!r} is no way to move data; the ways are {', '.join(MOVERS)}")
+        raise ValueError(f"{how!r} is not a way to move data; the ways are {', '.join(MOVERS)}")
     made = Mover(region, how)
     if how == "mmap" and not region.data_areas:
         raise MoverUnusable("no part of the data section can be mapped")

@@ -12,7 +12,7 @@ KNOWN_BITS: Final = RUNNING_BIT | SAVING_BIT | RESUMING_BIT
 
 
 class State(IntEnum):
-    """The states which a device can be in."""
+    """The states that a device can be in."""
 
     STOPPED = 0
     RUNNING = 1
@@ -36,7 +36,7 @@ WORKING: Final = (
     State.RESUMING,
 )
 
-#: Combinations of known bits which can never be written. Source: state.invalid.
+#: Combinations of known bits that can never be written. Source: state.invalid.
 UNWRITABLE: Final = (5, 6, 7)
 
 
@@ -78,7 +78,7 @@ def verdict(old: State, value: int) -> Verdict:
 
 
 def rule(old: State, value: int) -> str:
-    """Return the id of the requirement which decides about the write."""
+    """Return the id of the requirement that decides about the write."""
     if old is State.ERROR:
         return "state.error-exit"
     if value & ~KNOWN_BITS:

@@ -58,7 +58,7 @@ class Step(NamedTuple):
     arguments: tuple[int, ...]
 
     def __str__(self) -> str:
-        shown = (f"{one:#x}" if one > 9 else str(one) for one in self.arguments)
+        shown = (f"{argument:#x}" if argument > 9 else str(argument) for argument in self.arguments)
         return f"walker.{self.name}({', '.join(shown)})"
 
 

@@ -16,7 +16,7 @@ NOWHERE: Final = 1 << 46
 
 @contextmanager
 def read_only(data: bytes) -> Iterator[int]:
-    """Provide the address of a page which begins with these bytes and cannot be written."""
+    """Provide the address of a page that begins with these bytes and cannot be written."""
     flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
     address = libc.mmap(0, PAGE, mman.PROT_READ | mman.PROT_WRITE, flags, -1, 0)
     ctypes.memmove(address, data, len(data))

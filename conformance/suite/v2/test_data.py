@@ -217,7 +217,7 @@ def test_stale(reach: Reach, client: Client, state: State, new: State) -> None:
     expect_dead(file, did=f"{state.name} to {new.name}, then to STOP_COPY")
     stream = client.read_all()
     client.set(State.RUNNING)
-    expect_whole(client, stream, did="save beside a stale data_fd")
+    expect_whole(client, stream, did="save with a stale data_fd")
 
 
 @pytest.mark.rule("data.stale-wakes")

@@ -286,15 +286,15 @@ def test_report_bad_page_sizes(logger: Device, size: int) -> None:
 @pytest.mark.rule("dma-log.report-anywhere")
 @pytest.mark.parametrize("shift", [8, 4088, 4096])
 def test_bitmap_anywhere(logger: Device, shift: int) -> None:
-    """Report into a bitmap at any multiple of 8, across pages: success, nothing beside it."""
+    """Report into a bitmap at any multiple of 8, across pages: success, nothing around it."""
     with logging(logger):
         need_report(logger)
         bits = ctypes.create_string_buffer(b"\xa5" * 8192, 8192)
         ctypes.memset(ctypes.addressof(bits) + shift, 0, 8)
         with expect_success(did=f"REPORT into a bitmap {shift} bytes into memory"):
             features.report_log_to(logger, LOG, PAGE, ctypes.addressof(bits) + shift)
-    beside = bits.raw[:shift] + bits.raw[shift + 8 :]
-    expect_equal(beside, b"\xa5" * (8192 - 8), did="look beside the bitmap")
+    around = bits.raw[:shift] + bits.raw[shift + 8 :]
+    expect_equal(around, b"\xa5" * (8192 - 8), did="look around the bitmap")
 
 
 @pytest.mark.rule("dma-log.report-anywhere")

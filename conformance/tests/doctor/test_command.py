@@ -79,7 +79,7 @@ def test_json(machine: Machine) -> None:
 
 @pytest.mark.parametrize("bdf", ["nonsense", "0000:01:10.8", "1:2"])
 def test_no_address(machine: Machine, bdf: str) -> None:
-    with pytest.raises(UsageError, match="no address of a PCI function"):
+    with pytest.raises(UsageError, match="not a PCI address"):
         run(machine, bdf)
 
 

@@ -47,8 +47,8 @@ def test_iommu_of_amd_off(machine: Machine) -> None:
     assert "Boot a kernel with CONFIG_AMD_IOMMU" in cause(machine.facts())
     machine.write(f"boot/config-{RELEASE}", f"{CONFIG}CONFIG_AMD_IOMMU=y\n")
     for words, told in (
-        ("root=x amd_iommu=off", "Take amd_iommu=off from the kernel's command line and reboot."),
-        ("iommu=off amd_iommu=on", "Take iommu=off from"),
+        ("root=x amd_iommu=off", "Remove amd_iommu=off from the kernel command line and reboot."),
+        ("iommu=off amd_iommu=on", "Remove iommu=off from"),
         ("amd_iommu=on", "It is on unless it is switched off: see the firmware's setup"),
         ("", "It is on unless it is switched off: see the firmware's setup"),
     ):

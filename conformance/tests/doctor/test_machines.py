@@ -143,9 +143,9 @@ def test_error_of_another_function_or_of_the_past(machine: Machine, line: str) -
 @pytest.mark.parametrize(
     ("table", "option", "told"),
     [
-        ("IORT", "ARM_SMMU_V3", "search the kernel's log for arm-smmu"),
-        ("VIOT", "VIRTIO_IOMMU", "search the kernel's log for virtio_iommu"),
-        ("IVRS", "AMD_IOMMU", "search the kernel's log for AMD-Vi"),
+        ("IORT", "ARM_SMMU_V3", "search the kernel log for arm-smmu"),
+        ("VIOT", "VIRTIO_IOMMU", "search the kernel log for virtio_iommu"),
+        ("IVRS", "AMD_IOMMU", "search the kernel log for AMD-Vi"),
     ],
 )
 def test_iommu_that_knows_no_option_to_switch_it_on(

@@ -86,7 +86,7 @@ def made(definition: definitions.ImageDefinition) -> Image:
 
 
 def shell(folder: Path, one: MachineDefinition, **files: Path) -> Any:
-    """Return a shell in a machine, beside the doctor, which the payload of a run does not have."""
+    """Return a shell in a machine, with the doctor, which the payload of a run does not have."""
     also = ("igbvf", "vfio_pci", "vfio_iommu_type1", "e1000")
     archive = folder / "doctor.tar"
     with tarfile.open(archive, "w") as tar:
@@ -97,7 +97,7 @@ def shell(folder: Path, one: MachineDefinition, **files: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A machine on which all is well, beside two functions that share a group."""
+    """A machine on which all is well, except two functions that share a group."""
     folder = tmp_path_factory.mktemp("healthy")
     kernel = bootkernel.of_image(made(BOOKWORM))
     old = driver.build(device.load("igb-vf"), kernel, folder, Steps(print))

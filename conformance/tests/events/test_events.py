@@ -31,7 +31,7 @@ RESULT: dict[str, Any] = {
 
 
 def lines(*objects: object) -> bytes:
-    return b"".join(json.dumps(one).encode() + b"\n" for one in objects)
+    return b"".join(json.dumps(object_).encode() + b"\n" for object_ in objects)
 
 
 @pytest.mark.parametrize("portion", [1, 7, 1000])

@@ -69,7 +69,7 @@ class Kit:
 
 
 def failures(report: Report) -> list[tuple[int, str]]:
-    return [(one.number, step.name) for one in report.patches for step in one.failures]
+    return [(patch.number, step.name) for patch in report.patches for step in patch.failures]
 
 
 def reason(report: Report, number: int, name: str) -> str:

@@ -128,14 +128,14 @@ def test_a_series_is_whole_or_refused(drawn: list[tuple[str, bool]]) -> None:
         series = gate_series.in_order(given_, "box", lambda found: found)
     except SeriesError:
         return
-    numbers = [one.number for one in series.patches if one.number]
+    numbers = [patch.number for patch in series.patches if patch.number]
     if numbers:
         total = numbers[0][1]
         assert numbers == [(number, total) for number in range(1, total + 1)]
-    assert len({one.version for one in series.patches}) == 1
+    assert len({patch.version for patch in series.patches}) == 1
     # A diff that is not judged is told of.
     assert sum(one.has_diff for one in given_) == len(series.left_out) + sum(
-        one.has_diff for one in series.patches
+        patch.has_diff for patch in series.patches
     )
 
 

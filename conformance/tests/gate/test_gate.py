@@ -29,12 +29,14 @@ def test_good_series(kit: Kit) -> None:
     report = kit.judge(kit.series())
     assert failures(report) == []
     assert report.passed
-    assert [one.subject for one in report.patches] == [
+    assert [patch.subject for patch in report.patches] == [
         "vfio: Add a constant",
         "vfio/neu: Add a driver",
         "vfio/neu: Return more",
     ]
-    assert [step.verdict for one in report.patches for step in one.steps if step.name == "build"]
+    assert [
+        step.verdict for patch in report.patches for step in patch.steps if step.name == "build"
+    ]
 
 
 def test_base_warning_is_not_theirs(kit: Kit) -> None:
@@ -262,11 +264,11 @@ def test_kept_until_it_changes(kit: Kit) -> None:
     series = kit.series()
     kit.judge(series)
     again = kit.judge(series)
-    assert [one.kept for one in again.patches] == [True] * 3
+    assert [patch.kept for patch in again.patches] == [True] * 3
     path = next(series.glob("0003-*"))
     path.write_text(path.read_text().replace("return 1", "return 2"))
     third = kit.judge(series)
-    assert [one.kept for one in third.patches] == [True, True, False]
+    assert [patch.kept for patch in third.patches] == [True, True, False]
     assert third.passed
 
 

@@ -32,7 +32,7 @@ _UNUSED = "static void igb_vf_forgotten(struct igb_vf_device *xdev)\n{\n}\n\n"
 
 @dataclass(frozen=True)
 class Fault:
-    """A change of one file that a patch makes beside its own, and which goes with the next.
+    """A change of one file that a patch makes in addition to its own, and that goes with the next.
 
     Attributes:
         patch: The number of the patch.
@@ -112,7 +112,7 @@ def real(tmp_path: Path, store: Path) -> Real:
 
 
 def found(report: Report) -> list[tuple[int, str]]:
-    return [(one.number, step.name) for one in report.patches for step in one.failures]
+    return [(patch.number, step.name) for patch in report.patches for step in patch.failures]
 
 
 @pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
@@ -122,7 +122,7 @@ def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> N
     series_make.make(wanted, real.folder / "out")
     report = real.judge(real.folder / "out")
     assert found(report) == []
-    assert all(one.step("message").verdict == "passed" for one in report.patches)  # type: ignore[union-attr]
+    assert all(patch.step("message").verdict == "passed" for patch in report.patches)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
     report = real.judge(real.seeded((fault,), 5))
-    first = next(one for one in report.patches if one.failures)
+    first = next(patch for patch in report.patches if patch.failures)
     assert first.number == fault.patch
-    assert [one.name for one in first.failures] == [step]
+    assert [failure.name for failure in first.failures] == [step]
     assert words in "\n".join(first.failures[0].details)
 
 

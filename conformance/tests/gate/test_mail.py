@@ -33,7 +33,7 @@ def read(tmp_path: Path, what: Path | str) -> Series:
 def read_mailbox(tmp_path: Path, *mails: str) -> list[str]:
     path = tmp_path / "all.mbox"
     path.write_text(mailbox(*mails))
-    return [one.subject for one in read(tmp_path, path).patches]
+    return [patch.subject for patch in read(tmp_path, path).patches]
 
 
 def read_folder(tmp_path: Path, files: dict[str, str]) -> list[str]:
@@ -41,7 +41,7 @@ def read_folder(tmp_path: Path, files: dict[str, str]) -> list[str]:
     folder.mkdir()
     for name, text in files.items():
         (folder / name).write_text(text)
-    return [one.subject for one in read(tmp_path, folder).patches]
+    return [patch.subject for patch in read(tmp_path, folder).patches]
 
 
 SIGNATURE = """\
@@ -124,9 +124,9 @@ def test_cover_letter_and_reply_with_diffs(tmp_path: Path) -> None:
     mails = mail("[PATCH 0/1] vfio: Cover"), mail("[PATCH 1/1] vfio: A"), mail("Re: [PATCH 1/1] A")
     path.write_text(mailbox(*mails))
     series = read(tmp_path, path)
-    assert [one.subject for one in series.patches] == ["[PATCH 1/1] vfio: A"]
+    assert [patch.subject for patch in series.patches] == ["[PATCH 1/1] vfio: A"]
     assert [line.split(": ", 1)[1] for line in series.left_out] == [
-        "not judged, it is a reply",
+        "not judged: a reply",
         "the diff in the cover letter is not judged",
     ]
 
@@ -229,7 +229,7 @@ def test_maildir(tmp_path: Path) -> None:
         (tmp_path / "box" / name).mkdir(parents=True)
     (tmp_path / "box/cur/2:2,S").write_text(mail("[PATCH 1/2] vfio: A"))
     (tmp_path / "box/cur/1:2,S").write_text(mail("[PATCH 2/2] vfio: B"))
-    subjects = [one.subject for one in read(tmp_path, tmp_path / "box").patches]
+    subjects = [patch.subject for patch in read(tmp_path, tmp_path / "box").patches]
     assert subjects == ["[PATCH 1/2] vfio: A", "[PATCH 2/2] vfio: B"]
 
 

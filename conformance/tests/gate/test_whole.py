@@ -160,7 +160,7 @@ def test_core_code_is_compiled_and_costs_what_is_touched(whole_kit: WholeKit) ->
     whole_kit.changes[2]["mm/vma.c"] = "int vma = 1;\n"
     report = whole_kit.judge(whole_kit.series())
     assert failures(report) == []
-    assert [one.verdict for one in report.patches][2] == "passed"
+    assert [patch.verdict for patch in report.patches][2] == "passed"
     assert "CC      drivers/vfio/core.o" in log(whole_kit, 1, "base")
     assert "CC      mm/vma.o" in log(whole_kit, 3)
     assert "CC      drivers/vfio/core.o" not in log(whole_kit, 3)

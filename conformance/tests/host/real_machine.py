@@ -74,7 +74,7 @@ def call(results: Path, *words: str) -> Ended:
 
 @contextlib.contextmanager
 def started(results: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command of the kit beside the test."""
+    """Run a command of the kit in parallel with the test."""
     argv = command(*words, "-o", str(results))
     with subprocess.Popen(
         argv, cwd=KIT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

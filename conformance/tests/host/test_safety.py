@@ -108,7 +108,7 @@ def test_a_software_device(host: FakeHost, paths: HostPaths) -> None:
     (host.devices / "emulated.0").unlink()
     (host.sysfs / "kernel/iommu_groups/12/name").write_text("vfio-noiommu\n")
     assert safety.as_bound(["emulated.0"], paths) == Look()
-    assert "is no PCI function" in refused(to_bind(paths, "emulated.0"))
+    assert "is not a PCI function" in refused(to_bind(paths, "emulated.0"))
 
 
 def test_a_group_that_is_not_viable(host: FakeHost, paths: HostPaths) -> None:
@@ -183,13 +183,13 @@ def test_a_physical_function_with_virtual_ones(host: FakeHost, paths: HostPaths)
     assert "0000:01:10.0 0000:01:10.1" in refused(to_bind(paths, PF))
     look = safety.as_bound([PF], paths)
     assert look.refused == []
-    assert [one.option for one in look.questions] == [PHYSICAL]
+    assert [question.option for question in look.questions] == [PHYSICAL]
 
 
 def test_a_physical_function_without(host: FakeHost, paths: HostPaths) -> None:
     physical(host, 0)
     look = to_bind(paths, PF)
-    assert (look.refused, [one.option for one in look.questions]) == ([], [PHYSICAL])
+    assert (look.refused, [question.option for question in look.questions]) == ([], [PHYSICAL])
     assert safety.as_bound([PF], paths) == Look()
 
 

@@ -351,7 +351,7 @@ def test_the_journal_can_be_read_by_people(machine: Machine) -> None:
     assert oct((machine.paths.state / "journal").stat().st_mode & 0o777) == "0o600"
     steps = Journal(machine.paths).read()
     assert steps
-    assert [type(one) for one in steps.steps] == [
+    assert [type(step) for step in steps.steps] == [
         ModulesBefore,
         FunctionBefore,
         FunctionBefore,

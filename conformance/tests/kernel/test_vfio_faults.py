@@ -42,7 +42,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
 
 
 def test_each_point_fails_once(call: Callable[[], str]) -> None:
-    seen = [(one.number, one.hit, one.errno, one.result) for one in faults.attempts(call)]
+    seen = [
+        (attempt.number, attempt.hit, attempt.errno, attempt.result)
+        for attempt in faults.attempts(call)
+    ]
     assert seen == [
         (1, True, ENOMEM, None),
         (2, True, ENOMEM, None),
@@ -52,7 +55,7 @@ def test_each_point_fails_once(call: Callable[[], str]) -> None:
 
 
 def test_steps_leave_points_out(call: Callable[[], str]) -> None:
-    assert [one.number for one in faults.attempts(call, step=2)] == [1, 3, 5]
+    assert [attempt.number for attempt in faults.attempts(call, step=2)] == [1, 3, 5]
 
 
 def test_a_call_without_end_is_told(call: Callable[[], str]) -> None:

@@ -32,7 +32,7 @@ def test_one_that_was_forgotten_is_found() -> None:
 
 
 def test_state_is_what_the_model_keeps() -> None:
-    """A place that is described has a register of the model, with as many beside it."""
-    places = {(one.name, one.offset, one.count) for one in i40e.REGISTERS}
+    """A place that is described has a register of the model, with as many after it."""
+    places = {(register.name, register.offset, register.count) for register in i40e.REGISTERS}
     state = device.load("i40e-vf").migration.state
     assert {(one.name, one.offset, one.count) for one in state} <= places

@@ -252,7 +252,7 @@ def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ("story", "status", "words"),
     [
         ("panics", 3, "BUG: kernel NULL pointer dereference"),
-        ("hangs", 3, "Nothing was heard of the guest"),
+        ("hangs", 3, "No event came from the guest"),
         ("does not start", 4, "not a valid device model"),
         ("module refused", 1, "the driver could not be loaded"),
         ("module refused", 1, "igb_vf: no such hardware"),

@@ -17,7 +17,7 @@ FILES = RunFiles(Path("/t"), Path("/r"))
 
 @pytest.fixture
 def igb() -> definitions.MachineDefinition:
-    return next(one for one in definitions.machines() if one.name == "igb")
+    return next(machine for machine in definitions.machines() if machine.name == "igb")
 
 
 def value(argv: list[str], option: str) -> str:
@@ -69,7 +69,7 @@ def test_payload_is_a_whole_number_of_sectors() -> None:
 
 
 def test_all_definitions_of_the_kit_load() -> None:
-    assert {one.name for one in definitions.machines()} >= {"igb"}
+    assert {machine.name for machine in definitions.machines()} >= {"igb"}
     for name in definitions.images():
         assert definitions.image(name).name == name
 

@@ -13,7 +13,9 @@ def line(number: int, count: int, *branches: int) -> dict[str, Any]:
     return {
         "line_number": number,
         "count": count,
-        "branches": [{"count": one, "fallthrough": False, "throw": False} for one in branches],
+        "branches": [
+            {"count": branch, "fallthrough": False, "throw": False} for branch in branches
+        ],
     }
 
 

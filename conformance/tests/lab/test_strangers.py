@@ -46,7 +46,7 @@ def test_a_module_is_built_not_given() -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["i40e-vf"], "instead of a device"), (["--bdf", "0000:01:10.0"], "leave --bdf out")],
+    [(["i40e-vf"], "instead of a device"), (["--bdf", "0000:01:10.0"], "omit --bdf")],
 )
 def test_what_does_not_go_with_it(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]

@@ -112,7 +112,7 @@ def test_hang_while_the_module_is_loaded(trixie: Image, tmp_path: Path) -> None:
     module = built("hangs", trixie, tmp_path)
     run = check(tmp_path, "--module", module, "--quiet", "8")
     assert run.status == 3
-    assert "Nothing was heard of the guest for 8 s" in run.said
+    assert "No event came from the guest for 8 s" in run.said
     assert "hangs_init" in run.said
 
 

@@ -229,7 +229,7 @@ def test_the_worst_cell_decides(codes: tuple[int, ...], worst: int) -> None:
 
 
 def test_a_matrix_in_which_nothing_ran_is_no_success() -> None:
-    assert matrix.exit_code([one.empty("no machine") for one in cells()]) == 2
+    assert matrix.exit_code([cell.empty("no machine") for cell in cells()]) == 2
     assert matrix.exit_code([]) == 2
 
 

@@ -28,12 +28,12 @@ Guest = Callable[[Bench, Sequence[Trial], Callable[[Outcome], None]], None]
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Guest, int], list[str]]:
     """Return what judges all names in guests of a kind, and returns them in their order."""
 
-    def judge(guest: Guest, beside: int) -> list[str]:
+    def judge(guest: Guest, parallel: int) -> list[str]:
         monkeypatch.setattr(trials, "one_guest", guest)
         done: list[str] = []
         bench = Bench(None, None, tmp_path, 1)  # type: ignore[arg-type]
         todo = [Trial(name, Path("x.ko"), ()) for name in NAMES]
-        guests.run(bench, todo, lambda one: done.append(one.name), beside)
+        guests.run(bench, todo, lambda one: done.append(one.name), parallel)
         return done
 
     return judge
@@ -44,11 +44,11 @@ def good(_bench: Bench, batch: Sequence[Trial], done: Callable[[Outcome], None])
         done(Outcome(one.name))
 
 
-@pytest.mark.parametrize("beside", [1, 2, 3])
-def test_each_is_judged_once(judged: Callable[[Guest, int], list[str]], beside: int) -> None:
-    done = judged(good, beside)
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_each_is_judged_once(judged: Callable[[Guest, int], list[str]], parallel: int) -> None:
+    done = judged(good, parallel)
     assert sorted(done) == sorted(NAMES)
-    assert done == NAMES or beside > 1
+    assert done == NAMES or parallel > 1
 
 
 def test_a_guest_takes_no_more_than_it_has_memory_for(

@@ -34,7 +34,7 @@ class Lab:
         self.ends: dict[str, End] = {}
         self.said: list[str] = []
         anything: Any = SimpleNamespace(kernel=None, image=SimpleNamespace(sandbox=None))
-        ready = SimpleNamespace(lab=anything, module=object(), beside=())
+        ready = SimpleNamespace(lab=anything, module=object(), companions=())
         request = SimpleNamespace(hints=[], mediated=("", ""))
         monkeypatch.setattr(pipeline, "look_up", lambda _options: request)
         monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
@@ -53,7 +53,7 @@ class Lab:
         return found
 
     def run(
-        self, _bench: Bench, left: Sequence[Trial], done: Callable[[Outcome], None], _beside: int
+        self, _bench: Bench, left: Sequence[Trial], done: Callable[[Outcome], None], _parallel: int
     ) -> None:
         for trial in self.order(list(left)):
             self.tried.append(trial.name)
@@ -104,7 +104,7 @@ def test_what_is_in_the_journal_is_not_tried_again(lab: Lab, tmp_path: Path) -> 
 
 def test_a_driver_that_is_not_tried_out_ends_the_run(lab: Lab, tmp_path: Path) -> None:
     lab.ends = {BASELINE: End.HUNG}
-    with pytest.raises(LabError, match="did not get through"):
+    with pytest.raises(LabError, match="did not complete"):
         planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
     assert (tmp_path / "matrix.json").exists()
 

@@ -23,12 +23,15 @@ def test_each_renders(name: str) -> None:
 
 def test_they_differ_in_what_is_free() -> None:
     migrations = [one.device.migration for one in EVERY.values()]
-    assert {one.data_mmap for one in migrations} == {True, False}
-    assert {one.data_mmap_size < one.data_size for one in migrations} == {True, False}
-    assert {one.precopy for one in migrations} == {True, False}
-    assert {one.chunk_size < one.data_size for one in migrations} == {True, False}
-    assert {len(one.accept_free_arcs) for one in migrations} == {0, 9}
-    assert max(one.padding for one in migrations) >= 16 << 20
+    assert {migration.data_mmap for migration in migrations} == {True, False}
+    assert {migration.data_mmap_size < migration.data_size for migration in migrations} == {
+        True,
+        False,
+    }
+    assert {migration.precopy for migration in migrations} == {True, False}
+    assert {migration.chunk_size < migration.data_size for migration in migrations} == {True, False}
+    assert {len(migration.accept_free_arcs) for migration in migrations} == {0, 9}
+    assert max(migration.padding for migration in migrations) >= 16 << 20
     layouts = [
         [len(bar.saving_areas) for bar in one.device.bars if bar.trapped_while_saving]
         for one in EVERY.values()
@@ -36,7 +39,7 @@ def test_they_differ_in_what_is_free() -> None:
     assert [] in layouts  # no capability at all
     assert [0] in layouts  # nothing may stay mapped
     assert [1] in layouts
-    assert any(len(one) > 1 for one in layouts)
+    assert any(len(layout) > 1 for layout in layouts)
 
 
 def test_unknown() -> None:

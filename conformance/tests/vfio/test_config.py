@@ -79,4 +79,4 @@ def test_reset_by_config_space(device: ModelDevice) -> None:
 @pytest.mark.parametrize("way", ["config-space", "hot-reset", "sysfs"])
 def test_a_software_device_has_its_own_reset_only(way: str) -> None:
     assert resets.lacking(ModelDevice("soft.0"), "ioctl") == ""
-    assert resets.lacking(ModelDevice("soft.0"), way) == "this is no PCI function"
+    assert resets.lacking(ModelDevice("soft.0"), way) == "this is not a PCI function"

@@ -17,7 +17,7 @@ from conformance.vfio.errors import SysfsError
 # The kernel writes a domain with at least four digits; behind Intel's VMD they have five.
 _BDF: Final = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
-#: Drivers beside VFIO's that set driver_managed_dma: in their hands a member of an IOMMU group does
+#: Drivers besides VFIO's that set driver_managed_dma: with them a member of an IOMMU group does
 #: not keep user space from it. Checked against Linux 6.12 and 7.3: all others claim its DMA.
 _MANAGED_DMA: Final = frozenset({"pcieport", "pci-stub"})
 
@@ -58,7 +58,7 @@ def address(text: str) -> str | None:
 def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
     """Return a device's folder. Raises :class:`SysfsError` if there is no such device."""
     if "/" in bdf or not bdf.strip("."):
-        raise SysfsError(f"{bdf!r} is no name of a device")
+        raise SysfsError(f"{bdf!r} is not a device name")
     path = sysfs / "bus/pci/devices" / bdf
     if path.is_dir():
         return path

@@ -172,8 +172,7 @@ def test_descriptions_do_not_change() -> None:
         (
             '[[migration.stop]]\nname = "LEN"',
             '[[migration.stop]]\nname = "LAN"',
-            'migration.stop[0].name = "LAN": is no register of the state; those of width 4 '
-            "are: LEN",
+            'migration.stop[0].name = "LAN": is not a state register; those of width 4 are: LEN',
         ),
         (
             "offset = 0x100\nclear",

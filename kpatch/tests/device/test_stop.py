@@ -40,7 +40,7 @@ def test_a_software_device() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('counter = "LEN"', 'counter = "HALF"', "is no register of the state; those of width 4"),
+        ('counter = "LEN"', 'counter = "HALF"', "is not a state register; those of width 4"),
         ('counter = "LEN"', 'counter = "BELL"', "is 2 registers, must be one"),
         ('doorbell = "BELL"', 'doorbell = "NONE"', "are: LEN, BELL, PLACE"),
         ('address = "PLACE"', 'address = "BELL"', "must be two for each doorbell, 4"),
@@ -117,7 +117,7 @@ def test_what_a_device_needs_beside_its_registers() -> None:
         ),
         (
             GOOD + DRAINED.replace("LEN", "HALF"),
-            'migration.drained[0].register = "HALF": is no register of the state of width 4; those '
+            'migration.drained[0].register = "HALF": is not a 32-bit state register; those '
             "are: LEN",
         ),
         (

@@ -94,8 +94,8 @@ def combinations() -> list[Combination]:
 
 
 def test_combinations_render() -> None:
-    for one in combinations()[::7]:
-        files = texts(one.device, LINUX_6_12, form=Form(protocol=one.protocol))
+    for combination in combinations()[::7]:
+        files = texts(combination.device, LINUX_6_12, form=Form(protocol=combination.protocol))
         assert all(text.endswith("\n") and "\n\n\n" not in text for text in files.values())
 
 

@@ -47,7 +47,7 @@ def find_in(tmp_path: Path, tree: KernelTree | None, *args: Any, **kwargs: Any) 
 
 def problems(findings: list[Finding], level: str = "problem") -> list[str]:
     """What is found to be wrong, by topic; each with reason and remedy."""
-    bad = [one for one in findings if one.level == level]
+    bad = [finding for finding in findings if finding.level == level]
     assert all(one.why for one in bad)
     assert all(one.do for one in bad if level == "problem")
     return [f"{one.topic}: {one.what}" for one in bad]

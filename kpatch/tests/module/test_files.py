@@ -77,7 +77,7 @@ UNPACKS = "CONFIG_MODULE_COMPRESS_XZ=y\nCONFIG_MODULE_DECOMPRESS=y\n"
             UNPACKS,
             lzma.CHECK_CRC32,
             [{"id": lzma.FILTER_X86}],
-            ["packing: It is packed by xz with a filter beside LZMA2."],
+            ["packing: It is packed by xz with a filter in addition to LZMA2."],
         ),
         (f"{UNPACKS}CONFIG_XZ_DEC_BCJ=y\n", lzma.CHECK_CRC32, [{"id": lzma.FILTER_X86}], []),
         # kmod unpacks it: the kernel does not unpack at all, or another format

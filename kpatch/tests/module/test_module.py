@@ -25,7 +25,7 @@ def test_what_a_module_says_of_itself(tmp_path: Path) -> None:
     assert (info.name, info.license, info.vermagic) == ("test_vfio_pci", "GPL", VERMAGIC.strip())
     assert info.depends == ("vfio-pci-core",)
     assert info.parameters == {"debug": "Say more"}
-    assert [(one.name, one.weak) for one in info.imports][:2] == [
+    assert [(import_.name, import_.weak) for import_ in info.imports][:2] == [
         ("kfree", True),
         ("vfio_pci_core_register_dev_region", False),
     ]
@@ -36,9 +36,9 @@ def test_what_a_module_says_of_itself(tmp_path: Path) -> None:
 def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
     findings = find_in(tmp_path, tree, INFO, IMPORTS)
     assert problems(findings) == []
-    topics = [one.topic for one in findings if one.level == "ok"]
+    topics = [finding.topic for finding in findings if finding.level == "ok"]
     assert topics == ["vermagic", "license", "symbols", "versions", "devices"]
-    told = {one.topic: one.what for one in findings}
+    told = {finding.topic: finding.what for finding in findings}
     assert told["symbols"] == "All 3 imported symbols were found: 1 in vfio_pci_core, 2 in vmlinux."
     assert told["versions"] == "All 4 symbol versions are the kernel's."
     assert told["devices"] == "It is a VFIO driver for 8086:10ca."
@@ -157,7 +157,7 @@ def test_driver_that_takes_devices_from_the_host(tmp_path: Path, tree: KernelTre
 def test_ordinary_module_is_not_judged_as_a_vfio_driver(tmp_path: Path, tree: KernelTree) -> None:
     aliases = info_with("alias", "pci:v00008086d000010CAsv*sd*bc*sc*i*")
     findings = find_in(tmp_path, tree, aliases, {"kfree": 0x11111111})
-    assert [one for one in findings if one.topic == "devices"] == []
+    assert [finding for finding in findings if finding.topic == "devices"] == []
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,4 @@ def test_module_it_needs_is_not_installed(tmp_path: Path) -> None:
 def test_without_a_tree_only_the_module_itself_is_judged(tmp_path: Path) -> None:
     findings = find_in(tmp_path, None, INFO, {**IMPORTS, "gone": 1})
     assert problems(findings) == []
-    assert "Its 4 imported symbols were not looked up." in [one.what for one in findings]
+    assert "Its 4 imported symbols were not looked up." in [finding.what for finding in findings]

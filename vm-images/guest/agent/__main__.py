@@ -19,7 +19,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
 """From linux/random.h."""
 _LOG_LINES = 200
-"""Lines of the kernel's log that go with an error."""
+"""Lines of the kernel log that go with an error."""
 
 
 def main() -> None:

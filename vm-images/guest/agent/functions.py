@@ -45,7 +45,7 @@ def wait_for(settings: Mapping[str, str]) -> list[str]:
     wanted, count = settings["VIRTUAL"], int(settings["COUNT"])
     deadline = time.monotonic() + _PLUG_TIMEOUT
     while time.monotonic() < deadline:
-        found = [one.name for one in _folders(wanted) if (one / "iommu_group").exists()]
+        found = [folder.name for folder in _folders(wanted) if (folder / "iommu_group").exists()]
         if len(found) == count:
             return found
         time.sleep(0.01)

@@ -12,10 +12,10 @@ _TAINTS = {
     9: "warning",
     14: "soft lockup",
 }
-"""Flags which are faults. A driver that is out of the tree and unsigned sets others, rightly."""
+"""Flags that are faults. A driver that is out of the tree and unsigned sets others, rightly."""
 
 _LONGEST = 800
-"""Characters of a line which the log takes in one piece."""
+"""Characters of a line that the log takes in one piece."""
 
 
 class KernelLog:
@@ -56,7 +56,7 @@ class KernelLog:
 
 
 def say(text: str) -> None:
-    """Write a line to the kernel's log, and so to the console."""
+    """Write a line to the kernel log, and so to the console."""
     for start in range(0, len(text), _LONGEST):
         Path("/dev/kmsg").write_text(f"lab-agent: {text[start : start + _LONGEST]}")
 

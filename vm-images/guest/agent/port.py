@@ -28,7 +28,7 @@ class Port:
         while data:
             data = data[os.write(self._fd, data) :]
 
-    # The events which conformance.events.kinds reads. The agent runs before the host has sent
+    # The events that conformance.events.kinds reads. The agent runs before the host has sent
     # the kit with that module, so they are spelt here as well; a unit test compares.
 
     def phase(self, name: str, detail: str = "") -> None:
@@ -36,7 +36,7 @@ class Port:
         self._send("agent", phase=name, detail=detail)
 
     def error(self, phase: str, message: str, klog: Sequence[str] = ()) -> None:
-        """Say why the agent cannot go on, with lines of the kernel's log."""
+        """Say why the agent cannot go on, with lines of the kernel log."""
         self._send("agent-error", phase=phase, message=message, klog=list(klog))
 
     def output(self, text: str) -> None:

@@ -114,7 +114,7 @@ def _relay(port: Port, events: int, child: int, quiet: float) -> None:
 
 def _show_stacks(group: int) -> None:
     """Write to the console where the kernel is in the processes of the suite."""
-    say("nothing was heard of the suite for a while; this is where the kernel is for it:")
+    say("no event came from the suite for a while; its kernel stacks:")
     for stack in Path("/proc").glob("[0-9]*/task/*/stack"):
         with contextlib.suppress(OSError):
             of = stack.with_name("stat").read_text().rpartition(")")[2].split()[2]

@@ -28,7 +28,7 @@ from conformance.suite.v1.steps import expect_not_resumed, save_and_run
 Stream = list[bytes]
 Damage = Callable[[Stream, random.Random], Stream]
 
-_UNKNOWN = "the stream is of a format which cannot be forged here"
+_UNKNOWN = "the stream is of a format that cannot be forged here"
 
 
 @pytest.mark.rule("resume.invalid")

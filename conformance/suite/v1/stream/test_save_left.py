@@ -219,7 +219,7 @@ def test_nothing_of_the_peer(
 
 
 def _words_of(values: list[int], places: list[Scratch], stream: Stream) -> list[str]:
-    """Return the values of whole registers which stand in a stream."""
+    """Return the values of whole registers that stand in a stream."""
     whole = [value for value, place in zip(values, places, strict=True) if place.mask == 0xFFFFFFFF]
     data = joined(stream)
     return [hex(value) for value in whole if value.to_bytes(4, "little") in data]

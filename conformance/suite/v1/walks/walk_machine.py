@@ -20,7 +20,7 @@ class _Machine(Machine):
 
     walker: Walker
 
-    # Preconditions keep steps away which would do nothing, so that walks get somewhere.
+    # Preconditions keep steps away that would do nothing, so that walks get somewhere.
 
     @stateful.rule(value=st.sampled_from(_STATES))
     def write_state(self, value: int) -> None:

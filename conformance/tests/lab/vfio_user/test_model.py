@@ -19,7 +19,7 @@ def described() -> Iterator[tuple[str, int, int]]:
 
 
 def test_registers_do_not_overlap() -> None:
-    words = [one.offset + 4 * n for one in REGISTERS for n in range(one.count)]
+    words = [register.offset + 4 * n for register in REGISTERS for n in range(register.count)]
     assert len(words) == len(set(words))
     assert max(words) < 0x10000
 

@@ -7,7 +7,7 @@
  * There is no hardware: the device is memory (memory.c) and a worker (engine.c),
  * and its IOMMU is one that VFIO emulates. It presents itself as a PCI function
  * without interrupts (config.c). On top of that comes a device region of type
- * VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the BARs which must
+ * VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the BARs that must
  * not be mapped as a whole while the device state is saved the capability
  * VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  *

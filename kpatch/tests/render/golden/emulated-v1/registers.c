@@ -17,7 +17,7 @@
  * @offset: of the first one
  * @stride: bytes from one to the next
  * @mask: bits that are saved and restored
- * @stop: bits which are cleared to stop the device, 0 for most registers
+ * @stop: bits that are cleared to stop the device, 0 for most registers
  */
 struct emulated_register {
 	u8 bar;
@@ -174,7 +174,7 @@ static void emulated_start(struct emulated_device *xdev, const struct emulated_r
 		emulated_put(xdev, reg, i, reg->stop, *value | emulated_get(xdev, reg, i));
 }
 
-/* Of a register that stops the device those bits count which emulated_stop() kept. */
+/* Of a register that stops the device the bits count that emulated_stop() kept. */
 static void emulated_save(struct emulated_device *xdev, const struct emulated_register *reg,
 			  u32 i, u32 *value)
 {

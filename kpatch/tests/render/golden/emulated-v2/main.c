@@ -7,7 +7,7 @@
  * There is no hardware: the device is memory (memory.c) and a worker (engine.c),
  * and its IOMMU is one that VFIO emulates. It presents itself as a PCI function
  * without interrupts (config.c). On top of that come the states of
- * VFIO_DEVICE_FEATURE_MIGRATION (fsm.c, session.c), and on the BARs which must
+ * VFIO_DEVICE_FEATURE_MIGRATION (fsm.c, session.c), and on the BARs that must
  * not be mapped as a whole while the device state is saved the capability
  * VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  *

@@ -20,7 +20,7 @@
  * register layout and flags, both 4 bytes. This driver sends none but takes one ahead of
  * a state, from a source that has something to say in pre-copy.
  * The payload of a state frame is the id of the register layout, flags, both 4
- * bytes, and one 4-byte value for each register in the order of
+ * bytes, and one 32-bit value for each register in the order of
  * i40e_vf_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
  * the user ahead of it, so that the loss of it shows.

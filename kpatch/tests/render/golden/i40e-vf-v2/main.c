@@ -6,10 +6,10 @@
  *
  * The function is passed through as vfio-pci does. On top of that come the states
  * of VFIO_DEVICE_FEATURE_MIGRATION (fsm.c) and their streams (session.c).
- * BARs which must not be mapped as a whole while the device state is saved have
+ * BARs that must not be mapped as a whole while the device state is saved have
  * the capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  *
- * What the function depends on beside, and is not in the stream:
+ * What else the function depends on, and the stream does not hold:
  *  - contexts and enable bits of the data queues, VSI, filters, RSS of
  *    the port: held by the physical function; in its memory and
  *    registers, reached by messages only: the guest sets them up anew

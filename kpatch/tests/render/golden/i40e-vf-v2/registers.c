@@ -17,7 +17,7 @@
  * @offset: of the first one
  * @stride: bytes from one to the next
  * @mask: bits that are saved and restored
- * @stop: bits which are cleared to stop the device, 0 for most registers
+ * @stop: bits that are cleared to stop the device, 0 for most registers
  */
 struct i40e_vf_register {
 	u8 bar;
@@ -293,7 +293,7 @@ static void i40e_vf_start(struct i40e_vf_device *xdev, const struct i40e_vf_regi
 		i40e_vf_put(xdev, reg, i, reg->stop, *value | i40e_vf_get(xdev, reg, i));
 }
 
-/* Of a register that stops the device those bits count which i40e_vf_stop() kept. */
+/* Of a register that stops the device the bits count that i40e_vf_stop() kept. */
 static void i40e_vf_save(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 			 u32 i, u32 *value)
 {

@@ -6,10 +6,10 @@
  *
  * The function is passed through as vfio-pci does. On top of that comes a device
  * region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c), and on the
- * BARs which must not be mapped as a whole while the device state is saved the
+ * BARs that must not be mapped as a whole while the device state is saved the
  * capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
  *
- * What the function depends on beside, and is not in the stream:
+ * What else the function depends on, and the stream does not hold:
  *  - VFTE, VFRE, the MAC address and filters, clear to send: held by the
  *    physical function; set by the RESET message of the function: it
  *    neither sends nor receives before its guest resets it

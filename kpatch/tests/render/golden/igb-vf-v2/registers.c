@@ -17,7 +17,7 @@
  * @offset: of the first one
  * @stride: bytes from one to the next
  * @mask: bits that are saved and restored
- * @stop: bits which are cleared to stop the device, 0 for most registers
+ * @stop: bits that are cleared to stop the device, 0 for most registers
  * @clear: what is written at @clear_offset before a restore, since a write of the
  *         register itself can only set bits; 0 for most registers
  * @clear_offset: of the register that clears
@@ -313,7 +313,7 @@ static void igb_vf_start(struct igb_vf_device *xdev, const struct igb_vf_registe
 		igb_vf_put(xdev, reg, i, reg->stop, *value | igb_vf_get(xdev, reg, i));
 }
 
-/* Of a register that stops the device those bits count which igb_vf_stop() kept. */
+/* Of a register that stops the device the bits count that igb_vf_stop() kept. */
 static void igb_vf_save(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 			u32 i, u32 *value)
 {

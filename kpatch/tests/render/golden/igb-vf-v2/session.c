@@ -195,7 +195,7 @@ static const struct file_operations igb_vf_resume_fops = {
  * @xdev: the device
  * @resuming: true to receive
  *
- * The reference to the file of the session is the device's; the one which goes
+ * The reference to the file of the session is the device's; the one that goes
  * to the user has to be taken on top.
  *
  * Return: the session, or a negative error as a pointer.

@@ -20,7 +20,7 @@
  * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
  * the stream does not suit refuses it before the source stops.
  * The payload of a state frame is the id of the register layout, flags, both 4
- * bytes, and one 4-byte value for each register in the order of
+ * bytes, and one 32-bit value for each register in the order of
  * igb_vf_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
  * the user ahead of it, so that the loss of it shows.
