@@ -17,9 +17,9 @@ from conformance.events import kinds
 from conformance.events.stream import EventWriter
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, lines, taint_words
-from conformance.plugin import checks, options, workers
+from conformance.plugin import options, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
-from conformance.plugin.outcome import Blame, Cause, Tally, blame_of
+from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
 from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
 from conformance.vfio import trace
 from conformance.vfio.errors import SysfsError, VfioError
@@ -53,12 +53,6 @@ def _catalogue() -> dict[str, Any]:
 
 def _outcomes(rule: str) -> tuple[str, ...]:
     return tuple(getattr(_catalogue().get(rule), "outcomes", ()))
-
-
-def rules_of(item: pytest.Item) -> list[str]:
-    """Return the ids of an item's rule markers, nearest first, each once."""
-    ids = (rule for marker in item.iter_markers("rule") for rule in marker.args)
-    return list(dict.fromkeys(ids))
 
 
 def name_of(item: pytest.Item) -> str:
@@ -189,7 +183,6 @@ class Session:
         """Frame a test by its two events."""
         rules = rules_of(item)
         self.events.emit(kinds.Start(name_of(item), tuple(rules)))
-        checks.set_current_rule(rules[0] if rules else "")
         trace.start()
         self.tally = Tally()
         self._look_at_kernel()  # what came between two tests belongs to neither

@@ -15,10 +15,13 @@ from conformance.vfio.errors import ShortTransfer
 
 
 class RequirementFailed(AssertionError):
-    """The device broke a rule: its id, the step, what was expected, what came back."""
+    """The device broke a rule: its id, the step, what was expected, what came back.
 
-    def __init__(self, rule: str, *, did: str, expected: str, actual: str) -> None:
-        super().__init__(f"{rule}: {did}: expected {expected}, got {actual}")
+    ``rule`` is empty where the check named none: the first rule of the test's marker then.
+    """
+
+    def __init__(self, rule: str = "", *, did: str, expected: str, actual: str) -> None:
+        super().__init__(f"{did}: expected {expected}, got {actual}")
         self.rule = rule
         self.did = did
         self.expected = expected
@@ -30,23 +33,10 @@ class RequirementFailed(AssertionError):
         return partial(type(self), **words), (self.rule,)
 
 
-class _Current:
-    """Which rule the running test is about; the plugin sets it."""
-
-    rule = ""
-
-
-def set_current_rule(rule: str) -> None:
-    """Name the rule that counts where a check names none."""
-    _Current.rule = rule
-
-
 def fail(rule: str | None = None, *, did: str, expected: str, actual: str) -> NoReturn:
     """Raise :class:`RequirementFailed`."""
     __tracebackhide__ = True
-    raise RequirementFailed(
-        rule or _Current.rule or "no rule", did=did, expected=expected, actual=actual
-    ) from None
+    raise RequirementFailed(rule or "", did=did, expected=expected, actual=actual) from None
 
 
 def errno_words(number: int | None) -> str:

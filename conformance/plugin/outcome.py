@@ -41,6 +41,12 @@ class Blame:
         return cls(cause, Failure("", "run the test", expected, actual, message, ""))
 
 
+def rules_of(item: pytest.Item) -> list[str]:
+    """Return the ids of an item's rule markers, nearest first, each once."""
+    ids = (rule for marker in item.iter_markers("rule") for rule in marker.args)
+    return list(dict.fromkeys(ids))
+
+
 def blame_of(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> Blame | None:
@@ -57,7 +63,9 @@ def blame_of(
     entry = next(ours, entries[-1])
     where = f"{entry.path}:{entry.lineno + 1}"
     if isinstance(error, RequirementFailed):
-        broken = Failure(error.rule, error.did, error.expected, error.actual, str(error), where)
+        rule = error.rule or next(iter(rules_of(item)), "no rule")
+        message = f"{rule}: {error}"
+        broken = Failure(rule, error.did, error.expected, error.actual, message, where)
         return Blame(Cause.REQUIREMENT, broken)
     message = f"{type(error).__name__}: {error}"
     raised = Failure("", f"{call.when} of the test", "no error", message, message, where)

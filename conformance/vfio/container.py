@@ -4,8 +4,6 @@
 import ctypes
 import os
 from mmap import PAGESIZE
-from types import TracebackType
-from typing import Self
 
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
@@ -18,25 +16,15 @@ from conformance.uapi.structs import (
     vfio_iommu_type1_info,
 )
 from conformance.vfio import trace
+from conformance.vfio.closing import Closing
 
 
-class Container:
+class Container(Closing):
     """An open ``/dev/vfio/vfio``. Raises :class:`OSError` with the kernel's errno."""
 
     def __init__(self, path: str = "/dev/vfio/vfio") -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._iommu = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close it; the kernel undoes all DMA mappings. Does nothing the second time."""

@@ -7,13 +7,13 @@ import os
 import select
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.uapi import ioctls, mman
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_precopy_info
 from conformance.vfio import trace
+from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 
 PRECOPY_INFO_SIZE: Final = ctypes.sizeof(vfio_precopy_info)
@@ -28,7 +28,7 @@ class PrecopyInfo:
     dirty_bytes: int
 
 
-class DataFile:
+class DataFile(Closing):
     """One data_fd, or a duplicate of it.
 
     Its user closes it; that neither ends nor leaves the state of the device. Every call raises
@@ -38,17 +38,6 @@ class DataFile:
     def __init__(self, fd: int, *, prefix: str = "") -> None:
         self.fd = fd
         self.prefix = prefix
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the descriptor. Does nothing the second time."""

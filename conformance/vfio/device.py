@@ -6,8 +6,7 @@ import errno
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
@@ -21,6 +20,7 @@ from conformance.uapi.structs import (
 )
 from conformance.vfio import trace
 from conformance.vfio.capabilities import Capability, parse_chain
+from conformance.vfio.closing import Closing
 from conformance.vfio.container import Container
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.errors import InfoError
@@ -57,7 +57,7 @@ class IrqInfo:
     count: int
 
 
-class Device:
+class Device(Closing):
     """A function opened through its group.
 
     ``prefix`` comes before region names in the trace, to tell two devices apart. Raises
@@ -82,17 +82,6 @@ class Device:
         except BaseException:
             group.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the descriptor, not the group. Does nothing the second time.

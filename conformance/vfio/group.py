@@ -4,19 +4,18 @@
 import ctypes
 import os
 import struct
-from types import TracebackType
-from typing import Self
 
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_group_status
 from conformance.vfio import trace
+from conformance.vfio.closing import Closing
 from conformance.vfio.container import Container
 from conformance.vfio.errors import SysfsError
 
 
-class Group:
+class Group(Closing):
     """An open ``/dev/vfio/NUMBER`` inside a container.
 
     The kernel lets a group be opened once at a time. Raises :class:`OSError` with the kernel's
@@ -40,17 +39,6 @@ class Group:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close it. Does nothing the second time."""

@@ -5,14 +5,14 @@ import ctypes
 import os
 import select
 import struct
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_irq_set
 from conformance.vfio import trace
+from conformance.vfio.closing import Closing
 from conformance.vfio.device import Device
 
 _EVENTFD: Final = c.VFIO_IRQ_SET_DATA_EVENTFD | c.VFIO_IRQ_SET_ACTION_TRIGGER
@@ -29,7 +29,7 @@ def _set_msix(device: Device, flags: int, count: int, data: bytes = b"") -> None
     )
 
 
-class Vectors:
+class Vectors(Closing):
     """The first ``count`` MSI-X vectors, each with an eventfd of its own.
 
     Made for a block: they are disabled at its end. Raises :class:`OSError`.
@@ -45,15 +45,8 @@ class Vectors:
             self._close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Disable MSI-X and close the eventfds."""
         try:
             with trace.quiet():
                 _set_msix(self.device, _NONE, 0)

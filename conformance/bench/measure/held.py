@@ -2,17 +2,16 @@
 """A number of live mappings of one page each."""
 
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Self
 
 from conformance.uapi import mman
+from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area
 from conformance.vfio.memory.mapping import PAGE_SIZE
 from conformance.vfio.region import Region
 
 
-class Held:
+class Held(Closing):
     """Mappings of the pages of a device, which nothing touches. Raises :class:`OSError`.
 
     The kernel merges no two mappings of a device, so each is a vma of its own.
@@ -27,15 +26,8 @@ class Held:
         self._places = places
         self._addresses: list[int] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Unmap all of it."""
         self.resize(0)
 
     def resize(self, count: int) -> None:

@@ -3,14 +3,14 @@
 
 import contextlib
 import errno
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.migration.errors import EndlessStream
 from conformance.migration.stream import Stream
 from conformance.migration.v2.states import State
 from conformance.uapi import constants as c
 from conformance.vfio import features
+from conformance.vfio.closing import Closing
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.device import Device
 
@@ -20,7 +20,7 @@ CHUNK: Final = 1 << 16
 MOST_BYTES: Final = 1 << 28
 
 
-class Client:
+class Client(Closing):
     """Sets states and moves data; the order is the caller's affair.
 
     Every data_fd that the device gives stays open until :meth:`close`, or until its user closes
@@ -32,17 +32,6 @@ class Client:
         self.flags = device.migration_feature() or 0
         self.file: DataFile | None = None
         self._files: list[DataFile] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close every data_fd."""

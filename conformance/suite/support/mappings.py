@@ -4,8 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EBUSY
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
@@ -15,6 +14,7 @@ from conformance.suite.support.windows import Window, layout_of
 from conformance.uapi import mman
 from conformance.vfio import trace
 from conformance.vfio.children.children import Child, RemoteMapping
+from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.mapping import Mapping, reserve
 from conformance.vfio.region import Region
@@ -38,7 +38,7 @@ class Held:
         return self.mapping
 
 
-class Mappings:
+class Mappings(Closing):
     """Performs each operation on the device and in the oracle; :meth:`judge` compares the two.
 
     Offsets and sizes are in bytes from the start of the mapping.
@@ -50,15 +50,8 @@ class Mappings:
         self._child = child
         self._local: list[Mapping] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Unmap what is left in this process."""
         for mapping in self._local:
             mapping.close()
 
@@ -92,8 +85,7 @@ class Mappings:
             held = Held(_HERE, mapping.address, size, mapping)
         else:
             remote = child.map(region, offset, size, **how)
-            address = int(remote.do("__getattribute__", "address"))
-            held = Held(_name(child), address, size, remote)
+            held = Held(_name(child), remote.address, size, remote)
         self.ledger.mmap(held.who, held.address, region.index, offset, size)
         return held
 

@@ -6,7 +6,7 @@ Needs hypothesis, which the suite does not otherwise; so it is imported by its t
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import hypothesis
 import hypothesis.errors
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine
 
 from conformance.plugin.checks import RequirementFailed
+from conformance.suite.support.walker import Walker
 from conformance.vfio import trace
 
 _STEPS = 40
@@ -30,25 +31,6 @@ _SHORTENING = 10.0
 PAGES = st.integers(0, 3)
 COUNTS = st.integers(1, 4)
 VALUES = st.integers(0, 0xFFFFFFFF)
-
-
-class Walker(Protocol):
-    """Takes the steps of a walk: each of its public methods is one.
-
-    Attributes:
-        spoilt: Whether the device has gone wrong since it was opened; set by who sees it.
-    """
-
-    spoilt: bool
-
-    def begin_anew(self) -> bool:
-        """Begin a walk, and open a device again that has gone wrong; tell if that has helped."""
-
-    def settle(self) -> None:
-        """End a walk with a good device, or show that it is none."""
-
-    def end(self) -> None:
-        """Take away what the walk has left."""
 
 
 class Step(NamedTuple):
@@ -97,6 +79,43 @@ class Machine(stateful.RuleBasedStateMachine):
             self.walker.spoilt = True
             self.failed.append((list(self.script), failure))
             raise
+
+    # Preconditions keep steps away that would do nothing, so that walks get somewhere.
+
+    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
+    def map(self, region: int, page: int, pages: int) -> None:
+        """Map pages."""
+        self.step("map", region, page, pages)
+
+    @stateful.precondition(lambda self: self.walker.mapped)
+    @stateful.rule(mapping=PAGES, first=PAGES, pages=COUNTS)
+    def unmap(self, mapping: int, first: int, pages: int) -> None:
+        """Unmap some of the pages."""
+        self.step("unmap", mapping, first, pages)
+
+    @stateful.precondition(lambda self: self.walker.mapped)
+    @stateful.rule()
+    def unmap_all(self) -> None:
+        """Unmap every page."""
+        self.step("unmap_all")
+
+    @stateful.precondition(lambda self: self.walker.oracle.may_write_registers())
+    @stateful.rule(register=PAGES, value=VALUES)
+    def put(self, register: int, value: int) -> None:
+        """Write a register."""
+        self.step("put", register, value)
+
+    @stateful.precondition(lambda self: self.walker.oracle.registers)
+    @stateful.rule()
+    def look(self) -> None:
+        """Compare the registers."""
+        self.step("look")
+
+    @stateful.rule(number=st.integers(0, 7))
+    def reset(self, number: int) -> None:
+        """Reset the device, one time in eight."""
+        if number == 7:  # seldom, for it takes long
+            self.step("reset")
 
 
 def walk(

@@ -2,7 +2,6 @@
 """The judgements: what passes, what fails, and in which words."""
 
 import errno
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,13 +20,6 @@ from conformance.vfio.errors import ShortTransfer
 SHORT = ShortTransfer("write BAR0", wanted=4, moved=2)
 
 
-@pytest.fixture(autouse=True)
-def _rule() -> Iterator[None]:
-    checks.set_current_rule("group.rule")
-    yield
-    checks.set_current_rule("")
-
-
 def _refuse(number: int) -> None:
     raise OSError(number, "refused")
 
@@ -40,15 +32,16 @@ def test_the_failure_tells_everything() -> None:
     with pytest.raises(RequirementFailed) as caught:
         fail(did="map BAR0", expected="success", actual="EBUSY")
     failure = caught.value
-    assert (failure.rule, failure.did) == ("group.rule", "map BAR0")
+    assert (failure.rule, failure.did) == ("", "map BAR0")
     assert (failure.expected, failure.actual) == ("success", "EBUSY")
-    assert str(failure) == "group.rule: map BAR0: expected success, got EBUSY"
+    assert str(failure) == "map BAR0: expected success, got EBUSY"
     assert isinstance(failure, AssertionError)
 
 
 def test_a_check_may_name_its_own_rule() -> None:
-    with pytest.raises(RequirementFailed, match=r"^other\.rule: "):
+    with pytest.raises(RequirementFailed) as caught:
         fail("other.rule", did="x", expected="y", actual="z")
+    assert caught.value.rule == "other.rule"
 
 
 def test_the_right_errno_passes() -> None:

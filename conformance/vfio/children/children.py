@@ -15,12 +15,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from conformance.uapi import mman
 from conformance.vfio import trace
 from conformance.vfio.children.server import Reply, Request, serve
+from conformance.vfio.closing import Closing
 from conformance.vfio.errors import ChildDied, ChildError, ChildTimeout
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
@@ -32,7 +32,7 @@ _living: "dict[int, Child]" = {}
 _lock: Final = threading.Lock()
 
 
-class Child:
+class Child(Closing):
     """A process that does what it is told. Make it with :func:`fork_child`.
 
     Its methods raise what the call raised there, :class:`ChildDied` or :class:`ChildTimeout`.
@@ -46,17 +46,6 @@ class Child:
         self._pidfd = os.pidfd_open(pid)
         with _lock:
             _living[pid] = self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def call(self, function: Callable[..., Any], *args: Any, timeout: float = TIMEOUT) -> Any:
         """Call a function there and return its result.
@@ -82,12 +71,14 @@ class Child:
         """Map a range of a region there, through the inherited descriptor or ``fd`` there."""
         size = region.size - offset if size is None else size
         fd = region.device.fd if fd is None else fd
-        key = self._do("map", (fd, region.offset + offset, size, prot, flags, region.name, offset))
-        return RemoteMapping(self, key)
+        placed = self._do(
+            "map", (fd, region.offset + offset, size, prot, flags, region.name, offset)
+        )
+        return RemoteMapping(self, *placed)
 
     def adopt(self, mapping: Mapping) -> "RemoteMapping":
         """Take hold, there, of a mapping that was inherited through the fork."""
-        return RemoteMapping(self, self._do("adopt", (mapping,)))
+        return RemoteMapping(self, *self._do("adopt", (mapping,)))
 
     def send_fd(self, fd: int) -> int:
         """Pass a descriptor over the socket and return its number there."""
@@ -190,10 +181,14 @@ class Child:
 
 
 class RemoteMapping:
-    """A mapping held in a child process, under the methods of a local one."""
+    """A mapping held in a child process, under the methods of a local one.
 
-    def __init__(self, child: Child, key: int) -> None:
+    ``address`` is where it begins in the memory of that process.
+    """
+
+    def __init__(self, child: Child, key: int, address: int) -> None:
         self.child = child
+        self.address = address
         self._key = key
 
     def do(self, method: str, *args: Any) -> Any:

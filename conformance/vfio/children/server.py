@@ -93,14 +93,14 @@ class _Server:
 
     def do_map(  # noqa: PLR0917 - they come over a socket as a tuple
         self, fd: int, file_offset: int, size: int, prot: int, flags: int, name: str, offset: int
-    ) -> int:
+    ) -> tuple[int, int]:
         return self.do_adopt(
             map_fd(fd, file_offset, size, prot=prot, flags=flags, name=name, offset=offset)
         )
 
-    def do_adopt(self, mapping: Mapping) -> int:
+    def do_adopt(self, mapping: Mapping) -> tuple[int, int]:
         self.held.append(mapping)
-        return len(self.held) - 1
+        return len(self.held) - 1, mapping.address
 
     def do_mapping(self, key: int, method: str, args: tuple[Any, ...]) -> Any:
         return getattr(self.held[key], method)(*args)

@@ -7,11 +7,11 @@ unmaps exactly those and nothing that came to the same addresses later.
 
 import ctypes
 import mmap as _pymmap
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conformance.uapi import mman
 from conformance.vfio import trace
+from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area, subtract
 
@@ -30,7 +30,7 @@ _WIDTHS: Final = {
 }
 
 
-class Mapping:
+class Mapping(Closing):
     """A range of virtual memory, made by :func:`map_fd` or split off another.
 
     ``address`` is where it begins, ``size`` its length in bytes, ``name`` what it shows, for
@@ -44,17 +44,6 @@ class Mapping:
         self.name = name
         self.offset = offset
         self._left: tuple[Area, ...] = (Area(0, size),) if size else ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __str__(self) -> str:
         return self._words(0, self.size)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.model.v1.states import State
 from conformance.suite.support import walk_machine
-from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
+from conformance.suite.support.walk_machine import Machine
 from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -20,8 +20,6 @@ class _Machine(Machine):
 
     walker: Walker
 
-    # Preconditions keep steps away that would do nothing, so that walks get somewhere.
-
     @stateful.rule(value=st.sampled_from(_STATES))
     def write_state(self, value: int) -> None:
         self.step("write_state", value)
@@ -29,20 +27,6 @@ class _Machine(Machine):
     @stateful.rule()
     def read_state(self) -> None:
         self.step("read_state")
-
-    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
-    def map(self, region: int, page: int, pages: int) -> None:
-        self.step("map", region, page, pages)
-
-    @stateful.precondition(lambda self: self.walker.mapped)
-    @stateful.rule(mapping=PAGES, first=PAGES, pages=COUNTS)
-    def unmap(self, mapping: int, first: int, pages: int) -> None:
-        self.step("unmap", mapping, first, pages)
-
-    @stateful.precondition(lambda self: self.walker.mapped)
-    @stateful.rule()
-    def unmap_all(self) -> None:
-        self.step("unmap_all")
 
     @stateful.precondition(lambda self: self.walker.oracle.state.saving)
     @stateful.rule()
@@ -76,21 +60,6 @@ class _Machine(Machine):
         self.step("write_state", 4)
         self.step("give_all")
         self.step("write_state", 1)
-
-    @stateful.precondition(lambda self: self.walker.oracle.may_write_registers())
-    @stateful.rule(register=PAGES, value=VALUES)
-    def put(self, register: int, value: int) -> None:
-        self.step("put", register, value)
-
-    @stateful.precondition(lambda self: self.walker.oracle.registers)
-    @stateful.rule()
-    def look(self) -> None:
-        self.step("look")
-
-    @stateful.rule(number=st.integers(0, 7))
-    def reset(self, number: int) -> None:
-        if number == 7:  # seldom, for it takes long
-            self.step("reset")
 
 
 def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:

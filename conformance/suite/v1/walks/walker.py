@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Takes the steps of a walk, each for real and in the oracle, and compares the two.
-
-Each public method is a step. Steps that make no sense where the device is do nothing, so any
-sequence of them is a walk, and a sequence from which some are left out still is one.
-"""
+"""Takes the steps of a walk, each for real and in the oracle, and compares the two."""
 
 import contextlib
 from collections.abc import Sequence
-from errno import EBUSY
+from typing import ClassVar
 
 from conformance.migration.v1.movers import mover
 from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
@@ -16,7 +12,6 @@ from conformance.model.ledger import Ledger
 from conformance.model.v1.states import State
 from conformance.model.v1.walk import Outcome, Walk
 from conformance.plugin.checks import (
-    RequirementFailed,
     expect_equal,
     expect_errno,
     expect_success,
@@ -24,81 +19,46 @@ from conformance.plugin.checks import (
     fail,
 )
 from conformance.plugin.devices import Scratch
-from conformance.suite.support.windows import layout_of
+from conformance.suite.support import walker
 from conformance.suite.v1.steps import attempt
-from conformance.vfio import trace
-from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
 from conformance.vfio.region import Region
 
-_HERE = "the test"
 
-
-class Walker:
-    """Walks one device.
+class Walker(walker.Walker):
+    """Walks one device by its migration region.
 
     Args:
-        migration: Its migration region.
+        migration: The migration region.
         regions: The regions of which pages are mapped.
         scratch: Registers that may be written.
-
-    Attributes:
-        spoilt: Whether the device has gone wrong since it was opened; set by who sees it.
     """
+
+    late_mmap_rule = "saving.late-mmap"
+    round_trip_rule = "resume.round-trip"
+    error = State.ERROR
+    resuming = State.RESUMING
+    tour: ClassVar = (State.RUNNING, State.STOP_AND_COPY, State.RUNNING)
+
+    oracle: Walk
 
     def __init__(
         self, migration: MigrationRegion, regions: Sequence[Region], scratch: Sequence[Scratch]
     ) -> None:
         self.migration = migration
-        self.regions = tuple(regions)
-        self.scratch = tuple(scratch)
-        self.spoilt = False
-        self._mappings: list[tuple[Region, Mapping]] = []
-        self.begin()
+        super().__init__(migration.device, regions, scratch)
 
-    def begin(self) -> None:
-        """Begin a new walk: nothing is mapped, the device runs."""
-        trace.start()
-        with trace.quiet():
-            self.end()
-            if self.migration.state != State.RUNNING and attempt(self.migration, State.RUNNING):
-                self.migration.device.reset()
-        self.oracle = Walk(Ledger({region.index: layout_of(region) for region in self.regions}))
+    def back_to_running(self) -> None:
+        """Write the running state; reset the device if it does not take that."""
+        if self.migration.state != State.RUNNING and attempt(self.migration, State.RUNNING):
+            self.device.reset()
 
-    def begin_anew(self) -> bool:
-        """Begin a walk, and open a device again which has gone wrong.
+    def new_oracle(self, ledger: Ledger) -> Walk:
+        """Return the oracle of a device that runs."""
+        return Walk(ledger)
 
-        Returns whether that has helped. If not, nothing that it does now proves anything.
-        """
-        if self.spoilt:
-            with trace.quiet():
-                self.end()
-                self.migration.device.reopen()
-                self.begin()
-                try:
-                    self.settle()
-                except RequirementFailed:
-                    return False
-        self.spoilt = False
-        self.begin()
-        return True
-
-    def settle(self) -> None:
-        """End a walk: unmap all, let the device run, and see that it still can be saved."""
-        self.unmap_all()
-        if self.oracle.state in {State.ERROR, State.RESUMING}:
-            self.reset()
-        for state in (State.RUNNING, State.STOP_AND_COPY, State.RUNNING):
-            self.write_state(state)
-
-    def end(self) -> None:
-        """Unmap what is mapped."""
-        while self._mappings:
-            self._mappings.pop()[1].close()
-
-    @property
-    def mapped(self) -> bool:
-        """Whether anything is mapped."""
-        return bool(self._mappings)
+    def enter(self, value: int) -> None:
+        """Write device_state."""
+        self.write_state(value)
 
     @property
     def may_resume(self) -> bool:
@@ -139,48 +99,10 @@ class Walker:
     def reset(self) -> None:
         """Reset the function."""
         with expect_success(did="VFIO_DEVICE_RESET", rule="state.reset"):
-            self.migration.device.reset()
+            self.device.reset()
         self.oracle.reset()
         now = self.migration.state
         expect_equal(now, State.RUNNING, did="reset, read device_state", rule="state.reset")
-
-    def map(self, region: int, page: int, pages: int) -> None:
-        """Map pages of one of the regions."""
-        if not self.regions:
-            return
-        where = self.regions[region % len(self.regions)]
-        layout = layout_of(where)
-        area = (page * PAGE_SIZE, pages * PAGE_SIZE)
-        if not layout.mappable(area) or self.oracle.state is State.ERROR:
-            return
-        did = f"mmap {pages} pages from page {page} of {where.name}"
-        if self.oracle.state.saving and layout.conflicts(area):
-            with expect_errno(EBUSY, did=f"{did} while saving", rule="saving.late-mmap") as call:
-                call.result = where.map(*area)
-            return
-        rule = "saving.late-mmap" if self.oracle.state.saving else "saving.after"
-        with expect_success(did=f"{did} in state {words(self.oracle.state)}", rule=rule):
-            mapping = where.map(*area)
-        self._mappings.append((where, mapping))
-        self.oracle.ledger.mmap(_HERE, mapping.address, where.index, *area)
-
-    def unmap(self, mapping: int, first: int, pages: int) -> None:
-        """Unmap pages of a mapping."""
-        if not self._mappings:
-            return
-        _, held = self._mappings[mapping % len(self._mappings)]
-        offset, size = first * PAGE_SIZE, pages * PAGE_SIZE
-        if not held.is_mapped(offset, size):
-            return
-        held.munmap(offset, size)
-        self.oracle.ledger.munmap(_HERE, held.address + offset, size)
-
-    def unmap_all(self) -> None:
-        """Unmap all that is mapped."""
-        while self._mappings:
-            _, held = self._mappings.pop()
-            held.close()
-            self.oracle.ledger.munmap(_HERE, held.address, held.size)
 
     def poll(self) -> int:
         """Read pending_bytes twice, which tells the same."""
@@ -253,18 +175,3 @@ class Walker:
             offset = self.migration.data_offset
             move.write(offset, chunk)
             self.migration.set_data_size(len(chunk))
-
-    def put(self, register: int, value: int) -> None:
-        """Write a register, where that has its effect."""
-        if self.scratch and self.oracle.may_write_registers():
-            number = register % len(self.scratch)
-            self.scratch[number].write(value)
-            self.oracle.registers[number] = value & self.scratch[number].mask
-
-    def look(self) -> None:
-        """Read all registers whose values are known, while the device runs."""
-        if not self.oracle.may_write_registers():
-            return
-        known = self.oracle.registers
-        now = {number: self.scratch[number].read() for number in known}
-        expect_equal(now, known, did="read the registers", rule="resume.round-trip")

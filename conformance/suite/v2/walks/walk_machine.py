@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.model.v2.fsm import State
 from conformance.suite.support import walk_machine
-from conformance.suite.support.walk_machine import COUNTS, PAGES, VALUES, Machine
+from conformance.suite.support.walk_machine import Machine
 from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -28,15 +28,6 @@ class _Machine(Machine):
     @stateful.rule()
     def get_state(self) -> None:
         self.step("get_state")
-
-    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
-    def map(self, region: int, page: int, pages: int) -> None:
-        self.step("map", region, page, pages)
-
-    @stateful.precondition(lambda self: self.walker.mapped)
-    @stateful.rule()
-    def unmap_all(self) -> None:
-        self.step("unmap_all")
 
     @stateful.precondition(lambda self: self.walker.oracle.state.saving)
     @stateful.rule(size=_SIZES)
@@ -70,21 +61,6 @@ class _Machine(Machine):
         self.step("set_state", State.RESUMING)
         self.step("give_all")
         self.step("set_state", then)
-
-    @stateful.precondition(lambda self: self.walker.oracle.may_write_registers())
-    @stateful.rule(register=PAGES, value=VALUES)
-    def put(self, register: int, value: int) -> None:
-        self.step("put", register, value)
-
-    @stateful.precondition(lambda self: self.walker.oracle.registers)
-    @stateful.rule()
-    def look(self) -> None:
-        self.step("look")
-
-    @stateful.rule(number=st.integers(0, 7))
-    def reset(self, number: int) -> None:
-        if number == 7:  # seldom, for it takes long
-            self.step("reset")
 
 
 def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:

@@ -1,97 +1,68 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Takes the steps of a walk in version 2, each for real and in the oracle, and compares the two.
-
-Each public method is a step. Steps that make no sense where the device is do nothing, so any
-sequence of them is a walk, and a sequence from which some are left out still is one.
-"""
+"""Takes the steps of a walk in version 2, for real and in the oracle, and compares the two."""
 
 import contextlib
 import errno
 from collections.abc import Sequence
-from errno import EBUSY
+from typing import ClassVar
 
 from conformance.migration.v2.client import Client
 from conformance.model.ledger import Ledger
 from conformance.model.v2.fsm import State
 from conformance.model.v2.walk import Outcome, Walk
 from conformance.plugin.checks import (
-    RequirementFailed,
     expect_equal,
-    expect_errno,
     expect_success,
     expect_true,
     fail,
 )
 from conformance.plugin.devices import Scratch
-from conformance.suite.support.windows import layout_of
-from conformance.vfio import trace
-from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
+from conformance.suite.support import walker
 from conformance.vfio.region import Region
 
-_HERE = "the test"
 
+class Walker(walker.Walker):
+    """Walks one device by its state machine.
 
-class Walker:
-    """Walks one device.
-
-    Attributes:
-        spoilt: Whether the device has gone wrong since it was opened; set by who sees it.
+    Args:
+        client: Sets and gets the state.
+        regions: The regions of which pages are mapped.
+        scratch: Registers that may be written.
     """
+
+    late_mmap_rule = "saving2.late-mmap"
+    round_trip_rule = "resume2.round-trip"
+    error = State.ERROR
+    resuming = State.RESUMING
+    tour: ClassVar = (State.RUNNING, State.STOP_COPY, State.RUNNING)
+
+    oracle: Walk
 
     def __init__(
         self, client: Client, regions: Sequence[Region], scratch: Sequence[Scratch]
     ) -> None:
         self.client = client
-        self.regions = tuple(regions)
-        self.scratch = tuple(scratch)
-        self.spoilt = False
-        self._mappings: list[Mapping] = []
-        self.begin()
+        super().__init__(client.device, regions, scratch)
 
-    def begin(self) -> None:
-        """Begin a new walk: nothing is mapped, the device runs."""
-        trace.start()
-        with trace.quiet():
-            self.end()
-            if self.client.state != State.RUNNING and self.client.attempt(State.RUNNING):
-                self.client.device.reset()
-            self.client.close()
-        ledger = Ledger({region.index: layout_of(region) for region in self.regions})
-        self.oracle = Walk(ledger, self.client.flags)
+    def back_to_running(self) -> None:
+        """Set the running state and close every data_fd; reset the device if it must be."""
+        if self.client.state != State.RUNNING and self.client.attempt(State.RUNNING):
+            self.device.reset()
+        self.client.close()
 
     def begin_anew(self) -> bool:
-        """Begin a walk, and open a device again that has gone wrong; tell if that has helped."""
+        """Begin a walk; a data_fd of the last one would keep the device open."""
         if self.spoilt:
-            with trace.quiet():
-                self.end()
-                self.client.close()
-                self.client.device.reopen()
-                self.begin()
-                try:
-                    self.settle()
-                except RequirementFailed:
-                    return False
-        self.spoilt = False
-        self.begin()
-        return True
+            self.client.close()
+        return super().begin_anew()
 
-    def settle(self) -> None:
-        """End a walk: unmap all, let the device run, and see that it still can be saved."""
-        self.unmap_all()
-        if self.oracle.state in {State.ERROR, State.RESUMING}:
-            self.reset()
-        for state in (State.RUNNING, State.STOP_COPY, State.RUNNING):
-            self.set_state(state)
+    def new_oracle(self, ledger: Ledger) -> Walk:
+        """Return the oracle of a device that runs."""
+        return Walk(ledger, self.client.flags)
 
-    def end(self) -> None:
-        """Unmap what is mapped."""
-        while self._mappings:
-            self._mappings.pop().close()
-
-    @property
-    def mapped(self) -> bool:
-        """Whether anything is mapped."""
-        return bool(self._mappings)
+    def enter(self, value: int) -> None:
+        """Set the state."""
+        self.set_state(value)
 
     @property
     def may_resume(self) -> bool:
@@ -136,34 +107,9 @@ class Walker:
     def reset(self) -> None:
         """Reset the device."""
         with expect_success(did="VFIO_DEVICE_RESET", rule="reset2.running"):
-            self.client.device.reset()
+            self.device.reset()
         self.oracle.reset()
         expect_equal(self.client.state, State.RUNNING, did="reset, GET", rule="reset2.running")
-
-    def map(self, region: int, page: int, pages: int) -> None:
-        """Map pages of one of the regions."""
-        if not self.regions:
-            return
-        where = self.regions[region % len(self.regions)]
-        layout, area = layout_of(where), (page * PAGE_SIZE, pages * PAGE_SIZE)
-        if not layout.mappable(area) or self.oracle.state is State.ERROR:
-            return
-        did = f"mmap {pages} pages from page {page} of {where.name} in {self.oracle.state.name}"
-        if self.oracle.state.saving and layout.conflicts(area):
-            with expect_errno(EBUSY, did=did, rule="saving2.late-mmap") as call:
-                call.result = where.map(*area)
-            return
-        with expect_success(did=did, rule="saving.after"):
-            mapping = where.map(*area)
-        self._mappings.append(mapping)
-        self.oracle.ledger.mmap(_HERE, mapping.address, where.index, *area)
-
-    def unmap_all(self) -> None:
-        """Unmap all that is mapped."""
-        while self._mappings:
-            held = self._mappings.pop()
-            held.close()
-            self.oracle.ledger.munmap(_HERE, held.address, held.size)
 
     def take(self, size: int) -> bool:
         """Read from the session of a device that is saving; tell whether there was data."""
@@ -214,17 +160,3 @@ class Walker:
             with contextlib.suppress(OSError):
                 self.client.session.write(b"\x5a" * length)
             self.oracle.gave_wrong()
-
-    def put(self, register: int, value: int) -> None:
-        """Write a register, where that has its effect."""
-        if self.scratch and self.oracle.may_write_registers():
-            number = register % len(self.scratch)
-            self.scratch[number].write(value)
-            self.oracle.registers[number] = value & self.scratch[number].mask
-
-    def look(self) -> None:
-        """Read all registers whose values are known, while the device runs."""
-        if self.oracle.may_write_registers():
-            known = self.oracle.registers
-            now = {number: self.scratch[number].read() for number in known}
-            expect_equal(now, known, did="read the registers", rule="resume2.round-trip")
