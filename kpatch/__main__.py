@@ -250,7 +250,7 @@ def _known_tree(arguments: argparse.Namespace) -> KernelTree | None:
 
 def _tree(arguments: argparse.Namespace) -> KernelTree:
     tree = kernel.find(arguments.root, arguments.kernel_tree)
-    _ = tree.release  # a wrong path is told before anything is done
+    _ = tree.release  # a wrong path is reported before anything is done
     return tree
 
 

@@ -124,7 +124,7 @@ def results(parser: argparse.ArgumentParser) -> None:
 
 
 def registers(parser: argparse._ActionsContainer) -> None:
-    """Add the options in which an operator tells what registers of a device do."""
+    """Add the options that state what registers of a device do."""
     parser.add_argument(
         "--physical", action="store_true", help="consent that this is a physical function"
     )

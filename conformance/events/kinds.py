@@ -87,9 +87,9 @@ class Session(Event):
     peer: Mapping[str, Any] | None
     versions: Mapping[str, str]  # of VERSIONS
     seed: int | None
-    tests: tuple[Planned, ...]  # empty where the guest tells only their number
+    tests: tuple[Planned, ...]  # empty where the guest sends only their number
     workers: int = 1  # how many tests may run in parallel
-    protocol: int = 0  # the version that is judged; 0 where the guest does not tell
+    protocol: int = 0  # the version that is judged; 0 if the guest does not say
     lacking: str = ""  # why nothing of the device can be judged
     volatile: tuple[str, ...] = ()  # registers that were not looked at, BAR:OFFSET:MASK
 

@@ -104,7 +104,7 @@ class EventWriter:
 class EventDecoder:
     """Turns the bytes of an events port or file into events, line by line.
 
-    Bytes come in any portions. `close()` tells whether the stream ended where a line
+    Bytes come in any portions. `close()` returns whether the stream ended where a line
     did: half a line means that the guest died while it wrote, which nobody may
     mistake for the end of a run.
     """

@@ -20,7 +20,7 @@ _UNMET = re.compile(r"unmet direct dependencies detected for (\w+)")
 def steps(work: Work, *, signoff: bool) -> Iterator[tuple[str, Callable[[Path], Step | None]]]:
     """Yield the steps for a patch: a name, and a function that gets a log and does it.
 
-    The function returns None where the step has no meaning for the patch. `signoff` tells whether
+    The function returns None where the step has no meaning for the patch. `signoff` says whether
     a missing Signed-off-by is a failure.
     """
     patch, builder = work.patch, work.builder

@@ -92,7 +92,7 @@ def judge(request: GateRequest, say: Callable[[str], None]) -> Report:
 
     Args:
         request: What and how.
-        say: Is told what is being done, a line at a time.
+        say: Takes what is being done, a line at a time.
 
     Raises:
         SourceTreeError: The tree cannot be used.

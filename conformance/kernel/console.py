@@ -24,7 +24,7 @@ _CUT, _END = "[ cut here ]", "[ end trace"
 """What stands around the report of a WARN or BUG."""
 
 _REPORT = 40
-"""Lines after the first of a report within which more of it is told."""
+"""Lines after the first of a report that may belong to it."""
 _SECONDS = 2.0
 """How long the kernel takes to print a report, to the slowest console."""
 
@@ -114,21 +114,24 @@ class _Report:
 
 
 def _reports(every: Sequence[str]) -> list[_Report]:
-    """Return the reports of a console. A WARN or BUG is told between two lines of its own."""
+    """Return the reports of a console. A WARN or BUG stands between two marker lines."""
     found: list[_Report] = []
     current: _Report | None = None
-    block, told = False, False  # whether we are between these lines, and after its first trouble
+    block, reported = (
+        False,
+        False,
+    )  # between these lines; after its first trouble
     for number, line in enumerate(every):
         text, seconds = trouble.text_of(line), trouble.seconds_of(line)
         if _CUT in text:
-            block, told = True, False
+            block, reported = True, False
         elif _END in text:
             current, block = None, False
         kind = trouble.kind_of(text)
         if kind is None or kind.weight is Weight.LIMIT:
             continue
-        more = kind.follows or (block and told)
-        told = block
+        more = kind.follows or (block and reported)
+        reported = block
         if current and more and current.goes_on(number, seconds):
             current.weight = max(current.weight, kind.weight)
             current.last = number

@@ -14,7 +14,7 @@ from conformance.kernel import trouble
 #: A byte that is not printable ASCII, as records of /dev/kmsg have it.
 _ESCAPED: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
-#: Bits of /proc/sys/kernel/tainted that tell of trouble or of foreign code, with their letters.
+#: Bits of /proc/sys/kernel/tainted that stand for trouble or foreign code, with their letters.
 _TAINT_BITS: Final = {
     0: "P, a proprietary module",
     1: "F, a module was force loaded",

@@ -29,7 +29,7 @@ class Kind:
         name: What it is, in words.
         weight: What it means.
         off: The check that is off from here on; empty if none.
-        follows: Whether the line mostly is not the first of its report, but tells more of it.
+        follows: Whether the line mostly is not the first of its report, but gives details of it.
     """
 
     name: str
@@ -132,7 +132,7 @@ _TABLE: Final = tuple(
     )
 )
 
-#: Taint flags that tell of a fault, with words: include/linux/panic.h. A driver that is out of
+#: Taint flags that stand for a fault, with words: include/linux/panic.h. A driver that is out of
 #: the tree and unsigned sets others, rightly.
 FAULT_TAINTS: Final = {5: "bad page", 7: "oops or BUG", 9: "warning", 14: "soft lockup"}
 

@@ -60,7 +60,7 @@ def run(arguments: Namespace, _say: Callable[[str], None]) -> int:
 def _plan(arguments: Namespace) -> list[Cell]:
     # Cells run elsewhere, so that a path must not depend on where we are.
     names = [str(Path(one).absolute()) if os.sep in one else one for one in arguments.device]
-    selection.of_rules(arguments.rule)  # a wrong one is told once, not by every cell
+    selection.of_rules(arguments.rule)  # a wrong one is reported once, not by every cell
     columns = matrix.columns(arguments.image, arguments.kernel_tree, arguments.tree_image)
     return matrix.plan(
         names, columns, Options(), arguments.stranger, arguments.protocol or PROTOCOLS

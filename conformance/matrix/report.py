@@ -113,7 +113,7 @@ def _rows(cells: Sequence[Cell]) -> tuple[dict[str, list[Cell]], list[Column]]:
 
 
 def _kernel(cells: Sequence[Cell], column: Column) -> str:
-    """Return the release of a column's kernel, as far as a cell has told."""
+    """Return the release of a column's kernel, if a cell has reported it."""
     for cell in cells:
         release = cell.results.get("versions", {}).get("kernel")
         if cell.column == column and release:

@@ -3,7 +3,7 @@
 
 ::
 
-    OSError                 the kernel refused a call; errno tells why
+    OSError                 the kernel refused a call; errno says why
     ShortTransfer           a transfer moved fewer bytes than it should (from conformance.vfio)
     MigrationError          everything else
     +-- NoMigrationRegion   the device has no migration region, or more than one

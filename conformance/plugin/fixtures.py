@@ -188,7 +188,7 @@ def doorbells(devices: Devices, device: Device) -> list[Doorbell]:
 
 @pytest.fixture
 def child() -> Iterator[Callable[[], Child]]:
-    """``child()``: fork a process that does what it is told; all are killed after the test."""
+    """``child()``: fork a process that executes calls; all are killed after the test."""
     made: list[Child] = []
 
     def make() -> Child:

@@ -35,7 +35,7 @@ class Built:
 
 
 def digest(sources: Mapping[str, str], kernel: BootKernel) -> str:
-    """Return what tells a module from all others."""
+    """Return what identifies a module."""
     found = hashlib.sha256(kernel.tree.identity.encode())
     for name, text in sorted(sources.items()):
         found.update(f"\0{name}\0{text}".encode())

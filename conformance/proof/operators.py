@@ -63,7 +63,7 @@ class OperatorMutant:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What tells it from others, as long as its place in the driver stays as it is."""
+        """What identifies it, as long as its place in the driver stays as it is."""
         return self.file, self.place, self.before, self.after
 
 
@@ -190,7 +190,7 @@ class Known:
 
     Attributes:
         beyond: Whether they differ, and only nothing in the lab can show it.
-        reason: Why the suite cannot tell.
+        reason: Why the suite cannot notice it.
     """
 
     beyond: bool

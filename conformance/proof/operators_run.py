@@ -137,14 +137,14 @@ def _try(
 ) -> None:
     """Try the driver itself and each mutant; some tests come first."""
 
-    def told(outcome: Outcome, baseline: Outcome) -> str:
+    def describe(outcome: Outcome, baseline: Outcome) -> str:
         by = killed(outcome, baseline)
         became = f"killed by {by}" if by else "SURVIVED"
         return f"{outcome.seconds:.0f} s: {sample[outcome.name]}: {became}"
 
     planned = [Trial(BASELINE, modules[BASELINE], _WHOLE)]
     planned += [Trial(name, modules[name], (*first, *_UNTIL_KILLED)) for name in sample]
-    proof.try_all(planned, told)
+    proof.try_all(planned, describe)
 
 
 def _sample(

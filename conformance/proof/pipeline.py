@@ -149,17 +149,19 @@ class Proof:
             raise LabError(f"The driver itself does not build: {built[BASELINE].problem}")
         return built
 
-    def try_all(self, planned: Sequence[Trial], told: Callable[[Outcome, Outcome], str]) -> None:
+    def try_all(
+        self, planned: Sequence[Trial], describe: Callable[[Outcome, Outcome], str]
+    ) -> None:
         """Try copies of the driver, and say what became of each once the driver itself is known.
 
         Args:
             planned: The trials; one is that of the driver itself.
-            told: Returns the line about an outcome, given that of the driver itself.
+            describe: Returns the line about an outcome, given that of the driver itself.
 
         Raises:
             ConformanceError: The lab failed.
         """
-        progress = _Progress(len(planned), told, self._say)
+        progress = _Progress(len(planned), describe, self._say)
 
         def take(outcome: Outcome) -> None:
             self.outcomes[outcome.name] = outcome
@@ -190,9 +192,9 @@ class Proof:
 class _Progress:
     """Shows outcomes, those that came before the driver itself's as soon as that is there."""
 
-    def __init__(self, number: int, told: Callable[[Outcome, Outcome], str], say: Say) -> None:
+    def __init__(self, number: int, describe: Callable[[Outcome, Outcome], str], say: Say) -> None:
         self._number = number
-        self._told = told
+        self._describe = describe
         self._say = say
         self._count = 0
         self._baseline: Outcome | None = None
@@ -205,7 +207,7 @@ class _Progress:
         elif self._baseline is None:
             self._early.append(outcome)
         else:
-            self._show(self._told(outcome, self._baseline))
+            self._show(self._describe(outcome, self._baseline))
 
     def _take_baseline(self, outcome: Outcome) -> None:
         if outcome.end is not End.DONE:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Builds faulty drivers, lets the suite judge each, and tells which it did not notice."""
+"""Builds faulty drivers, lets the suite judge each, and lists those it did not notice."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def run(mutants: Mapping[str, Mutant], wanted: Wanted, results: Path, say: Say) 
     proof = Proof(wanted, results, say)
     judged, built = _build(mutants, proof, say)
 
-    def told(outcome: Outcome, baseline: Outcome) -> str:
+    def describe(outcome: Outcome, baseline: Outcome) -> str:
         judged[outcome.name] = judge(mutants[outcome.name], outcome, baseline)
         return report.line(judged[outcome.name])
 
     try:
-        proof.try_all(_plan(mutants, built), told)
+        proof.try_all(_plan(mutants, built), describe)
     finally:
         every = [
             judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)

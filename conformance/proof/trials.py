@@ -107,7 +107,7 @@ class Bench:
         module: A build of the module: all trials have its name and its dependencies.
         logs: Folder for the logs of the guests.
         quiet: Seconds without an event after which a guest counts as hung.
-        hints: Options that tell the suite what it may do with the registers.
+        hints: Options that state what the suite may do with the registers.
         companions: Modules that it needs and the kernel does not have.
         mediated: As in a job of the payload.
     """

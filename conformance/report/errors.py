@@ -3,7 +3,7 @@
 
 ::
 
-    ReportError                 the report cannot tell what happened
+    ReportError                 the report cannot say what happened
     +-- ResultsFolderError      the results folder cannot be written
 """
 

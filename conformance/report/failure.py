@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Failed tests, told to the author of the driver: rule by rule, what was done and came back."""
+"""Failed tests for the author of the driver: rule by rule, what was done and what came back."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from conformance.report.results import Results, TestRecord
 from conformance.report.text import Style, block, listing, printable
 from conformance.requirements import load_catalogue
 
-_FULL = 3  # tests of a rule told in full; of the others a line, and all of it in the files
+_FULL = 3  # tests of a rule shown in full; one line for each other, all of it in the files
 _CALLS = 20  # decoded calls shown; a test's own calls are at the end
 _KLOG = 40  # kernel log lines shown
 

@@ -23,7 +23,7 @@ from junitparser import (
 
 from conformance.events.kinds import TestOutcome
 from conformance.report.results import Results, TestRecord
-from conformance.report.settle import told_by_tests
+from conformance.report.settle import shown_by_tests
 from conformance.report.text import printable, shortened
 from conformance.report.verdict import Conclusion, Verdict
 
@@ -46,7 +46,7 @@ def render(results: Results, verdict: Verdict, versions: Mapping[str, str]) -> s
             suite.add_property(key, _cut(value, _LONGEST_MESSAGE))
         suite.add_testcases([_case(test, verdict) for test in tests])
         xml.add_testsuite(suite)
-    if not told_by_tests(verdict, results):
+    if not shown_by_tests(verdict, results):
         xml.add_testsuite(_ending(verdict))
     xml.update_statistics()
     # Not write(), which takes files only in the junitparser of some distributions.
@@ -118,7 +118,7 @@ def _explained(kind: Failure | Error, test: TestRecord) -> Failure | Error:
 
 
 def _ending(verdict: Verdict) -> TestSuite:
-    """Return a suite of its own for a run whose tests do not tell how it ended."""
+    """Return a suite of its own for a run whose tests do not show how it ended."""
     suite = TestSuite("run")
     case = TestCase("run", "conformance.run", 0.0)
     blamed = verdict.conclusion is Conclusion.REQUIREMENT_FAILED

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from conformance.events.kinds import BAD, TestOutcome
 from conformance.report.results import Results, TestRecord
-from conformance.report.settle import told_by_tests
+from conformance.report.settle import shown_by_tests
 from conformance.report.text import printable
 from conformance.report.verdict import Verdict
 
@@ -22,7 +22,7 @@ _UNJUDGED = frozenset({TestOutcome.SKIPPED, TestOutcome.NOT_APPLICABLE, TestOutc
 def render(results: Results, verdict: Verdict) -> str:
     """Return the run as KTAP; ends with a failed case if the run did not end well."""
     groups = results.tests_by_group()
-    ended_well = told_by_tests(verdict, results)
+    ended_well = shown_by_tests(verdict, results)
     lines = ["KTAP version 1", f"1..{len(groups) + (not ended_well)}"]
     for number, (name, tests) in enumerate(groups.items(), 1):
         bad = any(test.outcome in BAD or test.outcome is TestOutcome.RUNNING for test in tests)

@@ -36,7 +36,7 @@ def settle(verdict: Verdict, results: Results, problem: str = "") -> Verdict:
     return _incomplete(results, problem) or _not_applicable(results) or _judge(results)
 
 
-def told_by_tests(verdict: Verdict, results: Results) -> bool:
+def shown_by_tests(verdict: Verdict, results: Results) -> bool:
     """Whether the tests alone account for a verdict, so that files need nothing more."""
     failed = results.count(TestOutcome.FAILED) + results.count(TestOutcome.ERROR)
     conclusion = verdict.conclusion

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-#: The folder of the catalogue; its files, in the order in which results are told.
+#: The folder of the catalogue; its files, in the order of the results.
 CATALOGUE: Final = Path(__file__).parent
 FILES: Final = ("sources.toml", "v1.toml", "v2.toml", "saving.toml", "kernel.toml")
 SCHEMA: Final = 1

@@ -73,7 +73,7 @@ class Steps:
 
     @contextlib.contextmanager
     def compiling(self, log: Path) -> Iterator[None]:
-        """Within the block, say now and then how many files make has compiled, as its log tells."""
+        """Within the block, say now and then how many files make has compiled, by its log."""
         begin = log.stat().st_size if log.exists() else 0
         stop = threading.Event()
 

@@ -89,7 +89,7 @@ class Container(Closing):
     def dirty_pages(self, iova: int, size: int) -> set[int]:
         """Return the numbers of the dirty pages of a range that was mapped as a whole.
 
-        The kernel forgets them: each is told once for as often as it was written since.
+        The kernel forgets them: each is reported once, however often it was written.
         """
         count = size // PAGESIZE
         bits = bytearray(-(-count // 64) * 8)  # whole words

@@ -3,7 +3,7 @@
 
 ::
 
-    OSError                  the kernel refused a call; errno tells why
+    OSError                  the kernel refused a call; errno says why
     VfioError                everything else
     +-- ShortTransfer        read() or write() moved fewer bytes than an exact access needs
     +-- InfoError            an INFO ioctl answered with something that cannot be
@@ -63,7 +63,7 @@ class ModuleLoadError(VfioError):
 
 
 class ChildError(VfioError):
-    """A helper process did not do what it was told."""
+    """A helper process did not do what was asked."""
 
 
 class ChildDied(ChildError):

@@ -60,7 +60,7 @@ class Vectors(Closing):
             _set_msix(self.device, _EVENTFD, self.count, data)
 
     def wait(self, vector: int, seconds: float) -> bool:
-        """Wait for an interrupt of a vector and take it; tell whether one came in that time."""
+        """Wait for an interrupt of a vector and take it; return whether one came in that time."""
         ready, _, _ = select.select([self._fds[vector]], [], [], seconds)
         return bool(ready) and self.take(vector) > 0
 

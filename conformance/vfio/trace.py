@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Records the decoded VFIO calls of a test, so that a failure can tell what was done.
+"""Records the decoded VFIO calls of a test, so that a failure can show what was done.
 
 Every handle reports here. There is one recorder per process because that is what a test has;
 a child process sends its lines back with its answers.
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
-#: How many calls are kept; the first ones go first, the count of the lost is told.
+#: How many calls are kept; the first ones go first, the number of dropped calls is printed.
 LIMIT: Final = 400
 
 

@@ -217,11 +217,11 @@ class Stop(_Model):
 
 
 class Drained(_Model):
-    """What tells that a device that was stopped has come to rest.
+    """The register that shows that a stopped device has come to rest.
 
     Attributes:
         register: The name of state registers of width 4.
-        mask: The bits of each that tell.
+        mask: The bits of each that count.
         value: What they are when it has.
         timeout_us: How long to wait for that, in microseconds, up to a second.
     """

@@ -52,7 +52,7 @@ def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
     """Return every mistake between the parts.
 
     Args:
-        raw: The description as it was read, which tells what is there but wrong in itself.
+        raw: The description as it was read, with what is there but wrong.
         parts: What is right in itself.
     """
     return [
@@ -310,12 +310,12 @@ def _repeated(items: Iterable[tuple[str, _T]]) -> Iterator[tuple[str, _T, str]]:
 
 def _overlaps(items: Iterable[tuple[str, int, int]]) -> Iterator[Mistake]:
     """Yield one mistake for each two entries of which pieces (key, offset, size) overlap."""
-    told = set()
+    reported = set()
     reach = ("", 0, 0)  # the piece so far that ends last
     for key, offset, size in sorted(items, key=lambda item: item[1:]):
         other, begin, length = reach
-        if offset < begin + length and other != key and (other, key) not in told:
-            told |= {(other, key), (key, other)}
+        if offset < begin + length and other != key and (other, key) not in reported:
+            reported |= {(other, key), (key, other)}
             message = f"overlaps {other} at {_span(begin, length)}"
             yield Mistake(key, _span(offset, size), message)
         if offset + size > begin + length:

@@ -140,7 +140,7 @@ def _number(die: DIE, attribute: str) -> int:
 
 
 def build_id(path: Path) -> bytes:
-    """Return the note that tells one build of a kernel object from all others.
+    """Return the build id note of a kernel object.
 
     It is as the kernel shows it below /sys/module; nothing if the object has none.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which of the kernel interfaces that came and went a build tree has.
 
-Distributions take changes back into older kernels, so the version tells little. A probe is compiled
+Distributions take changes back into older kernels, so the version says little. A probe is compiled
 with the tree's own kbuild: the members of structs are read from its debug information, what the
 kernel exports from Module.symvers, and a function that is only in a header is tried by using it.
 """

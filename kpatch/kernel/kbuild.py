@@ -73,7 +73,7 @@ def warnings_in(output: str) -> list[str]:
 
 
 def excerpt(output: str) -> str:
-    """Return the part of a failed build's output that tells why.
+    """Return the part of a failed build's output that says why.
 
     That begins with the first error, or with what the compiler says ahead of it.
     """

@@ -86,7 +86,7 @@ class KernelTree:
 
     @cached_property
     def vermagic(self) -> str:
-        """What a module for this kernel carries as vermagic, as far as the configuration tells."""
+        """What a module for this kernel carries as vermagic, as far as the configuration says."""
         parts = [self.release]
         parts += ["SMP"] * ("SMP" in self.config)
         if "PREEMPT_RT" in self.config:

@@ -29,7 +29,7 @@ _GPL = (
     "Dual MIT/GPL",
     "Dual MPL/GPL",
 )
-# include/linux/vermagic.h; what an architecture or a plugin adds, the configuration does not tell
+# include/linux/vermagic.h; what an architecture or a plugin adds is not in the configuration
 _OPTIONS = ("SMP", "preempt", "preempt_rt", "mod_unload", "modversions")
 _MACHINES = {"X86_64": "EM_X86_64", "ARM64": "EM_AARCH64", "S390": "EM_S390", "PPC64": "EM_PPC64"}
 
@@ -238,7 +238,7 @@ def _same_name(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
     place = (_installed(tree) or {}).get(info.name, "")
     if place.startswith("kernel/") and "intree" not in info.info:
         what = f"Linux has a module {info.name} of its own: {place}."
-        why = "modprobe loads the one that depmod puts first, and the file's name tells nothing."
+        why = "modprobe loads the one that depmod puts first, and the file's name does not matter."
         do = "Give it another name, or install it in updates/ and look with modinfo -n."
         yield Finding("warning", "name", what, why, do)
 

@@ -97,8 +97,8 @@ class ModuleInfo:
     def parameters(self) -> Mapping[str, str]:
         """Its parameters, each with its description."""
         names = [text.partition(":")[0] for text in self.info.get("parmtype", ())]
-        told = dict(text.split(":", 1) for text in self.info.get("parm", ()) if ":" in text)
-        return {name: told.get(name, "") for name in dict.fromkeys([*names, *told])}
+        described = dict(text.split(":", 1) for text in self.info.get("parm", ()) if ":" in text)
+        return {name: described.get(name, "") for name in dict.fromkeys([*names, *described])}
 
     def _one(self, key: str) -> str:
         return self.info.get(key, ("",))[0]

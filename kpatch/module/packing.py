@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Unpacks modules, and tells how they were packed. Standard library, and the program zstd."""
+"""Unpacks modules and names their compression. Standard library, and the program zstd."""
 
 from __future__ import annotations
 

@@ -67,19 +67,19 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `device`, `prefix`, `PREFIX`, `module`, `summary`, `source` name things; `ids` has vendor and
     device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
-    tells one layout of it from another, `after_start` and `clear` tell whether any register has
+    tells one layout of it from another, `after_start` and `clear` say whether any register has
     such a key; `drained` is what to wait for, `elsewhere` has the lines of each
     entry of what is not in the stream;
     `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
-    those of `form`, `v1` and `v2` tell its protocol, `interface` names it, and `p2p` tells whether
-    the device has the peer-to-peer states; `wrapped` tells whether the ledger has to wrap
+    those of `form`, `v1` and `v2` say which protocol, `interface` names it, and `p2p` says whether
+    the device has the peer-to-peer states; `wrapped` says whether the ledger has to wrap
     vfio-pci-core's operations on a vma; `iomap`, `core_region_info`, `region_ioctl`,
     `region_info` and `storage` name functions
     of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
-    are expressions for the ids. `emulated` tells whether it is a software device, whose moving
+    are expressions for the ids. `emulated` says whether it is a software device, whose moving
     registers are `counter`, `doorbell` and `address`.
     """
     migration = device.migration

@@ -135,7 +135,7 @@ def _files(device: Device, form: Form) -> dict[str, str]:
 def _words(template: str, error: jinja2.TemplateError) -> str:
     line = getattr(error, "lineno", None)
     traceback = error.__traceback__
-    while traceback:  # an undefined variable has no line of its own; the innermost frame tells
+    while traceback:  # an undefined variable has no line of its own; the innermost frame has it
         if traceback.tb_frame.f_code.co_filename.endswith(template):
             line = traceback.tb_lineno
         traceback = traceback.tb_next

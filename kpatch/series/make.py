@@ -120,9 +120,7 @@ def _cover(request: SeriesRequest, note: str) -> dict[str, Any]:
     if request.tested:
         tested = _tested(request.tested)
     return {
-        "subject": f"vfio: {what}, and tell what may be mapped while saving"
-        if has_layout
-        else f"vfio/{name}: {what}",
+        "subject": f"vfio: {what}, with a saving layout" if has_layout else f"vfio/{name}: {what}",
         "stops": sum(stop.count for stop in registers.stop),
         "rfc": request.version.rfc,
         "tested": tested,

@@ -153,5 +153,5 @@ def test_full_disk_is_4_in_words(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(device, "load", fail)
-    told = "kpatch: a file cannot be read or written: No space left on device.\n"
-    assert run(capsys, "devices") == (4, "", told)
+    shown = "kpatch: a file cannot be read or written: No space left on device.\n"
+    assert run(capsys, "devices") == (4, "", shown)

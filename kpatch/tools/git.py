@@ -22,7 +22,7 @@ from kpatch.errors import ProgramFailed, SeriesError, SourceTreeError
 from kpatch.tools import programs
 
 EPOCH = 1591104875
-"""Date of the first commit of a scratch repository where nothing else tells one, in seconds."""
+"""Date of the first commit of a scratch repository where nothing else gives one, in seconds."""
 
 _ISOLATED = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -49,7 +49,7 @@ class Identity:
 
 
 def identity(where: Path) -> Identity:
-    """Return the name and the address that the user has told git, as seen from `where`.
+    """Return the user's name and address in git's configuration, as seen from `where`.
 
     Raises:
         SeriesError: There is none; nobody's name is made up.
@@ -240,7 +240,7 @@ def adopt(files: Mapping[str, Path], folder: Path, who: Identity, message: str) 
     for name, source in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        # With its time, which tells kbuild nothing but is that of a build before.
+        # With its time: kbuild ignores it, a build before has it.
         shutil.copy2(source, target, follow_symlinks=False)
     repository.commit(message, EPOCH)
     return Repository(folder, who, repository.log)

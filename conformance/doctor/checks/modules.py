@@ -37,7 +37,7 @@ def fit(facts: Facts) -> Iterator[Finding]:
 
 
 def _by_release(module: Module, built: str, release: str) -> Finding:
-    """Judge by the releases alone; what the versions of symbols would tell is left out."""
+    """Judge by the releases alone; symbol versions are not compared."""
     what = f"{module.name} was built for Linux {built}, and {release} is running."
     do = f"Build it against the headers of {release}."
     left_out = f"The versions of its symbols were not compared: {module.left_out}"

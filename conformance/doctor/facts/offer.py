@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the driver of a function offers, which only opening the device tells.
+"""What the driver of a function offers, which only opening the device shows.
 
 Opening resets the function. So it is done only where its user asks for it, a VFIO driver has the
 function, and nobody uses it or its group.

@@ -186,7 +186,7 @@ def missing_needs(
 
 
 def gates(path: str, place: Path) -> list[str]:
-    """Return the options without which an object is not built, as far as its Makefiles tell."""
+    """Return the options without which an object is not built, as far as its Makefiles say."""
     folder, _, name = path.rpartition("/")
     found = list(_object_gates(name, f"{folder}/", place))
     parts = folder.split("/")

@@ -50,7 +50,7 @@ class Options:
         quiet: Seconds without an event after which the guest counts as hung.
         protocol: Version of the migration protocol, ``v1`` or ``v2``: what is rendered, and what
             is judged. Empty for what the driver offers, and v1 of a rendered one.
-        trapped: Whether the suite is told which registers the driver must see while saving.
+        trapped: Whether the suite gets the registers that the driver must see while saving.
         tests: Node ids of the tests to run; empty for the whole suite.
         pytest_args: Arguments for pytest in the guest.
     """
@@ -105,7 +105,7 @@ class LabRequest:
 
     @property
     def hints(self) -> list[str]:
-        """Options that tell the suite what it may do with the registers, and what they are."""
+        """Options that state what the suite may do with the registers, and what they are."""
         if self.device is None:
             return []  # of a stranger's registers nothing is known
         trapped = [
@@ -147,7 +147,7 @@ def look_up(options: Options) -> LabRequest:
         return _look_up_stranger(options, definition)
     device = devices.load(options.device)
     if options.module:
-        modules.read(options.module)  # a wrong file is told before a long build
+        modules.read(options.module)  # a wrong file is reported before a long build
     if options.modules_dir and not (options.module and options.modules_dir.is_dir()):
         raise UsageError(
             "--modules-dir names a folder with modules that go with that of --module; "
@@ -171,7 +171,7 @@ def _look_up_stranger(options: Options, definition: ImageDefinition) -> LabReque
             raise UsageError(f"{option} does not go with --stranger, which builds the module.")
     stranger = strangers.load(options.stranger)
     machine = next(one for one in definitions.machines() if one.name == stranger.machine)
-    # How many devices there are is told to what makes them, not to the module.
+    # The number of devices is an option of what makes them, not of the module.
     machine = machine.model_copy(update={"parameters": ()})
     emulator = _emulator(machine, definition)
     return LabRequest(options, None, definition, emulator, machine, stranger)

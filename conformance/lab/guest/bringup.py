@@ -63,7 +63,7 @@ def dry(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool) -> None:
     with served(lab.machine, files), programs.start(lab.argv(files, incoming=restore)):
         if restore:
             steps.say(
-                "Through its monitor QEMU is told to turn on the migration capability mapped-ram, "
+                "The monitor turns on QEMU's migration capability mapped-ram, "
                 f"to migrate-incoming from the file {lab.snapshot / _STATE}, and to cont."
             )
 

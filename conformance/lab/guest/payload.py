@@ -66,12 +66,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Job:
-    """What the agent is told through the payload.
+    """What the payload has for the agent.
 
     Attributes:
         module: Name of the module under test; empty for none.
         parameters: Those of the module, as ``name=value``.
-        hints: Options that tell the suite what it may do with the registers.
+        hints: Options that state what the suite may do with the registers.
         tests: What pytest shall collect.
         pytest_args: Arguments for pytest in addition to those the agent makes.
         quiet: Seconds without an event after which the agent shows where the kernel is.

@@ -158,7 +158,7 @@ class MachineDefinition(_Model):
 
     @property
     def hints(self) -> list[str]:
-        """Options that tell the suite what it may do with the registers."""
+        """Options that state what the suite may do with the registers."""
         return [
             *(word for place in self.scratch for word in ("--vfio-scratch", place)),
             *(word for place in self.doorbells for word in ("--vfio-doorbell", place)),

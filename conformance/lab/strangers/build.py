@@ -132,7 +132,7 @@ def texts(stranger: Stranger, source: Path) -> dict[str, str]:
 
 
 def kbuild_file(stranger: Stranger) -> str:
-    """Return the file that tells kbuild what to make."""
+    """Return the Kbuild file."""
     module = stranger.module
     objects = [f"{Path(name).stem}.o" for name in stranger.sources if name.endswith(".c")]
     lines = [f"obj-m := {module}.o"]

@@ -43,7 +43,7 @@ class Client(Closing):
 
     @property
     def state(self) -> int:
-        """The state as the device tells it."""
+        """The state that GET returns."""
         return features.get_state(self.device)
 
     def set(self, state: int) -> DataFile | None:

@@ -70,7 +70,7 @@ CUT: Final[dict[str, Damage]] = {
     "without-first-buffer": lambda stream, _: stream[1:],
 }
 
-#: One place in the stream is not what it was; the mask tells which bits.
+#: One place in the stream is not what it was; the mask has the bits.
 CORRUPT: Final[dict[str, Damage]] = {
     **{f"byte-{at}": _bit_of_byte(at) for at in (0, 8, 12, 16, 20, 24, 28)},
     "last-byte": lambda stream, _: corrupt(stream, -1, 0x80),

@@ -85,7 +85,7 @@ FORGED: Final[dict[str, Forge]] = {
 }
 
 
-#: The same for the first frame of a save with pre-copy, which tells whose stream it is.
+#: The same for the first frame of a save with pre-copy, which identifies the device.
 FORGED_FIRST: Final[dict[str, Forge]] = {
     name: forge
     for name, forge in FORGED.items()

@@ -3,7 +3,7 @@
 
 What shows it: registers that move by themselves; doorbells, for which the device writes memory;
 registers that another one moves; interrupts; bits that set a part of the device going and read as
-set while it runs. The first is found by looking, the others are told by the operator.
+set while it runs. The suite finds the first by looking; the operator names the others.
 """
 
 import time

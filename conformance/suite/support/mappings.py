@@ -165,7 +165,7 @@ class Mappings(Closing):
         return Held(_name(child), held.address, held.size, child.adopt(mapping))
 
     def dropped(self, held: Held, child: Child) -> None:
-        """Note that a child did not inherit a mapping, because it was told not to."""
+        """Note that a child did not inherit a mapping, because of MADV_DONTFORK."""
         self.ledger.munmap(_name(child), held.address, held.size)
 
     def ended(self, child: Child) -> None:

@@ -19,7 +19,7 @@ class Window:
     size: int
 
     def map(self, **how: Any) -> Mapping:
-        """Map it, readable, writable and shared unless told otherwise."""
+        """Map it, readable, writable and shared unless the arguments say otherwise."""
         return self.region.map(self.offset, self.size, **how)
 
 

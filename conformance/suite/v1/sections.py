@@ -70,7 +70,7 @@ def read_section(migration: MigrationRegion, *, mapped: bool) -> bytes:
 def shared_words(data: bytes, section: bytes) -> int:
     """Return how many telling words of ``data`` stand in ``section`` as well, anywhere.
 
-    A word tells something if it has several different bytes; numbers such as 0, 1 and -1 do not.
+    A word is distinctive if it has several different bytes; numbers such as 0, 1 and -1 do not.
     """
     if not _NOT_ZERO.search(section):
         return 0  # clean; a stream of many MiB is not taken apart for it

@@ -44,7 +44,7 @@ def memory(container: Container, device: Device) -> Iterator[GuestMemory]:
 
 @pytest.fixture
 def software(device: Device) -> None:
-    """Skip a device with an IOMMU of its own, which tells no page from another."""
+    """Skip a device with an IOMMU of its own, which does not track single pages."""
     if sysfs.is_pci(device.bdf):
         pytest.skip("the hardware writes by itself, so the kernel reports every mapped page")
 

@@ -25,7 +25,7 @@ _FDS: Final = Path("/proc/self/fd")
 def in_time(did: str, seconds: float = PATIENCE) -> Iterator[None]:
     """Demand that the block ends in time: a call that hangs is broken off by a signal.
 
-    A kernel that spins and never looks at signals loses the machine instead: the lab tells that.
+    A kernel that spins and never looks at signals loses the machine instead: the lab reports that.
     """
     __tracebackhide__ = True
 
@@ -42,7 +42,7 @@ def in_time(did: str, seconds: float = PATIENCE) -> Iterator[None]:
 
 
 def state_of(client: Client) -> State:
-    """Return the state as the device tells it; one that is none fails the rule of that."""
+    """Return the state that GET has; a number that is no state fails its rule."""
     __tracebackhide__ = True
     now = client.state
     if now not in tuple(State):

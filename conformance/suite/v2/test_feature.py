@@ -223,7 +223,7 @@ def test_states_of_the_flags(client: Client, state: State) -> None:
 @pytest.mark.rule("mig2.get")
 @pytest.mark.parametrize("state", by_state((State.ERROR, *WORKING)))
 def test_get(reach: Reach, state: State) -> None:
-    """GET the state again and again in each state: it is told, with data_fd -1."""
+    """GET the state repeatedly in each state: the answer is right, with data_fd -1."""
     client = reach(state)
     for _ in range(3):
         got = features.get_state_raw(client.device)

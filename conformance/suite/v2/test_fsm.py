@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The state machine: which transitions succeed, which are refused, and what is told."""
+"""The state machine: which transitions succeed, which are refused, and what GET returns."""
 
 import threading
 import time

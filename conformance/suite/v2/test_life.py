@@ -155,7 +155,7 @@ def test_user_is_killed(
 @pytest.mark.rule("size.every-state")
 @pytest.mark.parametrize("state", by_state())
 def test_size(reach: Reach, client: Client, state: State) -> None:
-    """Ask for the size in each state: it is told, the session goes on."""
+    """Ask for the size in each state: the answer comes, the session goes on."""
     need_size(client.device)
     reach(state)
     head = client.session.read(4) if state is State.STOP_COPY else b""

@@ -61,7 +61,7 @@ def end_of(file: DataFile) -> int | None:
 @pytest.mark.rule("precopy.info")
 @pytest.mark.parametrize("state", BOTH)
 def test_info(reach: Reach, state: State) -> None:
-    """Ask how much there is, with the exact and a larger argsz: it is told."""
+    """Ask how much there is, with the exact and a larger argsz: the answer comes."""
     file = reach(state).session
     for argsz in (PRECOPY_INFO_SIZE, PRECOPY_INFO_SIZE + 8, 4096):
         with expect_success(did=f"PRECOPY_INFO with argsz {argsz} in {state.name}"):

@@ -73,12 +73,12 @@ def test_rows_come_as_the_guest_measured_them(tmp_path: Path) -> None:
     assert "no device" in (tmp_path / "log").read_text()
 
 
-def test_a_benchmark_that_broke_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_benchmark_that_broke_is_reported_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="status 3: OSError: no device"):
         list(follow(_events(status="3"), tmp_path / "log"))
 
 
-def test_an_agent_that_gives_up_is_told(tmp_path: Path) -> None:
+def test_an_agent_that_gives_up_is_reported(tmp_path: Path) -> None:
     event = kinds.AgentError("plain", "no vfio_pci")
     with pytest.raises(AgentError, match=r"\(plain\): no vfio_pci"):
         list(follow([event], tmp_path / "log"))

@@ -46,7 +46,7 @@ def test_iommu_of_amd_off(machine: Machine) -> None:
     machine.at("sys/firmware/acpi/tables/DMAR").rename(machine.at("sys/firmware/acpi/tables/IVRS"))
     assert "Boot a kernel with CONFIG_AMD_IOMMU" in cause(machine.facts())
     machine.write(f"boot/config-{RELEASE}", f"{CONFIG}CONFIG_AMD_IOMMU=y\n")
-    for words, told in (
+    for words, expected in (
         ("root=x amd_iommu=off", "Remove amd_iommu=off from the kernel command line and reboot."),
         ("iommu=off amd_iommu=on", "Remove iommu=off from"),
         ("amd_iommu=on", "It is on unless it is switched off: see the firmware's setup"),
@@ -54,7 +54,7 @@ def test_iommu_of_amd_off(machine: Machine) -> None:
     ):
         machine.write("proc/cmdline", words)
         said = cause(machine.facts())
-        assert told in said
+        assert expected in said
         assert "Add amd_iommu=on" not in said
 
 
@@ -159,38 +159,38 @@ def test_no_reset(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("opened", "told"),
+    ("opened", "expected"),
     [
         (Opened(Offer(0, None, 0)), "neither a migration region nor"),
         (Opened(error="Operation not permitted", errno=1), "Are interrupts remapped?"),
         (Opened(error="Device or resource busy", errno=16), "Another process has it"),
     ],
 )
-def test_what_the_driver_offers(machine: Machine, opened: Opened, told: str) -> None:
-    assert told in cause(machine.facts(opened=opened))
+def test_what_the_driver_offers(machine: Machine, opened: Opened, expected: str) -> None:
+    assert expected in cause(machine.facts(opened=opened))
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "expected"),
     [
         (0b11, "offers version 2 with STOP_COPY, P2P, no PRE_COPY."),
         (0b1101, "offers version 2 with STOP_COPY, no P2P, PRE_COPY, unknown flags 0x8."),
     ],
 )
-def test_version_2_is_told_with_its_flags(machine: Machine, flags: int, told: str) -> None:
+def test_version_2_is_reported_with_its_flags(machine: Machine, flags: int, expected: str) -> None:
     facts = machine.facts(opened=Opened(Offer(0, flags, 0)))
-    assert any(told in str(one) for _, one in found(facts, Level.FINE))
+    assert any(expected in str(one) for _, one in found(facts, Level.FINE))
     assert "neither a migration region" not in str(found(facts, Level.BLOCKS))
 
 
 @pytest.mark.parametrize(
-    ("version", "level", "told"),
+    ("version", "level", "expected"),
     [("10.0.2", Level.FINE, "10.0.2 migrates with version 2"), ("7.2.9", Level.WARNS, "8.0 on")],
 )
-def test_qemu_and_version_2(machine: Machine, version: str, level: Level, told: str) -> None:
+def test_qemu_and_version_2(machine: Machine, version: str, level: Level, expected: str) -> None:
     facts = machine.facts(opened=Opened(Offer(0, 1, 0)), lab=Lab(qemu=version))
     assert [
-        told in str(one) for name, one in found(facts, level) if name == "monitor.protocol"
+        expected in str(one) for name, one in found(facts, level) if name == "monitor.protocol"
     ] == [True]
 
 
@@ -203,7 +203,7 @@ def test_qemu_that_speaks_another_protocol(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (lambda machine: machine.bind(VF, None), "no VFIO driver"),
         (lambda machine: machine.process(7, "x", "/dev/vfio/12"), "somebody uses it"),
@@ -211,7 +211,7 @@ def test_qemu_that_speaks_another_protocol(machine: Machine) -> None:
     ],
 )
 def test_a_device_is_not_opened_if_that_could_harm(
-    machine: Machine, change: Any, told: str, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, change: Any, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opens(_function: Any) -> Opened:
         raise AssertionError("opened")
@@ -221,4 +221,4 @@ def test_a_device_is_not_opened_if_that_could_harm(
     known = facts.gather(Host(machine.root), VF, open_it=True)
     assert known.function
     assert known.opened is None
-    assert told in offer.refused(known.function)
+    assert expected in offer.refused(known.function)

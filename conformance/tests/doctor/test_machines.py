@@ -141,7 +141,7 @@ def test_error_of_another_function_or_of_the_past(machine: Machine, line: str) -
 
 
 @pytest.mark.parametrize(
-    ("table", "option", "told"),
+    ("table", "option", "expected"),
     [
         ("IORT", "ARM_SMMU_V3", "search the kernel log for arm-smmu"),
         ("VIOT", "VIRTIO_IOMMU", "search the kernel log for virtio_iommu"),
@@ -149,7 +149,7 @@ def test_error_of_another_function_or_of_the_past(machine: Machine, line: str) -
     ],
 )
 def test_iommu_that_knows_no_option_to_switch_it_on(
-    machine: Machine, table: str, option: str, told: str
+    machine: Machine, table: str, option: str, expected: str
 ) -> None:
     without_iommu(machine)
     tables = machine.at("sys/firmware/acpi/tables")
@@ -158,7 +158,7 @@ def test_iommu_that_knows_no_option_to_switch_it_on(
     assert f"Boot a kernel with CONFIG_{option}" in cause(machine.facts())
     machine.write(f"boot/config-{RELEASE}", f"{CONFIG}CONFIG_{option}=y\n")
     said = cause(machine.facts())
-    assert told in said
+    assert expected in said
     assert "=on" not in said
 
 

@@ -311,19 +311,19 @@ def test_kernel_upgraded_and_not_booted(bound: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told"),
+    ("break_it", "expected"),
     [
         ("echo integrity >/sys/kernel/security/lockdown", "it is locked down (integrity)"),
         ("echo 1 >/sys/module/module/parameters/sig_enforce", "module.sig_enforce"),
     ],
 )
-def test_kernel_that_insists_on_signatures(healthy: Shell, break_it: str, told: str) -> None:
+def test_kernel_that_insists_on_signatures(healthy: Shell, break_it: str, expected: str) -> None:
     healthy.do(f"unbind {VF}; rmmod igb_vf_vfio_pci 2>/dev/null; {break_it}")
     status, _ = healthy.run("insmod $tree/updates/igb_vf_vfio_pci.ko")
     assert status != 0, "the kernel takes it"
     document = doctor(healthy, VF)
     assert blocks(document)[0] == "kernel.signatures"
-    assert told in first(document)
+    assert expected in first(document)
 
 
 def test_no_iommu(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A build that failed is told by its fault, not by what stands near it."""
+"""A build that failed is shown by its fault, not by what stands near it."""
 
 from pathlib import Path
 

@@ -133,7 +133,7 @@ def test_a_series_is_whole_or_refused(drawn: list[tuple[str, bool]]) -> None:
         total = numbers[0][1]
         assert numbers == [(number, total) for number in range(1, total + 1)]
     assert len({patch.version for patch in series.patches}) == 1
-    # A diff that is not judged is told of.
+    # A diff that is not judged is shown of.
     assert sum(one.has_diff for one in given_) == len(series.left_out) + sum(
         patch.has_diff for patch in series.patches
     )

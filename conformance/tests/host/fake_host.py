@@ -18,7 +18,7 @@ class FakeHost:
     Attributes:
         ids: The drivers that match a function without an override, best first.
         refusing: Drivers whose probe fails.
-        told: All that was written, as ``file name: text``, in order.
+        shown: All that was written, as ``file name: text``, in order.
     """
 
     def __init__(self, root: Path) -> None:
@@ -26,7 +26,7 @@ class FakeHost:
         self.proc = root / "proc"
         self.ids: dict[str, list[str]] = {}
         self.refusing: set[str] = set()
-        self.told: list[str] = []
+        self.shown: list[str] = []
         self.devices = self.sysfs / "bus/pci/devices"
         for folder in ("class/net", "class/block", "bus/pci/drivers", "module"):
             (self.sysfs / folder).mkdir(parents=True)
@@ -134,7 +134,7 @@ class FakeHost:
 
     def write_text(self, path: Path, text: str) -> int:
         """Answer what would be a write to sysfs."""
-        self.told.append(f"{path.name}: {text.strip()}")
+        self.shown.append(f"{path.name}: {text.strip()}")
         match path.name:
             case "unbind":
                 self._bind((self.devices / text).resolve(), None)

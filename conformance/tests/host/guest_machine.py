@@ -20,7 +20,7 @@ from conformance.running.steps import Steps
 IMAGE = "testhost"
 
 _NOTHING = Job(module="", parameters=[], hints=[], tests=[], pytest_args=[], quiet=60)
-"""The command is all that the agent is told."""
+"""The command is all that the agent is shown."""
 
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__", ".*", "results", "*.egg-info", "report_data", "lab_console"

@@ -36,8 +36,8 @@ dmesg -n 1
 release=$(uname -r); tree=/run/kit/modules/lib/modules/$release
 mkdir -p /lib/modules; ln -sfn $tree /lib/modules/$release
 devices=/sys/bus/pci/devices
-told() { (echo $1; cat /run/said) | base64 -w0 >/run/told; show; }
-show() { echo; echo "<<""begin:$(cat /run/told):""end>>"; }
+shown() { (echo $1; cat /run/said) | base64 -w0 >/run/shown; show; }
+show() { echo; echo "<<""begin:$(cat /run/shown):""end>>"; }
 """
 
 
@@ -60,7 +60,7 @@ class Shell:
         for number in range(0, len(command), 1000):
             part = base64.b64encode(command[number : number + 1000].encode()).decode()
             self._send(f"echo {part} | base64 -d {'>>' if number else '>'}{path}")
-        self._send(f". {path} >/run/said 2>&1; told $?")
+        self._send(f". {path} >/run/said 2>&1; shown $?")
         deadline = time.monotonic() + _TIMEOUT
         while _END not in self._said.partition(_BEGIN)[2]:
             self._read(deadline)

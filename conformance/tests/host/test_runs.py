@@ -258,7 +258,7 @@ def test_nothing_is_done_where_something_stands_against_it(
     host.process(4711, "qemu", "/dev/vfio/12")
     with pytest.raises(Refused, match="process 4711"):
         check.check(request(tmp_path), driver, io.StringIO(), lambda _: True, paths)
-    assert host.told == []
+    assert host.shown == []
     assert not (tmp_path / "results").exists()
 
 
@@ -273,7 +273,7 @@ def test_run_tells_of_an_earlier_one(
     out = io.StringIO()
     judge.as_bound(request(tmp_path), out, lambda _: False, paths)
     assert "conformance restore" in out.getvalue()
-    assert host.told == []
+    assert host.shown == []
     assert Journal(paths).read()
     with the_journal(paths):  # it is going on
         out = io.StringIO()

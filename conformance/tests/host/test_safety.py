@@ -157,7 +157,7 @@ def test_a_bound_function_needs_consent(host: FakeHost, paths: HostPaths) -> Non
     assert (question.option, "bound to igbvf" in question.what) == (UNBIND, True)
 
 
-def test_an_interface_that_is_up_is_told(host: FakeHost, paths: HostPaths) -> None:
+def test_an_interface_that_is_up_is_reported(host: FakeHost, paths: HostPaths) -> None:
     host.function(VF, "igbvf")
     host.interface(VF, "eth1")
     words = " ".join(question.what for question in to_bind(paths).questions)
@@ -193,7 +193,7 @@ def test_a_physical_function_without(host: FakeHost, paths: HostPaths) -> None:
     assert safety.as_bound([PF], paths) == Look()
 
 
-def test_all_reasons_are_told_at_once(host: FakeHost, paths: HostPaths) -> None:
+def test_all_reasons_are_reported_at_once(host: FakeHost, paths: HostPaths) -> None:
     host.function(VF, "igbvf", group=None)
     host.interface(VF, "eth1", routed=True)
     assert len(to_bind(paths, VF, "nothing", uid=1).refused) == 4

@@ -14,7 +14,7 @@ def recorded(story: str) -> bytes:
     return (STORIES / f"{story}.log").read_bytes()
 
 
-def test_oops_is_told_from_its_cause_on() -> None:
+def test_oops_is_reported_from_its_cause_on() -> None:
     death = console.death(recorded("oops"))
     assert death is not None
     assert death.cause == "BUG: kernel NULL pointer dereference, address: 0000000000000018"

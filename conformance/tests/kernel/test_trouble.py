@@ -96,7 +96,7 @@ def test_lockdep_checks_nothing_after_its_own_report(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "check"), LIMITS.items())
-def test_limit_of_a_check_is_nobodys_fault_and_is_told(text: str, check: str) -> None:
+def test_limit_of_a_check_is_nobodys_fault_and_is_reported(text: str, check: str) -> None:
     assert trouble.faults([text]) == []
     assert trouble.switched_off([text]) == {check: text}
 

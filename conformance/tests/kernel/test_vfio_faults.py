@@ -58,7 +58,7 @@ def test_steps_leave_points_out(call: Callable[[], str]) -> None:
     assert [attempt.number for attempt in faults.attempts(call, step=2)] == [1, 3, 5]
 
 
-def test_a_call_without_end_is_told(call: Callable[[], str]) -> None:
+def test_a_call_without_end_is_reported(call: Callable[[], str]) -> None:
     with pytest.raises(RuntimeError, match="after 2"):
         list(faults.attempts(call, most=2))
 

@@ -21,7 +21,7 @@ def trixie(tmp_path: Path) -> Image:
     return Image(definitions.image("trixie"), tmp_path / "image")
 
 
-def told(tree: Path, trixie: Image, error: type[Exception]) -> str:
+def shown(tree: Path, trixie: Image, error: type[Exception]) -> str:
     with pytest.raises(error) as caught:
         bootkernel.of_tree(tree, trixie)
     return str(caught.value)
@@ -29,12 +29,12 @@ def told(tree: Path, trixie: Image, error: type[Exception]) -> str:
 
 def test_no_tree_at_all(trixie: Image, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = told(tmp_path / "empty", trixie, KernelTreeError)
+    said = shown(tmp_path / "empty", trixie, KernelTreeError)
     assert said.startswith(f"{tmp_path / 'empty'} is not a kernel build tree")
 
 
 def test_headers_only(trixie: Image, tmp_path: Path) -> None:
-    said = told(make_tree(tmp_path / "headers"), trixie, KernelError)
+    said = shown(make_tree(tmp_path / "headers"), trixie, KernelError)
     assert "name the tree in which the kernel was built" in said
 
 
@@ -42,15 +42,15 @@ def test_nothing_built(trixie: Image, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "linux")
     (tree / "init").mkdir()
     (tree / "init/main.c").touch()
-    assert "with `make bzImage modules`" in told(tree, trixie, KernelError)
+    assert "with `make bzImage modules`" in shown(tree, trixie, KernelError)
 
 
 def test_no_modules(trixie: Image, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "linux")
     (tree / "arch/x86/boot").mkdir(parents=True)
     (tree / "arch/x86/boot/bzImage").touch()
-    assert "build it with `make modules`" in told(tree, trixie, KernelError)
+    assert "build it with `make modules`" in shown(tree, trixie, KernelError)
     (tree / "modules.order").write_text("drivers/vfio/vfio.o\n")
-    assert "has not built drivers/vfio/vfio.ko: run `make modules`" in told(
+    assert "has not built drivers/vfio/vfio.ko: run `make modules`" in shown(
         tree, trixie, KernelError
     )

@@ -74,8 +74,8 @@ def files(tmp_path: Path) -> Iterator[RunFiles]:
         yield found
 
 
-class Told:
-    """What the user was told."""
+class Printed:
+    """What the user was printed."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -85,9 +85,11 @@ class Told:
         return any(words in line for line in self.lines)
 
 
-def play(story: str, files: RunFiles, *, cold: bool = False, told: Told | None = None) -> list[str]:
+def play(
+    story: str, files: RunFiles, *, cold: bool = False, printed: Printed | None = None
+) -> list[str]:
     """Run a guest to its end and return the phases it went through."""
-    steps = (told or Told()).steps
+    steps = (printed or Printed()).steps
     with session.ready_guest(lab(story, files.logs), files, steps, cold=cold) as guest:
         guest.order("check")
         heard = list(guest.events(quiet=0.5))
@@ -111,9 +113,9 @@ def test_good_guest_is_heard_to_its_end(files: RunFiles) -> None:
 
 
 def test_boot_leaves_a_snapshot_and_the_next_run_restores_it(files: RunFiles) -> None:
-    first, second = Told(), Told()
-    play("good", files, told=first)
-    play("good", files, told=second)
+    first, second = Printed(), Printed()
+    play("good", files, printed=first)
+    play("good", files, printed=second)
     assert "Booting" in first
     assert "from its snapshot" in second
     assert "boot" not in second.steps.times
@@ -124,9 +126,9 @@ def test_boot_leaves_a_snapshot_and_the_next_run_restores_it(files: RunFiles) ->
 
 def test_cold_run_boots_although_there_is_a_snapshot(files: RunFiles) -> None:
     play("good", files)
-    told = Told()
-    play("good", files, told=told, cold=True)
-    assert "Booting" in told
+    printed = Printed()
+    play("good", files, printed=printed, cold=True)
+    assert "Booting" in printed
 
 
 @pytest.mark.parametrize("story", ["stale snapshot", "sleeps on"])
@@ -136,15 +138,15 @@ def test_snapshot_that_does_not_work_is_booted_instead(
     monkeypatch.setattr(session, "_WAKE_TIMEOUT", 0.3)
     monkeypatch.setattr("conformance.lab.guest.guest._STACKS", 0.1)
     play("good", files)
-    told = Told()
-    assert play(story, files, told=told) == ["payload", "done"]
-    assert "The snapshot does not work any more" in told
+    printed = Printed()
+    assert play(story, files, printed=printed) == ["payload", "done"]
+    assert "The snapshot does not work any more" in printed
 
 
 def test_run_goes_on_without_room_for_a_snapshot(files: RunFiles) -> None:
-    told = Told()
-    assert play("no room", files, told=told) == ["payload", "done"]
-    assert "Cannot write the snapshot" in told
+    printed = Printed()
+    assert play("no room", files, printed=printed) == ["payload", "done"]
+    assert "Cannot write the snapshot" in printed
     assert list((files.logs / "snapshots").iterdir()) == []
 
 
@@ -159,7 +161,7 @@ def test_only_the_latest_snapshots_are_kept(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([other, *folders[-3:]])
 
 
-def test_panic_is_told_with_the_cause_and_the_place(files: RunFiles) -> None:
+def test_panic_is_reported_with_the_cause_and_the_place(files: RunFiles) -> None:
     with pytest.raises(GuestPanicked) as caught:
         play("panics", files)
     assert caught.value.exit_code == 3
@@ -173,7 +175,7 @@ def test_reset_without_a_word_is_a_death(files: RunFiles) -> None:
         play("resets", files)
 
 
-def test_hang_is_told_with_the_test_and_the_stacks(files: RunFiles) -> None:
+def test_hang_is_reported_with_the_test_and_the_stacks(files: RunFiles) -> None:
     with pytest.raises(GuestHung) as caught:
         play("hangs", files)
     assert caught.value.exit_code == 3
@@ -181,7 +183,7 @@ def test_hang_is_told_with_the_test_and_the_stacks(files: RunFiles) -> None:
     assert "NMI" in caught.value.console[-2]
 
 
-def test_guest_that_never_answers_is_told(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guest_that_never_answers(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "BOOT_TIMEOUT", 0.3)
     monkeypatch.setattr("conformance.lab.guest.guest._STACKS", 0.1)
     with pytest.raises(GuestSilent, match=r"did not come up within 0\.3 s") as caught:
@@ -220,14 +222,14 @@ def test_kvm_that_fails_after_the_probe_is_given_up(
         story="never answers",
         place=files.logs,
     )
-    told = Told()
+    printed = Printed()
     with (
         pytest.raises(GuestSilent),
-        session.ready_guest(kvm, files, told.steps),
+        session.ready_guest(kvm, files, printed.steps),
     ):
         pass
     assert distrusted == ["root"]
-    assert "does not boot with KVM; trying without" in told
+    assert "does not boot with KVM; trying without" in printed
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def failure(definition: ImageDefinition) -> ImageError:
     return caught.value
 
 
-def test_no_network_is_told_with_the_log_and_a_hint(
+def test_no_network_is_reported_with_the_log_and_a_hint(
     trixie: ImageDefinition, tmp_path: Path
 ) -> None:
     play(tmp_path, f"cat <<'X' >&2\n{NO_NETWORK}\nX\nexit 25")
@@ -69,19 +69,19 @@ def test_no_network_is_told_with_the_log_and_a_hint(
     assert str(paths.logs() / "image-trixie.log") in said
 
 
-def test_user_without_subordinate_ids_is_told_what_to_do(
+def test_user_without_subordinate_ids_is_reported_what_to_do(
     trixie: ImageDefinition, tmp_path: Path
 ) -> None:
     play(tmp_path, "echo 'E: unable to pick chroot mode automatically' >&2; exit 25")
     assert "uidmap" in str(failure(trixie))
 
 
-def test_full_disk_while_it_is_made_is_told(trixie: ImageDefinition, tmp_path: Path) -> None:
+def test_full_disk_while_it_is_made_is_reported(trixie: ImageDefinition, tmp_path: Path) -> None:
     play(tmp_path, f"echo '{NO_SPACE}' >&2; exit 1")
     assert "No space left on device" in str(failure(trixie))
 
 
-def test_full_disk_is_told_before_it_is_made(
+def test_full_disk_is_reported_before_it_is_made(
     trixie: ImageDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(tmp_path, "echo must not run; exit 99")
@@ -92,7 +92,7 @@ def test_full_disk_is_told_before_it_is_made(
     assert "VFIO_KIT_CACHE" in said
 
 
-def test_cache_that_cannot_be_written_is_told(
+def test_cache_that_cannot_be_written_is_reported(
     trixie: ImageDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -101,11 +101,11 @@ def test_cache_that_cannot_be_written_is_told(
         image.provide(trixie, Steps(lambda _: None))
 
 
-def test_missing_mmdebstrap_is_told_with_its_package(trixie: ImageDefinition) -> None:
+def test_missing_mmdebstrap_is_reported_with_its_package(trixie: ImageDefinition) -> None:
     assert "Install the Debian package mmdebstrap" in str(failure(trixie))
 
 
-def test_archive_that_is_none_is_told(trixie: ImageDefinition, tmp_path: Path) -> None:
+def test_archive_that_is_none_is_reported(trixie: ImageDefinition, tmp_path: Path) -> None:
     play(tmp_path, 'for last; do :; done; echo garbage >"$last"')
     assert "tar" in str(failure(trixie))
 

@@ -97,18 +97,18 @@ def test_builtin_module_is_not_loaded(tree: ModuleTree) -> None:
     assert tree.load_order(["virtio_pci"]) == []
 
 
-def test_missing_module_is_told_by_name(tree: ModuleTree) -> None:
+def test_missing_module_is_reported_by_name(tree: ModuleTree) -> None:
     with pytest.raises(KernelError, match=r"lack igb, which the lab needs") as caught:
         tree.load_order(["igb"])
     assert caught.value.exit_code == 4
 
 
-def test_tree_without_depmod_data_is_told(tmp_path: Path) -> None:
+def test_tree_without_depmod_data_is_reported(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"modules\.dep cannot be read.*depmod"):
         ModuleTree(tmp_path)
 
 
-def test_damaged_module_is_told(tree: ModuleTree) -> None:
+def test_damaged_module_is_reported(tree: ModuleTree) -> None:
     (tree.folder / "kernel/a.ko.xz").write_bytes(b"not xz")
     with pytest.raises(KernelError, match=r"a\.ko\.xz cannot be read"):
         tree.read("kernel/a.ko.xz")

@@ -25,7 +25,7 @@ def test_what_is_granted_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("CONFIG_MODULES=y", "CONFIG_MODULES=y: it is off: a symbol that it depends on is off"),
         ("CONFIG_KSAN=y", "CONFIG_KSAN=y: the kernel has no such symbol"),
@@ -33,10 +33,10 @@ def test_what_is_granted_passes() -> None:
         ("CONFIG_BITS=20", "CONFIG_BITS=20: it is 14"),
     ],
 )
-def test_what_is_not_is_named(line: str, told: str) -> None:
+def test_what_is_not_is_named(line: str, expected: str) -> None:
     with pytest.raises(KernelError) as caught:
         check(line)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "small.config" in str(caught.value)
 
 

@@ -54,7 +54,7 @@ def test_other_contents_are_refused_and_not_kept(
     assert list((cache / "downloads").iterdir()) == []
 
 
-def test_no_network_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, requests.ConnectionError("Name or service not known"))
     with pytest.raises(ImageError, match=r"cannot be fetched: Name or.*pip config list") as caught:
         kmod.fetch(SOURCE)
@@ -95,7 +95,7 @@ def test_edits_are_regular_expressions_which_add_noexcept(edit: dict[str, Any]) 
     assert "noexcept" in edit["replace"]
 
 
-def test_edit_that_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_edit_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     (tmp_path / "module.pyx").write_text("one two two\n")
     edit = {"file": "module.pyx", "find": "two", "replace": "2", "count": 1}
     with pytest.raises(ImageError, match=r"module\.pyx .* applies 2 times, expected 1"):

@@ -74,13 +74,13 @@ def test_all_definitions_of_the_kit_load() -> None:
         assert definitions.image(name).name == name
 
 
-def test_unknown_image_is_told_with_the_known_ones() -> None:
+def test_unknown_image_is_reported_with_the_known_ones() -> None:
     with pytest.raises(UnknownImage, match=r"no image 'buster'.*trixie") as caught:
         definitions.image("buster")
     assert caught.value.exit_code == 2
 
 
-def test_all_mistakes_of_a_definition_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_definition_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('schema = 2\nsuite = "Trixie!"\ncolour = "red"\n')
     with pytest.raises(DefinitionError) as caught:
         definitions.image("bad", tmp_path)
@@ -90,7 +90,7 @@ def test_all_mistakes_of_a_definition_are_told_at_once(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_broken_toml_is_told_with_its_file(tmp_path: Path) -> None:
+def test_broken_toml_is_reported_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("schema = \n")
     with pytest.raises(DefinitionError, match=r"bad\.toml has 1 mistake"):
         definitions.image("bad", tmp_path)
@@ -100,7 +100,7 @@ def test_machine_is_found_by_what_the_driver_drives(igb: definitions.MachineDefi
     assert definitions.machine_for(["8086:10ca"], "igb-vf", [igb]) is igb
 
 
-def test_device_without_machine_is_told_what_to_do(igb: definitions.MachineDefinition) -> None:
+def test_device_without_machine_is_reported_what_to_do(igb: definitions.MachineDefinition) -> None:
     with pytest.raises(UnknownMachine, match=r"15b3:101e.*igb has 8086:10ca") as caught:
         definitions.machine_for(["15b3:101e"], "mlx5-vf", [igb])
     assert "--vfio-device" in str(caught.value)

@@ -59,7 +59,7 @@ def test_files_belong_to_root_and_keep_their_time(kit: Path, tmp_path: Path) -> 
     assert entry.mtime == 1_700_000_000  # what Python compares its compiled files with
 
 
-def test_payload_that_does_not_fit_is_told(
+def test_payload_that_does_not_fit_is_reported(
     kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(payload, "PAYLOAD_SIZE", 1024)
@@ -119,6 +119,6 @@ def test_rules_select_tests() -> None:
     assert set(tests) < set(selection.of_rules(["region"]))
 
 
-def test_unknown_rule_is_told() -> None:
+def test_unknown_rule_is_reported() -> None:
     with pytest.raises(UsageError, match=r"There is no rule 'regoin'"):
         selection.of_rules(["regoin"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Counts of lines and branches are added up and told."""
+"""Counts of lines and branches are added up and shown."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_line_compiled_differently_keeps_all_branches(source: Path) -> None:
     assert one.branch_counts == (1, 3)
 
 
-def test_what_was_missed_is_told(source: Path) -> None:
+def test_what_was_missed_is_reported(source: Path) -> None:
     one = FileCoverage(source, {1: 3, 2: 0}, {1: [2, 0]})
     assert one.as_json()["lines-missed"] == {"2": "two"}
     assert one.as_json()["branches-missed"] == {"1": [2, 0]}

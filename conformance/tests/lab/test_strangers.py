@@ -45,19 +45,19 @@ def test_a_module_is_built_not_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [(["i40e-vf"], "instead of a device"), (["--bdf", "0000:01:10.0"], "omit --bdf")],
 )
 def test_what_does_not_go_with_it(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["check", "--stranger", "mtty", *words])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
-def test_all_mistakes_of_a_definition_are_told(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_definition_are_reported(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('schema = 1\nsummary = "x"\nsince = "six"\nmodle = "m"\n')
     with pytest.raises(DefinitionError) as raised:
         definition.load("bad", tmp_path)

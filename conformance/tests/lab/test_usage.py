@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["check", "igb"], "description 'igb'"),
         (["check", "--image", "buster"], "There is no image 'buster'. Known images: "),
@@ -43,10 +43,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_does_not_exist_is_usage(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
@@ -118,7 +118,9 @@ def test_module_with_a_problem_is_not_loaded(
         driver.inspect(Path("x.ko"), kernel, Steps(lambda _: None), foreign=foreign)
 
 
-def test_warning_about_a_module_is_told_and_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warning_about_a_module_does_not_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "read", lambda _: "info")
     monkeypatch.setattr(diagnosis, "diagnose", lambda *_: [finding("warning"), finding("note")])
 
@@ -133,7 +135,7 @@ def test_warning_about_a_module_is_told_and_does_not_stop(monkeypatch: pytest.Mo
     assert said == ["x.ko: It wants x. Nobody has x. Add x."]
 
 
-def test_file_that_is_no_module_is_told_first(tmp_path: Path) -> None:
+def test_file_that_is_no_module_is_reported_first(tmp_path: Path) -> None:
     (tmp_path / "x.ko").write_text("text")
     with pytest.raises(ModuleFileError):
         look_up(Options(module=tmp_path / "x.ko"))

@@ -129,7 +129,7 @@ def test_module_without_driver_is_the_drivers_fault(trixie: Image, tmp_path: Pat
     assert "registers no driver on the bus pci" in run.said
 
 
-def test_file_that_is_no_module_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_file_that_is_no_module_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "x.ko").write_text("text")
     run = check(tmp_path, "--module", str(tmp_path / "x.ko"))
     assert run.status == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The matrix: which cells there are, what becomes of them, and what is told of it."""
+"""The matrix: which cells there are, what becomes of them, and what is expected of it."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_dry_run_prints_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--image", "buster"], "There is no image 'buster'"),
         (["--device", "igb"], "description 'igb'"),
@@ -312,14 +312,14 @@ def test_dry_run_prints_commands(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_what_does_not_exist_is_usage(
     words: list[str],
-    told: str,
+    expected: str,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["matrix", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 

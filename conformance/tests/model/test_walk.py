@@ -194,7 +194,7 @@ def test_a_good_device_walks() -> None:
         (Restless, "state.no-spontaneous", 5),
     ],
 )
-def test_a_short_walk_is_found_and_told(kind: type[FakeDevice], rule: str, longest: int) -> None:
+def test_a_short_walk_is_found_and_printed(kind: type[FakeDevice], rule: str, longest: int) -> None:
     said: list[str] = []
     # Enough that it is found whatever else is imported: hypothesis draws from all constants.
     with pytest.raises(RequirementFailed) as caught:
@@ -218,7 +218,7 @@ def run_as_test(said: list[str], on: Walker) -> RequirementFailed:
 
 
 @pytest.mark.parametrize(("kind", "notes"), [(Hurt, 0), (Spoilt, 1)])
-def test_what_outlives_a_walk_is_told_by_the_walk_that_did_it(
+def test_what_outlives_a_walk_is_reported_by_the_walk_that_did_it(
     kind: type[FakeDevice], notes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How short the walk becomes is not the point here.

@@ -69,7 +69,7 @@ def test_success_is_no_refusal() -> None:
         pass
 
 
-def test_what_was_returned_is_told() -> None:
+def test_what_was_returned_is_reported() -> None:
     with (
         pytest.raises(RequirementFailed, match="expected an error, got success, returning 0"),
         expect_errno(did="x") as call,

@@ -99,7 +99,7 @@ def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert log.read() == []
 
 
-def test_lost_messages_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_messages_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "kmsg"
     path.touch()
     with KernelLog(str(path)) as log:

@@ -99,7 +99,7 @@ def test_a_device_as_it_is_that_cannot_be_opened(inner: Inner) -> None:
     result.stderr.fnmatch_lines([f"*{BDF} cannot be opened*interrupt remapping*"])
 
 
-def test_volatile_is_read_and_told(inner: Inner) -> None:
+def test_volatile_is_read_and_reported(inner: Inner) -> None:
     assert options.read_volatile("0:0x800") == Place(0, 0x800, 0xFFFFFFFF)
     assert options.read_volatile("3:4:0xff") == Place(3, 4, 0xFF)
     source = "@rule('state.default')\ndef test_it(volatile): assert len(volatile) == 2\n"

@@ -94,7 +94,7 @@ def test_state(migration):
     result.stdout.fnmatch_lines(["*VFIO calls*", "device_state <- 2 (_SAVING) = ok"])
 
 
-def test_a_mistake_in_a_test_is_told_as_it_is(inner: Inner) -> None:
+def test_a_mistake_in_a_test_is_reported_as_it_is(inner: Inner) -> None:
     inner.run("@rule('state.default')\ndef test_it(device):\n    raise KeyError('x')\n")
     (outcome,) = inner.results
     assert outcome["outcome"] == "failed"
@@ -124,7 +124,7 @@ def test_two(device):
     assert two["klog"] == ["chatter"]
 
 
-def test_a_limit_of_lockdep_fails_nothing_and_is_told(inner: Inner) -> None:
+def test_a_limit_of_lockdep_fails_nothing_and_is_reported(inner: Inner) -> None:
     result = inner.run(
         """
 @rule("state.default")

@@ -37,7 +37,7 @@ def test_every_test_runs_once(inner: Inner) -> None:
     assert inner.events[-1]["event"] == "finish"
 
 
-def test_failures_are_told_by_those_who_saw_them(inner: Inner) -> None:
+def test_failures_are_reported_by_those_who_saw_them(inner: Inner) -> None:
     inner.run(SOURCE, f"--vfio-peer={PEER}", PAIR, "--capture=no")
     failed = [event["failure"]["message"] for event in inner.results if event["failure"]]
     pids = {message.partition("by process ")[2].split()[0] for message in failed}

@@ -91,7 +91,7 @@ def broken(_bench: Bench, _batch: Sequence[Trial], _done: Callable[[Outcome], No
     raise QemuError("It broke.")
 
 
-def test_a_qemu_that_always_breaks_is_told(judged: Callable[[Guest, int], list[str]]) -> None:
+def test_a_qemu_that_always_breaks_is_reported(judged: Callable[[Guest, int], list[str]]) -> None:
     with pytest.raises(QemuError, match="It broke"):
         judged(broken, 2)
     assert not multiprocessing.active_children()
@@ -108,7 +108,7 @@ def failing(_bench: Bench, _batch: Sequence[Trial], _done: Callable[[Outcome], N
 @pytest.mark.parametrize(
     ("guest", "said"), [(nothing, "did not begin with t0"), (failing, "no image")]
 )
-def test_a_lab_that_fails_is_told(
+def test_a_lab_that_fails_is_reported(
     judged: Callable[[Guest, int], list[str]], guest: Guest, said: str
 ) -> None:
     with pytest.raises(LabError, match=said):

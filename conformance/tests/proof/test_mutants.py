@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mutants: the data apply, each MUST rule is shown, and mistakes in the data are told."""
+"""Mutants: the data apply, each MUST rule is shown, and mistakes in the data are printed."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_an_edit_of_whichever_file_applies_once_over_all(sources: dict[str, str]
         ("[[mutant]]", "[[mutant", "Invalid|Expected"),
     ],
 )
-def test_mistakes_are_told(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_mistakes_are_reported(tmp_path: Path, old: str, new: str, said: str) -> None:
     (tmp_path / "some.toml").write_text(ENTRY.replace(old, new))
     with pytest.raises(MutantError, match=said):
         mutants.load(RULES, tmp_path)
@@ -142,7 +142,7 @@ def test_mistakes_are_told(tmp_path: Path, old: str, new: str, said: str) -> Non
         ('rules = ["state.reset"]', "must have rules and a reason"),
     ],
 )
-def test_mistakes_of_exempt_rules_are_told(tmp_path: Path, entry: str, said: str) -> None:
+def test_mistakes_of_exempt_rules_are_reported(tmp_path: Path, entry: str, said: str) -> None:
     (tmp_path / mutants.EXEMPT).write_text(f"[[exempt]]\n{entry}\n")
     with pytest.raises(MutantError, match=said):
         mutants.load_exempt(RULES, tmp_path)

@@ -76,7 +76,7 @@ def fate(name: str, by: str = "", image: str = "", known: Known | None = None) -
     return Fate(OperatorMutant(name, "main.c", 1, "f", "x", "y", ""), by, image, known)
 
 
-def test_the_rate_is_told_with_and_without_equivalent_mutants() -> None:
+def test_the_rate_is_reported_with_and_without_equivalent_mutants() -> None:
     fates = [fate("a", "t", "trixie"), fate("b", known=Known(False, "because")), fate("c")]
     fates += [fate("d", "t", "debug"), fate("e", known=Known(True, "because"))]
     assert operators_run.conclusion(fates, "trixie") == [

@@ -25,7 +25,7 @@ WANTED = Wanted("trixie", jobs=1, quiet=1.0)
 
 
 class Lab:
-    """Stands for what is prepared, built and run; its guests answer as they are told."""
+    """Stands for what is prepared, built and run; its guests answer as they are printed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tried: list[str] = []

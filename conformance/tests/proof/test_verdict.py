@@ -171,7 +171,7 @@ def test_junit(tmp_path: Path) -> None:
     assert [one.get("value") for one in killed.iter("property")] == ["state.reset"]
 
 
-def test_a_survivor_is_told_with_its_defect() -> None:
+def test_a_survivor_is_reported_with_its_defect() -> None:
     said = mutants_report.line(judged()[0])
     assert said == "m: SURVIVED; It is wrong.; no test failed of save.fresh"
 

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass when printed to."""
 
     now = 0.0
 
@@ -224,7 +224,7 @@ def test_versions_and_timings_reach_the_file(tmp_path: Path) -> None:
     assert document["timings"] == {"build": 1.235, "total": 2.5}
 
 
-def test_failures_of_a_rule_are_told_together_and_the_first_in_full(tmp_path: Path) -> None:
+def test_failures_of_a_rule_are_reported_together_and_the_first_in_full(tmp_path: Path) -> None:
     out = io.StringIO()
     report = reporter(tmp_path, out)
     report.feed(parse(session(5)))
@@ -285,10 +285,10 @@ def test_what_the_device_does_not_have_is_neither_passed_nor_skipped(tmp_path: P
     one.feed(parse({**session(2), "protocol": 2}))
     for name in ("a", "b"):
         one.feed(parse(start(name, "saving.refuse" if name == "a" else "saving.accept")))
-        told = {"skip": "this device has no pre-copy"} if name == "b" else {}
+        printed = {"skip": "this device has no pre-copy"} if name == "b" else {}
         outcome = "not-applicable" if name == "b" else "passed"
         rule = "saving.accept" if name == "b" else "saving.refuse"
-        one.feed(parse({**result(name, outcome), "rules": [rule], **told}))
+        one.feed(parse({**result(name, outcome), "rules": [rule], **printed}))
     one.feed(parse(finish(0)))
     assert one.finish(Verdict.completed()) == 0
     assert "this session judges version 2 of the protocol" in out.getvalue()
@@ -339,7 +339,9 @@ def test_without_junitparser_the_other_files_are_written(
     ]
 
 
-def test_check_of_the_kernel_that_is_off_is_told_with_the_test_since_which(tmp_path: Path) -> None:
+def test_kernel_check_that_is_off_is_reported_with_its_test(
+    tmp_path: Path,
+) -> None:
     out = io.StringIO()
     report = reporter(tmp_path, out)
     limit = {"lockdep": "BUG: MAX_LOCKDEP_KEYS too low!"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Recorded runs, each named for its story, told again."""
+"""Recorded runs, each named for its story, output again."""
 
 import io
 import json
@@ -19,7 +19,7 @@ CONSOLE = ("[   15.0] BUG: kernel NULL pointer dereference", "[   15.1] Kernel p
 PANIC = Verdict.kernel_died("the kernel panicked", CONSOLE)
 
 
-class Told:
+class Printed:
     """A story, reported: exit code, what was printed, the folder."""
 
     def __init__(self, folder: Path, story: str, verdict: Verdict | None = None) -> None:
@@ -40,15 +40,15 @@ class Told:
 
 
 def test_all_pass(tmp_path: Path) -> None:
-    told = Told(tmp_path, "all-pass")
-    assert told.code == 0
-    assert told.json["verdict"]["conclusion"] == "conforms"
-    assert told.rule("saving.refuse") == told.rule("state.readback") == "passed"
-    assert told.rule("saving.accept") == "not-tested"
-    assert told.json["versions"]["kernel"] == "6.12.117+deb13-amd64"
-    assert told.json["versions"]["qemu"] == "10.0.3"
-    assert "tests: 3 passed, 0 failed in 1.9 s" in told.text
-    assert "for 0000:01:10.0 (8086:10ca) with igb_vf_vfio_pci" in told.text
+    output = Printed(tmp_path, "all-pass")
+    assert output.code == 0
+    assert output.json["verdict"]["conclusion"] == "conforms"
+    assert output.rule("saving.refuse") == output.rule("state.readback") == "passed"
+    assert output.rule("saving.accept") == "not-tested"
+    assert output.json["versions"]["kernel"] == "6.12.117+deb13-amd64"
+    assert output.json["versions"]["qemu"] == "10.0.3"
+    assert "tests: 3 passed, 0 failed in 1.9 s" in output.text
+    assert "for 0000:01:10.0 (8086:10ca) with igb_vf_vfio_pci" in output.text
     heard, kept = (
         list(EventDecoder().feed(path.read_bytes()))
         for path in (DATA / "all-pass.jsonl", tmp_path / "events.jsonl")
@@ -56,12 +56,12 @@ def test_all_pass(tmp_path: Path) -> None:
     assert heard == kept
 
 
-def test_one_failure_is_told_in_full(tmp_path: Path) -> None:
-    told = Told(tmp_path, "one-failure")
-    assert told.code == 1
-    assert told.json["verdict"]["reason"] == "1 MUST rule failed"
-    assert told.rule("saving.refuse") == "failed"  # although another test of it passed
-    block = told.text.partition("FAILED  saving.refuse")[2]
+def test_one_failure_is_reported_in_full(tmp_path: Path) -> None:
+    output = Printed(tmp_path, "one-failure")
+    assert output.code == 1
+    assert output.json["verdict"]["reason"] == "1 MUST rule failed"
+    assert output.rule("saving.refuse") == "failed"  # although another test of it passed
+    block = output.text.partition("FAILED  saving.refuse")[2]
     for said in (
         load()["saving.refuse"].text.split()[0],
         "MUST",
@@ -78,10 +78,10 @@ def test_one_failure_is_told_in_full(tmp_path: Path) -> None:
 
 
 def test_one_failure_in_junit(tmp_path: Path) -> None:
-    told = Told(tmp_path, "one-failure")
-    assert told.xml.attrib["failures"] == "1"
-    assert told.xml.attrib["errors"] == "0"
-    case = told.xml.find(".//testcase[@name='test_saving.py::test_refuse[1->3]']")
+    output = Printed(tmp_path, "one-failure")
+    assert output.xml.attrib["failures"] == "1"
+    assert output.xml.attrib["errors"] == "0"
+    case = output.xml.find(".//testcase[@name='test_saving.py::test_refuse[1->3]']")
     assert case is not None
     rule = case.find("properties/property[@name='rule']")
     assert rule is not None
@@ -92,61 +92,61 @@ def test_one_failure_in_junit(tmp_path: Path) -> None:
 
 
 def test_a_failed_should_fails_the_run_and_is_called_by_its_level(tmp_path: Path) -> None:
-    told = Told(tmp_path, "should-failure")
-    assert told.code == 1
-    assert "does not conform: 1 SHOULD rule failed" in told.text
+    output = Printed(tmp_path, "should-failure")
+    assert output.code == 1
+    assert "does not conform: 1 SHOULD rule failed" in output.text
 
 
 def test_panic_in_test(tmp_path: Path) -> None:
-    told = Told(tmp_path, "panic-in-test", PANIC)
-    assert told.code == 3
-    assert told.test("test_state.py::test_reset[4]") == "running"
-    assert told.test("test_resume.py::test_abort") == "not-run"
-    assert told.rule("state.reset") == "not-tested"
-    assert told.rule("region.type") == "passed"
-    assert "RUNNING  test_state.py::test_reset[4]" in told.text
-    assert "Kernel panic - not syncing" in told.text
-    assert "the kernel died: the kernel panicked" in told.text
-    assert told.xml.attrib["failures"] == "0"
-    assert told.xml.attrib["errors"] == "2"  # the test, and the run itself
-    assert "not ok 2 test_state.py::test_reset[4]" in told.ktap
-    assert "ok 1 test_resume.py::test_abort # SKIP not run: kernel-died" in told.ktap
+    output = Printed(tmp_path, "panic-in-test", PANIC)
+    assert output.code == 3
+    assert output.test("test_state.py::test_reset[4]") == "running"
+    assert output.test("test_resume.py::test_abort") == "not-run"
+    assert output.rule("state.reset") == "not-tested"
+    assert output.rule("region.type") == "passed"
+    assert "RUNNING  test_state.py::test_reset[4]" in output.text
+    assert "Kernel panic - not syncing" in output.text
+    assert "the kernel died: the kernel panicked" in output.text
+    assert output.xml.attrib["failures"] == "0"
+    assert output.xml.attrib["errors"] == "2"  # the test, and the run itself
+    assert "not ok 2 test_state.py::test_reset[4]" in output.ktap
+    assert "ok 1 test_resume.py::test_abort # SKIP not run: kernel-died" in output.ktap
 
 
 def test_a_long_console_is_shown_from_the_cause_on(tmp_path: Path) -> None:
     console = ("BUG: the cause", *(f"line {number}" for number in range(100)), "end")
-    told = Told(tmp_path, "panic-in-test", Verdict.kernel_died("it panicked", console))
-    assert "BUG: the cause" in told.text
-    assert "    end\n" in told.text
+    output = Printed(tmp_path, "panic-in-test", Verdict.kernel_died("it panicked", console))
+    assert "BUG: the cause" in output.text
+    assert "    end\n" in output.text
 
 
 def test_failures_before_a_panic_do_not_turn_it_into_a_failed_requirement(tmp_path: Path) -> None:
-    told = Told(tmp_path, "one-failure", PANIC)
-    assert told.code == 3
-    assert told.rule("saving.refuse") == "failed"
+    output = Printed(tmp_path, "one-failure", PANIC)
+    assert output.code == 3
+    assert output.rule("saving.refuse") == "failed"
 
 
 def test_hang(tmp_path: Path) -> None:
-    told = Told(tmp_path, "hang", Verdict.kernel_died("the guest said nothing for 60 s"))
-    assert told.code == 3
-    assert told.json["counts"]["tests"]["not-run"] == 86  # known by number only
-    assert "86 not run, 1 running" in told.text
+    output = Printed(tmp_path, "hang", Verdict.kernel_died("the guest said nothing for 60 s"))
+    assert output.code == 3
+    assert output.json["counts"]["tests"]["not-run"] == 86  # known by number only
+    assert "86 not run, 1 running" in output.text
 
 
 def test_truncated_is_not_taken_for_the_end(tmp_path: Path) -> None:
-    told = Told(tmp_path, "truncated")
-    assert told.code == 4
-    assert "the stream ends inside a line" in told.json["verdict"]["reason"]
+    output = Printed(tmp_path, "truncated")
+    assert output.code == 4
+    assert "the stream ends inside a line" in output.json["verdict"]["reason"]
 
 
 def test_a_kernel_which_died_in_the_middle_of_a_line_died(tmp_path: Path) -> None:
-    assert Told(tmp_path, "truncated", PANIC).code == 3
+    assert Printed(tmp_path, "truncated", PANIC).code == 3
 
 
 def test_interrupt_leaves_whole_files(tmp_path: Path) -> None:
-    told = Told(tmp_path, "interrupt", Verdict.interrupted())
-    assert told.code == 130
-    assert told.json["counts"]["tests"] == {
+    output = Printed(tmp_path, "interrupt", Verdict.interrupted())
+    assert output.code == 130
+    assert output.json["counts"]["tests"] == {
         "passed": 1,
         "failed": 0,
         "error": 0,
@@ -155,70 +155,70 @@ def test_interrupt_leaves_whole_files(tmp_path: Path) -> None:
         "running": 1,
         "not-run": 1,
     }
-    assert told.ktap.endswith("not ok 3 run\n")
+    assert output.ktap.endswith("not ok 3 run\n")
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_run_which_just_stops_did_not_conform(tmp_path: Path) -> None:
-    told = Told(tmp_path, "interrupt")
-    assert told.code == 4
-    assert "the suite never ended" in told.text
+    output = Printed(tmp_path, "interrupt")
+    assert output.code == 4
+    assert "the suite never ended" in output.text
 
 
 def test_skipped_musts_are_loud_and_grouped(tmp_path: Path) -> None:
-    told = Told(tmp_path, "skips")
-    assert told.code == 0
-    assert told.rule("resume.round-trip") == "skipped"
-    assert told.rule("save.width-free") == "passed"  # skipped in one way, judged in another
-    assert told.json["rules"]["resume.round-trip"]["skipped_because"] == [
+    output = Printed(tmp_path, "skips")
+    assert output.code == 0
+    assert output.rule("resume.round-trip") == "skipped"
+    assert output.rule("save.width-free") == "passed"  # skipped in one way, judged in another
+    assert output.json["rules"]["resume.round-trip"]["skipped_because"] == [
         "no second function: give --vfio-peer"
     ]
-    loud = told.text.partition("SKIPPED  2 MUST rules not judged:")[2]
+    loud = output.text.partition("SKIPPED  2 MUST rules not judged:")[2]
     assert "resume.same-chunks resume.round-trip" in loud
     assert loud.count("no second function") == 1
     assert "save.repeatable" not in loud.partition("NOT TESTED")[0]  # a SHOULD
-    assert "# SKIP no second function" in told.ktap
+    assert "# SKIP no second function" in output.ktap
 
 
 def test_free_outcomes_are_folded_by_family(tmp_path: Path) -> None:
-    told = Told(tmp_path, "free")
-    assert told.code == 0
-    assert "arc-free refused 0-3 0-4; accepted 3-0" in told.text
-    assert "outside zero" in told.text
-    assert told.json["rules"]["state.arc-free.3-0"]["observed"] == ["accepted"]
-    assert told.json["rules"]["state.arc-free.4-3"]["observed"] == []
+    output = Printed(tmp_path, "free")
+    assert output.code == 0
+    assert "arc-free refused 0-3 0-4; accepted 3-0" in output.text
+    assert "outside zero" in output.text
+    assert output.json["rules"]["state.arc-free.3-0"]["observed"] == ["accepted"]
+    assert output.json["rules"]["state.arc-free.4-3"]["observed"] == []
 
 
 def test_module_not_loaded_shows_the_kernel_log(tmp_path: Path) -> None:
-    told = Told(tmp_path, "module-not-loaded")
-    assert told.code == 4
-    assert "disagrees about version of symbol" in told.text
-    assert "the lab failed, the driver was not judged" in told.text
-    assert told.ktap.count("not ok") == 1
+    output = Printed(tmp_path, "module-not-loaded")
+    assert output.code == 4
+    assert "disagrees about version of symbol" in output.text
+    assert "the lab failed, the driver was not judged" in output.text
+    assert output.ktap.count("not ok") == 1
 
 
 def test_module_not_loaded_may_be_the_drivers_fault(tmp_path: Path) -> None:
     fault = Verdict(Conclusion.REQUIREMENT_FAILED, "the driver could not be loaded")
-    told = Told(tmp_path, "module-not-loaded", fault)
-    assert told.code == 1
-    assert "does not conform: the driver could not be loaded" in told.text
-    assert told.xml.attrib["failures"] == "1"
-    assert told.ktap.endswith("not ok 1 run\n")
+    output = Printed(tmp_path, "module-not-loaded", fault)
+    assert output.code == 1
+    assert "does not conform: the driver could not be loaded" in output.text
+    assert output.xml.attrib["failures"] == "1"
+    assert output.ktap.endswith("not ok 1 run\n")
 
 
 def test_error_is_not_the_drivers_failure_in_junit(tmp_path: Path) -> None:
-    told = Told(tmp_path, "error")
-    assert told.code == 1
-    assert told.rule("state.default") == "failed"
-    assert told.xml.attrib["errors"] == "1"
-    assert "ERROR  state.default" in told.text
+    output = Printed(tmp_path, "error")
+    assert output.code == 1
+    assert output.rule("state.default") == "failed"
+    assert output.xml.attrib["errors"] == "1"
+    assert "ERROR  state.default" in output.text
 
 
 def test_control_characters_of_the_guest_reach_nobody(tmp_path: Path) -> None:
-    told = Told(tmp_path, "error")
-    files = (told.text, told.ktap, (tmp_path / "junit.xml").read_text())
+    output = Printed(tmp_path, "error")
+    files = (output.text, output.ktap, (tmp_path / "junit.xml").read_text())
     assert not any("\x1b" in text or "\x07" in text for text in files)
-    assert r"\x1b[31mcolour" in told.text
+    assert r"\x1b[31mcolour" in output.text
 
 
 @pytest.mark.parametrize("story", sorted(path.stem for path in DATA.glob("*.jsonl")))
@@ -226,10 +226,10 @@ def test_control_characters_of_the_guest_reach_nobody(tmp_path: Path) -> None:
     "verdict", [None, PANIC, Verdict.interrupted()], ids=["", "panic", "ctrl-c"]
 )
 def test_every_story_leaves_all_files(tmp_path: Path, story: str, verdict: Verdict | None) -> None:
-    told = Told(tmp_path, story, verdict)
-    assert told.json["schema"] == 1
-    assert told.json["rules"].keys() == load().keys()
-    assert told.json["verdict"]["exit_code"] == told.code
-    assert told.ktap.startswith("KTAP version 1\n1..")
-    tests = len(told.json["tests"])
-    assert len(told.xml.findall(".//testcase[@classname!='conformance.run']")) == tests
+    output = Printed(tmp_path, story, verdict)
+    assert output.json["schema"] == 1
+    assert output.json["rules"].keys() == load().keys()
+    assert output.json["verdict"]["exit_code"] == output.code
+    assert output.ktap.startswith("KTAP version 1\n1..")
+    tests = len(output.json["tests"])
+    assert len(output.xml.findall(".//testcase[@classname!='conformance.run']")) == tests

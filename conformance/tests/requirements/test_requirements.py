@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue loads, is whole, and its mistakes are told all at once."""
+"""The catalogue loads, is whole, and its mistakes are reported at once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_small_catalogue_loads(write: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("schema = 1", "schema = 2", "schema is 2"),
         ('"MUST"', '"must"', "level is 'must'"),
@@ -88,12 +88,12 @@ def test_a_small_catalogue_loads(write: Callable[[str], Path]) -> None:
         ("text =", "colour = 1\ntext =", "unknown key colour"),
     ],
 )
-def test_a_mistake_is_told(write: Callable[[str], Path], old: str, new: str, told: str) -> None:
-    with pytest.raises(CatalogueError, match=told):
+def test_a_mistake(write: Callable[[str], Path], old: str, new: str, expected: str) -> None:
+    with pytest.raises(CatalogueError, match=expected):
         requirements.load(write(GOOD.replace(old, new)))
 
 
-def test_all_mistakes_are_told_at_once(write: Callable[[str], Path]) -> None:
+def test_all_mistakes_are_reported_at_once(write: Callable[[str], Path]) -> None:
     broken = GOOD.replace('"MUST"', '"x"').replace('["U"]', '["X"]')
     with pytest.raises(CatalogueError) as caught:
         requirements.load(write(broken + GOOD.partition("[[rule]]")[2].join(["[[rule]]", ""])))

@@ -77,9 +77,9 @@ def outcomes(tmp_path: Path, *files: str, defects: tuple[str, ...] = ()) -> Mapp
     ],
 )
 def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
-    told = outcomes(tmp_path, name)
-    assert [test for test, outcome in told.items() if outcome in ("failed", "error")] == []
-    assert list(told.values()).count("passed") >= (1 if "walk" in name else 10)
+    shown = outcomes(tmp_path, name)
+    assert [test for test, outcome in shown.items() if outcome in ("failed", "error")] == []
+    assert list(shown.values()).count("passed") >= (1 if "walk" in name else 10)
 
 
 @pytest.mark.slow
@@ -99,5 +99,5 @@ def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:
-    told = outcomes(tmp_path, name, defects=(defect,))
-    assert "failed" in told.values()
+    shown = outcomes(tmp_path, name, defects=(defect,))
+    assert "failed" in shown.values()

@@ -96,7 +96,7 @@ def test_our_own_errors_come_whole(child: Child) -> None:
     assert (broken.value.rule, broken.value.actual) == ("group.rule", "EBUSY")
 
 
-def test_an_error_that_cannot_be_sent_is_told(child: Child) -> None:
+def test_an_error_that_cannot_be_sent_is_reported(child: Child) -> None:
     with pytest.raises(ChildError, match="odd 3"):
         child.call(_be_odd)
 

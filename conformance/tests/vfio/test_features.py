@@ -75,7 +75,7 @@ def test_a_set_returns_the_data_fd(kernel: Kernel) -> None:
     assert trace.lines()[0] == f"SET PRE_COPY = ok, data_fd {read}"
 
 
-def test_what_a_failed_set_left_is_told(kernel: Kernel) -> None:
+def test_what_a_failed_set_left_is_reported(kernel: Kernel) -> None:
     def answer(_flags: int, data: bytearray) -> None:
         vfio_device_feature_mig_state.from_buffer(data).data_fd = -1
         raise OSError(errno.EBUSY, "mapped")

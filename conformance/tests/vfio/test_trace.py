@@ -13,7 +13,7 @@ def _fresh() -> None:
     trace.start()
 
 
-def test_a_call_is_told_with_its_outcome() -> None:
+def test_a_call_is_reported_with_its_outcome() -> None:
     with trace.call("reset"):
         pass
     with trace.call("read") as done:

@@ -33,7 +33,7 @@ _lock: Final = threading.Lock()
 
 
 class Child(Closing):
-    """A process that does what it is told. Make it with :func:`fork_child`.
+    """A process that executes calls. Make it with :func:`fork_child`.
 
     Its methods raise what the call raised there, :class:`ChildDied` or :class:`ChildTimeout`.
     """
@@ -125,7 +125,7 @@ class Child(Closing):
         self.wait()
 
     def dead(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for its end and tell whether it came."""
+        """Wait up to ``timeout`` seconds for its end and return whether it came."""
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))

@@ -314,7 +314,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(places(tomllib.loads(GOOD))), VALUES)
 def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value: Any) -> None:
-    """Whatever stands in a description, it is right or its mistakes are told."""
+    """Whatever stands in a description, it is right or its mistakes are expected."""
     raw = tomllib.loads(GOOD)
     at: Any = raw
     for key in place[:-1]:
@@ -325,7 +325,7 @@ def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("\ufeffschema = 1", "begins with a byte order mark"),
         ("a = " + "[" * 20_000, "nested too deep"),
@@ -333,6 +333,6 @@ def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value:
         ("a." * 2000 + "a = 1", "unknown key"),
     ],
 )
-def test_crafted_toml_is_refused_in_words(text: str, told: str) -> None:
-    with pytest.raises(DescriptionError, match=told):
+def test_crafted_toml_is_refused_in_words(text: str, expected: str) -> None:
+    with pytest.raises(DescriptionError, match=expected):
         device.parse(text, "crafted.toml")

@@ -29,7 +29,7 @@ printf '%s\\n' "deps := \\\\" "  $FAKE_HEADER \\\\" >"$FAKE_DIR/.main.o.cmd"
 
 
 class Kbuild:
-    """A folder with a module, and a make which can be told what to do."""
+    """A folder with a module, and a make which can be shown what to do."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tree = KernelTree(make_tree(folder / "tree"))

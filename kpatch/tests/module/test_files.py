@@ -136,9 +136,9 @@ def test_stripped_module(tmp_path: Path, tree: KernelTree) -> None:
 def test_name_of_a_module_of_linux(tmp_path: Path) -> None:
     installed = "kernel/drivers/vfio/pci/test-vfio-pci.ko.xz:\nkernel/vfio-pci-core.ko.xz:\n"
     tree = find(make_root(tmp_path / "root", RELEASE, installed=installed))
-    told = ["name: Linux has a module test_vfio_pci of its own: kernel/drivers/vfio/pci/"]
+    shown = ["name: Linux has a module test_vfio_pci of its own: kernel/drivers/vfio/pci/"]
     found = problems(find_in(tmp_path, tree, INFO, IMPORTS), "warning")
-    assert [one[: len(told[0])] for one in found] == told
+    assert [one[: len(shown[0])] for one in found] == shown
     assert problems(find_in(tmp_path, tree, (*INFO, "intree=Y"), IMPORTS), "warning") == []
 
 

@@ -38,10 +38,12 @@ def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
     assert problems(findings) == []
     topics = [finding.topic for finding in findings if finding.level == "ok"]
     assert topics == ["vermagic", "license", "symbols", "versions", "devices"]
-    told = {finding.topic: finding.what for finding in findings}
-    assert told["symbols"] == "All 3 imported symbols were found: 1 in vfio_pci_core, 2 in vmlinux."
-    assert told["versions"] == "All 4 symbol versions are the kernel's."
-    assert told["devices"] == "It is a VFIO driver for 8086:10ca."
+    shown = {finding.topic: finding.what for finding in findings}
+    assert (
+        shown["symbols"] == "All 3 imported symbols were found: 1 in vfio_pci_core, 2 in vmlinux."
+    )
+    assert shown["versions"] == "All 4 symbol versions are the kernel's."
+    assert shown["devices"] == "It is a VFIO driver for 8086:10ca."
 
 
 @pytest.mark.parametrize(
@@ -125,12 +127,12 @@ def test_other_release(tmp_path: Path, tree: KernelTree) -> None:
     other = info_with("vermagic", VERMAGIC.replace(RELEASE, "6.1.0-other"))
     findings = find_in(tmp_path, tree, other, IMPORTS)
     assert problems(findings) == []
-    told = f"vermagic: It was built for Linux 6.1.0-other, the kernel is {RELEASE}."
-    assert problems(findings, "warning") == [told]
+    shown = f"vermagic: It was built for Linux 6.1.0-other, the kernel is {RELEASE}."
+    assert problems(findings, "warning") == [shown]
     config = CONFIG.replace("CONFIG_MODVERSIONS=y\n", "")
     plain = KernelTree(make_tree(tmp_path / "plain", config=config))
     other = info_with("vermagic", "6.1.0-other SMP preempt mod_unload ")
-    assert problems(find_in(tmp_path, plain, other, IMPORTS, versions=False)) == [told]
+    assert problems(find_in(tmp_path, plain, other, IMPORTS, versions=False)) == [shown]
 
 
 def test_other_release_than_that_of_the_tree(tmp_path: Path, tree: KernelTree) -> None:
@@ -190,8 +192,8 @@ def test_callback_that_is_missed_only_in_use(
 def test_module_that_is_not_signed(force: str, level: str, tmp_path: Path) -> None:
     config = f"{CONFIG}CONFIG_MODULE_SIG=y\n{force}"
     tree = KernelTree(make_tree(tmp_path / "tree", config=config))
-    told = {one.topic: one.level for one in find_in(tmp_path, tree, INFO, IMPORTS)}
-    assert told["signature"].startswith(level)
+    shown = {one.topic: one.level for one in find_in(tmp_path, tree, INFO, IMPORTS)}
+    assert shown["signature"].startswith(level)
     file = tmp_path / "signed.ko"
     file.write_bytes(module(INFO, IMPORTS) + b"~Module signature appended~\n")
     assert "signature" not in {one.topic for one in diagnose(file, tree)}

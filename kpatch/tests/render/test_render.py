@@ -70,7 +70,7 @@ def test_every_file_says_where_it_comes_from(name: str, form: Form) -> None:
 @forms
 @pytest.mark.parametrize("name", DEVICES)
 def test_form_is_that_of_the_kernel(name: str, form: Form) -> None:
-    """As far as it can be told without checkpatch: widths, blanks, ends of files."""
+    """As far as it can be shown without checkpatch: widths, blanks, ends of files."""
     for file, text in texts(device.load(name), LINUX_6_12, form=form).items():
         assert text.endswith("\n"), file
         assert not text.endswith("\n\n"), file

@@ -20,7 +20,7 @@ from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_git, make_source, snapshot
 
 SUBJECTS = [
-    "vfio: Save the registers of igb-vf, and tell what may be mapped while saving",
+    "vfio: Save the registers of igb-vf, with a saving layout",
     "vfio: Add a capability for what may be mapped while saving",
     "vfio/pci: Let a variant driver follow the mappings of the BARs",
     "vfio/igb-vf: Add a variant driver",

@@ -23,7 +23,7 @@ _LOG_LINES = 200
 
 
 def main() -> None:
-    """Come up, tell the host, and do what it orders."""
+    """Come up, report to the host, and execute its orders."""
     os.environ["PATH"] = _PATH
     port = Port()
     agent = None

@@ -26,7 +26,7 @@ def load(name: str, parameters: Sequence[str] = (), bus: str = "pci") -> str:
         options = os.fsencode(" ".join(parameters)) or None
         kmod.Kmod(os.fsencode(_tree())).modprobe(name, extra_options=options)
     except kmod.error.KmodError as error:
-        # Why, only the kernel log tells: python-kmod loses the error number.
+        # The reason is only in the kernel log: python-kmod loses the error number.
         raise Failure(f"the kernel does not take the module {name}: {error}") from error
     drivers = sorted(path.name for path in Path("/sys/module", name, "drivers").glob(f"{bus}:*"))
     if not drivers:

@@ -22,7 +22,7 @@ def send_coverage(port: Port) -> None:
 
 
 def look_for_leaks() -> None:
-    """Fail if the kernel has lost memory, on a kernel that can tell.
+    """Fail if the kernel has lost memory, on a kernel with kmemleak.
 
     Raises:
         Failure: It has.

@@ -75,7 +75,7 @@ class ConfigSpace:
         self._bytes[offset : offset + 4] = (value & 0xFFFF_FFFF).to_bytes(4, "little")
 
     def watch(self, offset: int, call: Callable[[], None]) -> None:
-        """Have `call` told that the byte at an offset was written."""
+        """Call `call` when the byte at an offset is written."""
         self._watched[offset] = call
 
     def reset(self) -> None:

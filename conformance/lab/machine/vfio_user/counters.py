@@ -13,7 +13,7 @@ Offsets from the capability's start, all little-endian:
    1  u8     next capability
    2  u8     length of the capability, 36
    3  u8     version of this layout, 1
-   4  u8*4   "VKIT", which tells it from any other vendor's
+   4  u8*4   "VKIT", its vendor's signature
    8  u32    select: index of a BAR in bits 28-31, offset of a 4-byte register in the others.
              Writing its last byte latches all that follow, which are read-only
   12  u32    read accesses that touched the register

@@ -31,7 +31,7 @@ class RefusedError(VfioUserError):
     """A request that the function cannot do.
 
     Attributes:
-        errno: What the client is told.
+        errno: What the client gets.
     """
 
     def __init__(self, number: int, why: str) -> None:

@@ -35,7 +35,7 @@ class Interrupts:
         self._changed: Callable[[int], None] = lambda _pending: None
 
     def on_pending(self, call: Callable[[int], None]) -> None:
-        """Have `call` told the pending bits when they change; vector 0 is the lowest bit."""
+        """Call `call` with the pending bits when they change; vector 0 is the lowest bit."""
         self._changed = call
 
     def raise_(self, vector: int) -> None:

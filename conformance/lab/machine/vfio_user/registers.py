@@ -58,7 +58,7 @@ class RegisterFile:
         self.reset()
 
     def on_write(self, call: Callable[[int, int], None]) -> None:
-        """Have `call` told the offset of each written register, and what was written to it.
+        """Call `call` with the offset of each written register and the value.
 
         It is called after the writable bits were stored. Bits of a narrow access that were not
         written are those that were stored before.

@@ -44,11 +44,11 @@ def test_stopped_device_does_not_move(
 @pytest.mark.rule("state.synchronous")
 @pytest.mark.usefixtures("stream")
 def test_data_is_there_at_once(client: Client) -> None:
-    """Enter stop-and-copy: all that is pending is told by the first read, and stays."""
+    """Enter stop-and-copy: the first read has all that is pending, and the number stays."""
     client.migration.set_state(State.STOP_AND_COPY)
-    told = [client.migration.pending_bytes for _ in range(3)]
-    expect_true(told[0], did="read pending_bytes at once", expected="not 0", actual="0")
-    expect_equal(told, told[:1] * 3, did="read pending_bytes three times in stop-and-copy")
+    pending = [client.migration.pending_bytes for _ in range(3)]
+    expect_true(pending[0], did="read pending_bytes at once", expected="not 0", actual="0")
+    expect_equal(pending, pending[:1] * 3, did="read pending_bytes three times in stop-and-copy")
     now = client.read_all()
     client.migration.set_state(State.RUNNING)
     expect_whole(client, now, did="enter stop-and-copy, save at once")

@@ -195,7 +195,7 @@ def test_after_a_refusal(source: Side, conflict: Mapping) -> None:
 
 
 @pytest.mark.rule("resume.invalid")
-def test_a_failed_load_is_told(source: Side, stream: list[bytes]) -> None:
+def test_a_failed_load_is_reported(source: Side, stream: list[bytes]) -> None:
     """Load a cut stream: the monitor gets an error, and no write of its own helps it out of 6."""
     vmm = source.vmm()
     with expect_errno(did="load a cut stream"):

@@ -105,7 +105,7 @@ class Walker(walker.Walker):
         expect_equal(now, State.RUNNING, did="reset, read device_state", rule="state.reset")
 
     def poll(self) -> int:
-        """Read pending_bytes twice, which tells the same."""
+        """Read pending_bytes twice, with the same result."""
         if not self.oracle.state.saving:
             return 0
         pending = self.migration.pending_bytes

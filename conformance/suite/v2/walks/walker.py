@@ -112,7 +112,7 @@ class Walker(walker.Walker):
         expect_equal(self.client.state, State.RUNNING, did="reset, GET", rule="reset2.running")
 
     def take(self, size: int) -> bool:
-        """Read from the session of a device that is saving; tell whether there was data."""
+        """Read from the session of a device that is saving; return whether there was data."""
         if not self.oracle.state.saving:
             return False
         try:

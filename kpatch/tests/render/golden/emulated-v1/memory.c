@@ -170,7 +170,7 @@ static const struct vm_operations_struct emulated_vm_ops = {
 	.fault = emulated_vma_fault,
 };
 
-/* Maps a part of a BAR, which vm_pgoff tells. */
+/* Maps the part of a BAR that vm_pgoff selects. */
 int emulated_memory_mmap(struct emulated_device *xdev, struct vm_area_struct *vma)
 {
 	const u64 offset = (u64)vma->vm_pgoff << PAGE_SHIFT;

@@ -10,7 +10,7 @@
  * doorbell reads as zero. One that is rung while the device is stopped stays rung.
  *
  * A write() to a register is seen at once, one through a mapping at the next tick.
- * Guest memory is written with vfio_dma_rw(), which tells the IOMMU's dirty log.
+ * Guest memory is written with vfio_dma_rw(), which sets the IOMMU's dirty bits.
  */
 
 #include <linux/minmax.h>
