@@ -27,17 +27,23 @@ _AFTER = {
 _KINDS = 20
 
 
-def strings_size(btf: bytes) -> int | None:
-    """Return how many bytes of names a BTF section has; None if it is damaged."""
+def names_of(btf: bytes) -> bytes | None:
+    """Return the names of a BTF section, each with its final zero; None if it is damaged."""
     parts = _parts(btf)
-    return len(parts[2]) if parts else None
+    return parts[2] if parts else None
 
 
-def belongs(btf: bytes, base: int) -> bool:
-    """Whether the BTF of a module goes on after a kernel with `base` bytes of names.
+def belongs(btf: bytes, base: bytes) -> bool:
+    """Whether the BTF of a module goes on after that of a kernel.
 
-    Each name is a place in the kernel's names, or in those of the module that follow them. Built
-    for another kernel, places do not fall on the beginnings of the module's own names.
+    Each name is a place in the kernel's names, or in those of the module that follow them. All
+    places are the beginning of a name there, and the first of the module's own names is one of
+    them: it is there because something has it. Built for a kernel with more names or with fewer,
+    places are beyond the end, inside of names, or none is where the module's names begin.
+
+    Args:
+        btf: The section .BTF of the module.
+        base: The names of the kernel.
     """
     parts = _parts(btf)
     if parts is None:
@@ -47,11 +53,10 @@ def belongs(btf: bytes, base: int) -> bool:
         places = set(_names(order, types))
     except struct.error:
         return False
-    for place in places:
-        own = place - base
-        if own >= len(names) or (own > 0 and names[own - 1]):
-            return False
-    return True
+    joined = base + names
+    if names and len(base) not in places:
+        return False
+    return all(place < len(joined) and not (place and joined[place - 1]) for place in places)
 
 
 def _parts(btf: bytes) -> tuple[Literal["<", ">"], bytes, bytes] | None:

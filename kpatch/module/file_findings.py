@@ -72,9 +72,9 @@ def _btf(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=8)
-def _names_of(vmlinux: Path) -> int | None:
-    """Return the size of the names of a kernel's BTF; None if it is not known."""
+def _names_of(vmlinux: Path) -> bytes | None:
+    """Return the names of a kernel's BTF; None if they are not known."""
     with contextlib.suppress(OSError, KpatchError):
         file = elf.read(vmlinux.read_bytes(), str(vmlinux))
-        return btf.strings_size(elf.section(file, ".BTF"))
+        return btf.names_of(elf.section(file, ".BTF"))
     return None

@@ -149,19 +149,34 @@ def btf_of(names: bytes, *places: int) -> bytes:
     return head + types + names
 
 
-def test_btf_of_another_kernel() -> None:
-    mine = btf_of(b"one\0two\0", 5, 1000, 1004)
-    assert btf.strings_size(btf_of(b"\0" * 1000)) == 1000
-    assert btf.belongs(mine, 1000)
-    assert not btf.belongs(mine, 1001)
-    assert not btf.belongs(mine, 990)
-    assert not btf.belongs(mine[:-1], 1000)
+# A hundred names of nine letters each: a place is the beginning of one if it ends in 0.
+KERNEL = b"\0" + b"nine_let\0\0" * 100
 
 
-@given(st.binary(max_size=80), st.integers(0, 100))
-def test_damaged_btf_is_no_error(junk: bytes, base: int) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "belongs"),
+    [
+        pytest.param(KERNEL, True, id="its own"),
+        pytest.param(KERNEL[:-1], False, id="one byte less"),
+        pytest.param(KERNEL + b"\0", False, id="one byte more"),
+        pytest.param(KERNEL[:-10], False, id="a name less"),
+        pytest.param(KERNEL + b"nine_let\0\0", False, id="a name more"),
+        pytest.param(KERNEL * 2, False, id="twice as many names"),
+        pytest.param(KERNEL[:1], False, id="no names"),
+        pytest.param(KERNEL.replace(b"\0", b"e")[:-1] + b"\0", False, id="other names"),
+    ],
+)
+def test_btf_of_another_kernel(kernel: bytes, belongs: bool) -> None:
+    mine = btf_of(b"one\0two\0", 11, 1001, 1005)
+    assert btf.names_of(btf_of(KERNEL)) == KERNEL
+    assert btf.belongs(mine, kernel) == belongs
+    assert not btf.belongs(mine[:-1], kernel)
+
+
+@given(st.binary(max_size=80), st.binary(max_size=100))
+def test_damaged_btf_is_no_error(junk: bytes, base: bytes) -> None:
     btf.belongs(b"\x9f\xeb" + junk, base)
-    assert btf.strings_size(junk) is None or junk[:2] in (b"\x9f\xeb", b"\xeb\x9f")
+    assert btf.names_of(junk) is None or junk[:2] in (b"\x9f\xeb", b"\xeb\x9f")
 
 
 def test_file_that_is_no_module(tmp_path: Path) -> None:
