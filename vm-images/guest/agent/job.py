@@ -6,6 +6,7 @@ import fcntl
 import importlib
 import json
 import os
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def warm_up() -> None:
 
 
 def read() -> dict[str, Any]:
-    """Unpack the payload and return the job."""
+    """Unpack the payload, so that the kit can be imported from it, and return the job."""
     fd = os.open(_DISK, os.O_RDONLY)
     # The kernel looked for partitions when the disk came up, before the host wrote this payload.
     fcntl.ioctl(fd, _BLKFLSBUF)
@@ -51,5 +52,6 @@ def read() -> dict[str, Any]:
         if hasattr(tarfile, "fully_trusted_filter"):  # Python 3.11.4 and later
             tar.extraction_filter = tarfile.fully_trusted_filter
         tar.extractall(ROOT)  # noqa: S202 - the host made it
+    sys.path.insert(0, str(KIT))
     job: dict[str, Any] = json.loads((ROOT / "job.json").read_text())
     return job

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel says: its log, its taint flags; and what is said through it to the console."""
+"""What the kernel says: its log, its taint flags; and what is said through it to the console.
 
+What in it is trouble, the payload knows: conformance/kernel, as for the suite. Before the payload
+is there, nothing is checked.
+"""
+
+import importlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.errors import Failure
 
-_TAINTS = {
-    5: "bad page",
-    7: "oops or BUG",
-    9: "warning",
-    14: "soft lockup",
-}
-"""Flags that are faults. A driver that is out of the tree and unsigned sets others, rightly."""
-
 _LONGEST = 800
 """Characters of a line that the log takes in one piece."""
+
+_SHOWN = 5
+"""Reports in the message of a failure; all are in the lines that go with it."""
 
 
 class KernelLog:
@@ -28,21 +29,12 @@ class KernelLog:
     def mark(self) -> None:
         """Forget all that was said so far."""
         os.lseek(self._fd, 0, os.SEEK_END)
+        self._records: list[str] = []
         self._taint = _taint()
 
     def lines(self) -> list[str]:
-        """Return what was said since the mark."""
-        found: list[str] = []
-        while True:
-            try:
-                record = os.read(self._fd, 8192).decode(errors="replace")
-            except BlockingIOError:
-                return found
-            except BrokenPipeError:  # overwritten before it was read
-                continue
-            head, _, text = record.partition(";")
-            stamp = int(head.split(",")[2]) / 1e6
-            found.append(f"[{stamp:12.6f}] {text.partition(chr(10))[0]}")
+        """Return what was said since the mark, each record up to its first line end."""
+        return [shown(raw) for raw in self._read()]
 
     def check(self, when: str) -> None:
         """Fail if the kernel complained since the mark.
@@ -50,9 +42,36 @@ class KernelLog:
         Raises:
             Failure: It did.
         """
-        new = _taint() & ~self._taint
-        if faults := [what for bit, what in _TAINTS.items() if new >> bit & 1]:
-            raise Failure(f"the kernel reported a fault {when}: {', '.join(faults)}")
+        if found := complaints(self._read(), _taint() & ~self._taint):
+            raise Failure(f"the kernel reported a fault {when}: {'; '.join(found[:_SHOWN])}")
+
+    def _read(self) -> list[str]:
+        while True:
+            try:
+                self._records.append(os.read(self._fd, 8192).decode(errors="replace"))
+            except BlockingIOError:
+                return self._records
+            except BrokenPipeError:  # overwritten before it was read
+                continue
+
+
+def complaints(records: Iterable[str], taint: int) -> list[str]:
+    """Return the reports of a fault in records of /dev/kmsg; else words for new taint flags."""
+    log = importlib.import_module("conformance.kernel.log")
+    trouble = importlib.import_module("conformance.kernel.trouble")
+    parsed = (log.parse(raw) for raw in records)
+    found: list[str] = log.reports(record for record in parsed if record)
+    return found or list(trouble.fault_words(taint))
+
+
+def shown(raw: str) -> str:
+    """Return a record of /dev/kmsg as dmesg shows it."""
+    head, _, text = raw.partition(";")
+    line = text.partition("\n")[0]
+    try:
+        return f"[{int(head.split(',')[2]) / 1e6:12.6f}] {line}"
+    except (IndexError, ValueError):
+        return raw  # nothing that is known
 
 
 def say(text: str) -> None:

@@ -83,7 +83,6 @@ def _be(module: str, arguments: list[str]) -> NoReturn:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(KIT)
-        sys.path.insert(0, str(KIT))
         sys.argv = [module, *arguments]
         status = int(importlib.import_module(module).main(arguments))
     except BaseException:

@@ -3,11 +3,9 @@
 
 import base64
 import importlib
-import sys
 from pathlib import Path
 
 from agent.errors import Failure
-from agent.job import KIT
 from agent.port import Port
 
 _COVERAGE = Path("/sys/kernel/debug/gcov")
@@ -27,7 +25,6 @@ def look_for_leaks() -> None:
     Raises:
         Failure: It has.
     """
-    sys.path.insert(0, str(KIT))
     leaks = importlib.import_module("conformance.kernel.leaks")
     if not leaks.missing() and (found := leaks.scan()):
         shown = "\n".join(f"  {leak}" for leak in found[:_SHOWN])

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's agent, which judges the kernel's log by the same table as the suite."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "vm-images/guest"))
+    yield importlib.import_module("agent.kernel")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "agent"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    ("record", "taint", "words"),
+    [
+        pytest.param("6,1,5000000,-;igb_vf 0000:01:10.0: enabling device", 0, [], id="quiet"),
+        pytest.param(
+            "3,1,5000000,-,caller=T9;[ BUG: Invalid wait context ]\n SUBSYSTEM=pci",
+            0,
+            ["[ BUG: Invalid wait context ]"],
+            id="lockdep sets no taint",
+        ),
+        pytest.param(
+            "4,1,5000000,-;WARNING: CPU: 0 PID: 1 at a.c:1", 1 << 9,
+            ["WARNING: CPU: 0 PID: 1 at a.c:1"], id="the report, not its taint as well",
+        ),
+        pytest.param("6,1,5000000,-;overwritten", 1 << 7, ["oops or BUG"], id="the taint alone"),
+        pytest.param("3,1,5,-;BUG: MAX_LOCKDEP_CHAINS too low!", 0, [], id="a limit of lockdep"),
+        pytest.param("12,1,5,-;WARNING: said by user space", 1 << 12, [], id="user space"),
+        pytest.param("no record", 0, [], id="damaged"),
+    ],
+)  # fmt: skip
+def test_complaints(agent: Any, record: str, taint: int, words: list[str]) -> None:
+    assert agent.complaints([record], taint) == words
+
+
+def test_lines_as_dmesg_shows_them(agent: Any) -> None:
+    assert agent.shown("6,1,5000120,-;a line\n SUBSYSTEM=pci") == "[    5.000120] a line"
+    assert agent.shown("junk") == "junk"
