@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from conformance.doctor.checks.checks import Check
 from conformance.doctor.checks.finding import Finding, Level, Scope
+from conformance.doctor.checks.sources import SOURCES
 from conformance.doctor.facts.facts import Facts
 
 SCHEMA = 1
@@ -25,6 +26,9 @@ def lines(facts: Facts, found: Found, *, verbose: bool) -> Iterator[str]:
     width = max((len(check.name) for check, _ in shown), default=0)
     for check, finding in shown:
         yield f"{finding.level:<6}  {check.name:<{width}}  {finding}"
+        if verbose and finding.do:
+            listed = "; ".join(map(str, SOURCES[check.name]))
+            yield f"{'':<{width + 10}}(checked against {listed})"
     good = sum(finding.level is Level.FINE for _, finding in found)
     if good and not verbose:
         yield f"fine    {good} more checks found nothing wrong (-v shows them)"
@@ -60,6 +64,7 @@ def as_json(facts: Facts, found: Found) -> str:
                 "what": finding.what,
                 "why": finding.why,
                 "do": finding.do,
+                "checked_against": [str(one) for one in SOURCES[check.name]] if finding.do else [],
             }
             for check, finding in found
         ],

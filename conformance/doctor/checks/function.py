@@ -71,7 +71,7 @@ def reserved(facts: Facts) -> Iterator[Finding]:
             f"{', '.join(function.direct)} (reserved_regions, direct; with VT-d an RMRR).",
             "The kernel gives no such device to user space (EINVAL).",
             "Switch off in the firmware's setup what uses it (shared memory features of the "
-            "vendor, legacy USB), or put the card into another slot.",
+            "vendor), or put the card into another slot.",
         )
 
 
@@ -124,9 +124,8 @@ def grouped(facts: Facts) -> Iterator[Finding]:
         yield blocks(
             f"{function.bdf} is in no IOMMU group, although the IOMMU is on.",
             "VFIO offers functions by IOMMU group, and this one has none.",
-            "Does a kernel parameter such as iommu=pt or intel_iommu=igfx_off exclude it, or is "
-            "it behind an IOMMU that the firmware does not describe? Search the kernel log for "
-            "its address.",
+            "Does intel_iommu=igfx_off on the kernel command line exclude it, or is it behind an "
+            "IOMMU that the firmware does not describe? Search the kernel log for its address.",
         )
 
 

@@ -96,8 +96,7 @@ def images(facts: Facts) -> Iterator[Finding]:
 def kvm(facts: Facts) -> Iterator[Finding]:
     """Whether guests run with KVM."""
     lab = facts.lab
-    slow = "Guests are emulated: a run takes a minute instead of seconds, and is the same "
-    "otherwise."
+    slow = "Guests are emulated: a run takes a minute instead of seconds, and is else the same."
     match lab.kvm, lab.kvm_works:
         case "missing", _:
             yield warns(
