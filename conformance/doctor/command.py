@@ -36,7 +36,9 @@ def run(arguments: Namespace, say: Callable[[str], None], host: Host | None = No
         raise UsageError("--open opens the device of a function; name it: doctor BDF --open.")
     try:
         facts = all_facts.gather(host, bdf, arguments.module, open_it=arguments.open_it)
-    except SysfsError:
+    except SysfsError as error:
+        if host.exists(f"/sys/bus/pci/devices/{bdf}"):
+            raise UsageError(f"{bdf} cannot be read: {error}.") from error
         raise UsageError(_no_such(host, bdf)) from None
     except OSError as error:
         if arguments.module is None or error.filename != str(arguments.module):

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mails nobody would write: each is judged or refused in words, and nothing is judged unseen.
-
-VFIO_KIT_EXAMPLES sets how many of them are made; the default is for every day.
-"""
+"""Mails nobody would write: each is judged or refused in words, and nothing is judged unseen."""
 
 import base64
-import os
 import quopri
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.gate import report as gate_report
@@ -23,13 +19,10 @@ from conformance.gate.input.mail import Mail
 from conformance.gate.results import PatchResult, Report, Step
 from conformance.gate.seen import skipped
 from kpatch.errors import SeriesError
+from kpatch.tests.fuzzing import drawn
 from kpatch.tools.git import Identity, Repository
 
-EXAMPLES = int(os.environ.get("VFIO_KIT_EXAMPLES", "0"))
-QUICK = settings(
-    max_examples=EXAMPLES or 150, deadline=None, suppress_health_check=list(HealthCheck)
-)
-SLOW = settings(QUICK, max_examples=EXAMPLES // 10 or 20)
+QUICK, SLOW = drawn(150), drawn(20, 0.1)
 
 WHO = Identity("Ada", "ada@example.org")
 DIFF = "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-one\n+two\n"

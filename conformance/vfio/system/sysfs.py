@@ -55,6 +55,23 @@ def address(text: str) -> str | None:
     return full if is_pci(full) else None
 
 
+def _text(path: Path) -> str:
+    """Read a file. Raises :class:`SysfsError` if that cannot be."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError as error:
+        raise SysfsError(f"{path}: {error.strerror}") from error
+
+
+def _hex(path: Path) -> int:
+    """Read a number as sysfs has it. Raises :class:`SysfsError` if there is none."""
+    text = _text(path)
+    try:
+        return int(text, 16)
+    except ValueError as error:
+        raise SysfsError(f"{path} has no number, but {text!r}") from error
+
+
 def directory(bdf: str, *, sysfs: Path = SYSFS) -> Path:
     """Return a device's folder. Raises :class:`SysfsError` if there is no such device."""
     if "/" in bdf or not bdf.strip("."):
@@ -82,7 +99,7 @@ def function(bdf: str, *, sysfs: Path = SYSFS) -> Function:
     path = directory(bdf, sysfs=sysfs)
     vendor = device = None
     if is_pci(bdf):
-        vendor, device = (int((path / key).read_text(), 16) for key in ("vendor", "device"))
+        vendor, device = (_hex(path / key) for key in ("vendor", "device"))
     return Function(bdf, vendor, device, driver(bdf, sysfs=sysfs))
 
 
@@ -115,18 +132,21 @@ def group_members(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
     """
     iommu_group(bdf, sysfs=sysfs)
     folder = directory(bdf, sysfs=sysfs) / "iommu_group/devices"
-    return tuple(sorted(entry.name for entry in folder.iterdir()))
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except OSError as error:
+        raise SysfsError(f"{folder}: {error.strerror}") from error
 
 
 def driver_override(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return the only driver a function may be bound to; empty if any that matches may."""
-    text = (directory(bdf, sysfs=sysfs) / "driver_override").read_text().strip()
+    text = _text(directory(bdf, sysfs=sysfs) / "driver_override")
     return "" if text == "(null)" else text
 
 
 def modalias(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return what the aliases of modules are matched with, ``pci:v00008086d...``."""
-    return (directory(bdf, sysfs=sysfs) / "modalias").read_text().strip()
+    return _text(directory(bdf, sysfs=sysfs) / "modalias")
 
 
 def is_bridge(bdf: str, *, sysfs: Path = SYSFS) -> bool:
@@ -139,7 +159,7 @@ def is_bridge(bdf: str, *, sysfs: Path = SYSFS) -> bool:
     header = config(bdf, sysfs=sysfs)
     if len(header) > _HEADER_TYPE and not is_dead(header):
         return header[_HEADER_TYPE] & 0x7F != 0
-    return int((folder / "class").read_text(), 16) >> 8 in _BRIDGE_CLASSES
+    return _hex(folder / "class") >> 8 in _BRIDGE_CLASSES
 
 
 def config(bdf: str, *, sysfs: Path = SYSFS) -> bytes:
