@@ -46,6 +46,8 @@ class Phase(StrEnum):
     TRIAL_ENDED = "trial-ended"
     MEASURED = "measured"  # detail: the status of the benchmark
     SCRIPT_ENDED = "script-ended"  # detail: the status of the script
+    PROGRAM = "program"  # detail: its name
+    PROGRAM_ENDED = "program-ended"  # detail: its status
     UNLOAD = "unload"
     LEAKS = "leaks"
     DONE = "done"

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 Verdict = Literal["passed", "failed", "skipped", "noted", "not built"]
 
-STEPS = ("apply", "message", "checkpatch", "maintainers", "kconfig", "headers", "build", "boot")
+STEPS = ("apply", "message", "checkpatch", "maintainers", "kconfig", "headers", "build", "boot",
+         "selftests")  # fmt: skip
 """The steps, in the order of a table."""
 
 

@@ -20,6 +20,7 @@ from conformance.gate import patch as gate_patch
 from conformance.gate import tree as gate_tree
 from conformance.gate.building import boot as gate_boot
 from conformance.gate.building import built as gate_built
+from conformance.gate.building import selftests as gate_selftests
 from conformance.gate.building import whole as gate_whole
 from conformance.gate.building.build import Builder, merged
 from conformance.gate.building.kconfig import Kconfig
@@ -184,8 +185,8 @@ def _series(run: _Run, series: Series) -> tuple[tuple[PatchResult, ...], int]:
         state, one = _patch(run, state, patch, PatchResult(number, patch.subject, (applied,)))
         is_last = number == len(series.patches)
         if run.request.boot == "each" or (run.request.boot == "tip" and is_last):
-            step, code = _boot(run, state, one, is_last=is_last)
-            one = one.plus(step)
+            steps, code = _boot(run, state, one, is_last=is_last)
+            one = one.plus(*steps)
             status = status or code
         results.append(one)
     return tuple(results), status
@@ -306,27 +307,27 @@ def _base_warnings(run: _Run, work: Work, number: int) -> Mapping[str, int]:
     return known
 
 
-def _boot(run: _Run, state: State, one: PatchResult, *, is_last: bool) -> tuple[Step, int]:
-    """Have the suite judge the driver as it is with the patches so far.
+def _boot(run: _Run, state: State, one: PatchResult, *, is_last: bool) -> tuple[list[Step], int]:
+    """Have the suite judge the driver as it is with the patches so far; then the tree's own tests.
 
     Returns:
-        The step, and the exit code if kernel or lab failed; else 0.
+        The steps, and the exit code if kernel or lab failed; else 0.
     """
     skipped = Step("boot", "skipped", "it does not build")
     if any(step.name in ("apply", "build") for step in one.failures):
-        return skipped, 0
+        return [skipped], 0
     builder = run.builder
     modules = state.modules
     if modules is None:
         log = _log(run, one.number, "boot-build")
         outcome = builder.build(builder.vfio, state.options, log)
         if not outcome.built:
-            return skipped, 0
+            return [skipped], 0
         modules = outcome.modules
     driver = gate_boot.subject(modules, sorted(state.touched), run.repository.path)
     if not driver and not (run.request.whole and builder.folders(sorted(state.touched))):
         reason = "no driver that can migrate, for a device that the lab has, is touched"
-        return replace(skipped, reason=reason), 0
+        return [replace(skipped, reason=reason)], 0
     begun = time.monotonic()
     subject = driver or gate_boot.OURS
     # A driver that does not restrict mappings yet breaks no rule; the finished one must.
@@ -338,7 +339,7 @@ def _boot(run: _Run, state: State, one: PatchResult, *, is_last: bool) -> tuple[
     kept = None if run.request.fresh else run.store.load(key)
     if kept and kept[0]:
         run.say(f"patch {one.number}: boot: unchanged")
-        return kept[0][0], 0
+        return kept[0], 0
     run.say(f"patch {one.number}: {subject.name} in the virtual machine")
     folder = run.request.results.absolute() / f"boot-{one.number:04}"
     log = _log(run, one.number, "boot")
@@ -348,12 +349,19 @@ def _boot(run: _Run, state: State, one: PatchResult, *, is_last: bool) -> tuple[
     else:
         staged = gate_boot.stage(modules, folder / "modules", builder.tree, log)
         what = gate_boot.of_modules(subject, staged)
-    what = replace(what, trapped=trapped)
-    step, status = gate_boot.judge(subject, what, run.request.image, folder / "results", log)
-    step = _timed(run, one.number, step, begun)
+    what = replace(what, trapped=trapped, image=run.request.image or what.image)
+    step, status = gate_boot.judge(subject, what, folder / "results", log)
+    steps = [_timed(run, one.number, step, begun)]
+    if status == 0:
+        begun, log = time.monotonic(), _log(run, one.number, "selftests")
+        log.unlink(missing_ok=True)
+        own = gate_selftests.judge(builder, what, sorted(state.touched), folder / "selftests", log)
+        if own:
+            step, status = own
+            steps.append(_timed(run, one.number, step, begun))
     if status == 0:  # what the lab failed at may be gone the next time
-        run.store.save(key, [replace(step, log="")], {}, {})
-    return step, status if step.verdict == "failed" and status != _FAILED else 0
+        run.store.save(key, [replace(step, log="") for step in steps], {}, {})
+    return steps, status if step.verdict == "failed" and status != _FAILED else 0
 
 
 def _log(run: _Run, number: int, name: str) -> Path:

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +105,18 @@ def of_tree(driver: Subject, place: Path) -> Options:
     return Options(driver.device, kernel_tree=place, module=module)
 
 
-def judge(
-    driver: Subject, options: Options, image: str, results: Path, log: Path
-) -> tuple[Step, int]:
+def judge(driver: Subject, options: Options, results: Path, log: Path) -> tuple[Step, int]:
     """Run the suite on a driver; return the step and the exit code of the lab.
 
     Args:
         driver: The driver.
         options: What the lab is to run.
-        image: The image to run it in; empty for the lab's own choice.
         results: The folder for the lab's results; made here.
         log: File for what the lab prints.
 
     Raises:
         KeyboardInterrupt: The user interrupted it.
     """
-    options = replace(options, image=image) if image else options
     shutil.rmtree(results, ignore_errors=True)
     try:
         results.mkdir(parents=True)

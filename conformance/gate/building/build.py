@@ -92,6 +92,10 @@ class Builder:
     def ready(self, log: Path) -> None:
         """Prepare the tree, once it is there; nothing to do here, where the kernel is built."""
 
+    def selftests(self, _log: Path) -> dict[str, Path] | None:
+        """Build the tree's own tests of VFIO; None where they are for another kernel than runs."""
+        return None
+
     def check_sparse(self) -> None:
         """Check that sparse is there, if it is to run.
 

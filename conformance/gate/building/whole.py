@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,12 @@ from kpatch.tools.sandbox import Sandbox
 FRAGMENT = paths.DATA / "images/kernel-build.config"
 """What the kernel is to have; all else is off."""
 
+SELFTESTS = "tools/testing/selftests/vfio"
+"""Where a tree has its own tests of VFIO, since Linux 6.18."""
+
+_FOR_SELFTESTS = {"IOMMUFD": "m", "VFIO_DEVICE_CDEV": "y"}
+"""What most of them open a device with."""
+
 WHOLE = "."
 """The directory that is built: all of it."""
 
@@ -41,6 +48,7 @@ _COMPILED = re.compile(r"^  (?:CC|AS|CHECK|CPP) +(?:\[M\] +)?(\S+?)\.(?:o|c|s)$"
 _ASIDE = re.compile(r"^(?:Documentation|LICENSES|samples|tools)/|^[A-Z]+$|\.(?:rst|txt|yaml)$")
 _FRAGMENT = ".gate-fragment"
 _OUTPUT = ".gate-output"
+_SELFTESTS_OUT = ".gate-selftests"
 _WARNINGS = ".gate-warnings"
 
 
@@ -93,8 +101,9 @@ class KernelBuilder(Builder):
         Raises:
             ProgramFailed: Kconfig cannot read the tree.
         """
+        also = _FOR_SELFTESTS if (self.place / SELFTESTS).is_dir() else {}
         text = FRAGMENT.read_text("utf-8")
-        text += "".join(f"CONFIG_{key}={value}\n" for key, value in options.items())
+        text += "".join(f"CONFIG_{key}={value}\n" for key, value in {**also, **options}.items())
         (self.place / _FRAGMENT).write_text(text, "utf-8")
         argv = [*self._make(), f"KCONFIG_ALLCONFIG={_FRAGMENT}", "allnoconfig"]
         run(self._inside([*argv]), log=log, timeout=600)
@@ -119,6 +128,27 @@ class KernelBuilder(Builder):
         error = "" if built else kbuild.excerpt(without_warnings(text, self.place))
         modules = modules_in(self.place / "modules.order") if built else {}
         return Outcome(built, error, counts, lines, modules)
+
+    def selftests(self, log: Path) -> dict[str, Path] | None:
+        """Build the tree's own tests of VFIO and return the programs; None if it has none.
+
+        Raises:
+            ProgramFailed: They do not build.
+        """
+        if not (self.place / SELFTESTS).is_dir():
+            return None
+        out = self.place / _SELFTESTS_OUT
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        run(self._inside([*self._make(), "headers"]), log=log, timeout=_TIMEOUT)
+        argv = ["make", f"-j{os.cpu_count() or 1}", "-C", SELFTESTS, f"OUTPUT={out}"]
+        argv += [f"KHDR_INCLUDES=-isystem {self.place / 'usr/include'}"]
+        run(self._inside(argv), log=log, timeout=_TIMEOUT)
+        return {
+            path.name: path
+            for path in sorted(out.iterdir())
+            if path.is_file() and os.access(path, os.X_OK)
+        }
 
     def _make(self) -> list[str]:
         # LOCALVERSION: nothing is added to the release because the tree is in git.

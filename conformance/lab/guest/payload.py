@@ -78,6 +78,7 @@ class Job:
         trials: Builds of the module that are judged instead, one after another.
         mediated: Where the module makes mediated devices, a folder of sysfs, and of which type;
             empty for a module that does not.
+        programs: Names of programs that are run on a function instead, one after another.
     """
 
     module: str
@@ -88,6 +89,7 @@ class Job:
     quiet: float
     trials: Sequence[Trial] = ()
     mediated: tuple[str, str] = ("", "")
+    programs: Sequence[str] = ()
 
 
 def write(
@@ -96,6 +98,8 @@ def write(
     kit: Path,
     modules: Path | None,
     files: Mapping[str, Path] | None = None,
+    *,
+    programs: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the payload disk.
 
@@ -105,6 +109,7 @@ def write(
         kit: Folder with the guest's part of the kit.
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
         files: More modules besides those of the trials, by name.
+        programs: Programs, by name.
 
     Raises:
         PayloadError: It is larger than the disk.
@@ -118,6 +123,8 @@ def write(
             trials = {trial.name: trial.module for trial in job.trials}
             for name, path in {**trials, **(files or {})}.items():
                 _add_bytes(tar, f"trials/{name}.ko", path.read_bytes())
+            for name, path in (programs or {}).items():
+                _add_bytes(tar, f"programs/{name}", path.read_bytes(), 0o755)
         length = file.tell()
         if length > PAYLOAD_SIZE:
             raise PayloadError(
@@ -224,8 +231,9 @@ def stage_modules(
     return target
 
 
-def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
     entry = tarfile.TarInfo(name)
+    entry.mode = mode
     entry.size = len(data)
     tar.addfile(entry, io.BytesIO(data))
 

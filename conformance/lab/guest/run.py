@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.lab.guest import payload
@@ -28,11 +28,13 @@ class Contents:
         job: What it is to do.
         under_test: The module under test, and those of its own that it depends on.
         also: Modules of the kernel that the guest loads in addition to those that these need.
+        programs: Programs to run, by name.
     """
 
     job: Job
     under_test: Sequence[ModuleInfo] = ()
     also: Sequence[str] = ()
+    programs: Mapping[str, Path] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -76,4 +78,4 @@ def write(lab: Lab, contents: Contents, files: RunFiles) -> None:
         tree = payload.stage_modules(
             contents.under_test, lab.kernel, sandbox, files.folder, contents.also
         )
-    payload.write(files.payload, contents.job, kit, tree)
+    payload.write(files.payload, contents.job, kit, tree, programs=contents.programs)

@@ -82,7 +82,8 @@ def wrong_files(draw: st.DrawFn) -> tuple[str, str, bytes]:
     wrong, suffix = draw(st.sampled_from(WRONG)), draw(st.sampled_from(sorted(PACK)))
     more = draw(st.lists(st.sampled_from(["parm=a:b", "author=A", "version=1", "alias=pci:v*d*"])))
     number, extended = draw(st.integers(1, 2**32 - 2)), draw(st.booleans())
-    info, imports, machine = INFO, dict(IMPORTS), 62
+    info: tuple[str, ...] = INFO
+    imports, machine = dict(IMPORTS), 62
     if wrong == "vermagic":
         info = info_with("vermagic", VERMAGIC.replace("preempt ", ""))
     elif wrong == "symbol":

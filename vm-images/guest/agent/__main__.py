@@ -88,6 +88,8 @@ class Agent:
         if order["order"] == "shell":
             self._begin("shell")
             shell.run(order, todo, self._functions)
+        elif order["order"] == "programs":
+            self._run_programs(todo["programs"])
         else:
             self._begin("tests")
             self._port.phase("tests")
@@ -111,6 +113,16 @@ class Agent:
         self._port.phase("measured", str(status))
         functions.unbind([plain])
         self._take_away(todo["module"])
+
+    def _run_programs(self, names: list[str]) -> None:
+        """Run programs on the first function, each until the kernel reports a fault."""
+        for name in names:
+            self._begin("programs")
+            self._port.phase("program", name)
+            argv = [str(job.ROOT / "programs" / name), self._functions[0]]
+            status = script.run(self._port, {"argv": argv}, self._functions)
+            self._port.phase("program-ended", str(status))
+            self._log.check(f"while {name} ran")
 
     def _try_all(self, todo: dict[str, Any]) -> None:
         """Judge several builds of a module one after another; none after one left a fault."""
