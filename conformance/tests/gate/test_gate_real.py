@@ -27,6 +27,9 @@ from kpatch.tools.git import Identity, Repository
 pytestmark = pytest.mark.slow
 
 _FOLDER = "drivers/vfio/pci/igb-vf"
+_CORE = "\tselect VFIO_PCI_CORE\n"
+_LAST = "#endif /* "
+_LOUD = "int igb_vf_forgotten(void)\n{\n\treturn 0;\n}\n\n"
 _UNUSED = "static void igb_vf_forgotten(struct igb_vf_device *xdev)\n{\n}\n\n"
 
 
@@ -166,6 +169,26 @@ def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> N
             "lacks a dependency: vfio_pci_core_",
             id="typo",
         ),
+        pytest.param(
+            Fault(
+                3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_LOUD}static int igb_vf_open"
+            ),
+            "build",
+            "no previous prototype for 'igb_vf_forgotten'",
+            id="prototype",
+        ),
+        pytest.param(
+            Fault(4, f"{_FOLDER}/igb_vf.h", _LAST, f"{_LOUD}{_LAST}"),
+            "build",
+            "multiple definition of `igb_vf_forgotten'",
+            id="stub",
+        ),
+        pytest.param(
+            Fault(3, f"{_FOLDER}/Kconfig", _CORE, f"{_CORE}\tselect IOMMU_IO_PGTABLE_LPAE\n"),
+            "kconfig",
+            "unmet direct dependencies for IOMMU_IO_PGTABLE_LPAE, which IGB_VF_VFIO_PCI selects",
+            id="unmet",
+        ),
     ],
 )
 def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
@@ -173,7 +196,7 @@ def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
     first = next(patch for patch in report.patches if patch.failures)
     assert first.number == fault.patch
     assert [failure.name for failure in first.failures] == [step]
-    assert words in "\n".join(first.failures[0].details)
+    assert words in "\n".join((first.failures[0].reason, *first.failures[0].details))
 
 
 def test_does_not_apply(real: Real) -> None:

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
 from kpatch.device import load as device
+from kpatch.device import rules
 from kpatch.tests.device.good import GOOD, changed, complaints
 
+_MODULE = re.compile(r"^obj-\$\(CONFIG_\w+\) *\+= *(\S+)[-_]vfio[-_]pci\.o", re.M)
 SOFTWARE = (
     GOOD.replace('transport = "pci"', 'transport = "emulated"')
     + """
@@ -137,7 +143,10 @@ def test_what_a_device_needs_beside_its_registers() -> None:
             changed("test-vf", "mlx5"),
             'name = "mlx5": Linux has a module mlx5_vfio_pci, which would be loaded instead; add',
         ),
-        (changed("test-vf", "hisi-acc"), "Linux has a module hisi_acc_vfio_pci"),
+        *(
+            (changed("test-vf", name), f"Linux has a module {name.replace('-', '_')}_vfio_pci")
+            for name in ("hisi-acc", "ism", "nvgrace-gpu", "pds", "qat", "virtio", "xe")
+        ),
         (changed("test-vf", "vfio-mine"), 'name = "vfio-mine": begins identifiers of the kernel'),
         (changed("test-vf", "net"), 'name = "net": begins identifiers of the kernel'),
     ],
@@ -151,3 +160,14 @@ def test_a_function_that_only_loses_bus_master() -> None:
         "[migration]\n", "[migration]\nbus_master_stops = true\n"
     )
     assert device.parse(text, "test.toml").migration.stop == ()
+
+
+@pytest.mark.slow
+def test_names_of_all_drivers_of_linux_are_known() -> None:
+    source = os.environ.get("VFIO_KIT_VFIO")
+    if not source:
+        pytest.skip("VFIO_KIT_VFIO does not name the VFIO drivers of a kernel's source")
+    makefiles = Path(source, "drivers/vfio/pci").glob("*/Makefile")
+    found = {name for path in makefiles for name in _MODULE.findall(path.read_text("utf-8"))}
+    assert found
+    assert found <= rules._IN_TREE
