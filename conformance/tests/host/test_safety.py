@@ -58,6 +58,15 @@ def test_a_free_function(host: FakeHost, paths: HostPaths) -> None:
     assert to_bind(paths, VF, PEER) == Look()
 
 
+def test_a_function_behind_a_domain_of_five_digits(host: FakeHost, paths: HostPaths) -> None:
+    """Behind Intel's VMD domains begin at 10000."""
+    name = "10000:e1:00.0"
+    host.function(name, "nvme", ids=(0x144D, 0xA80A), kind=0x010802)
+    look = to_bind(paths, name)
+    assert not any("no PCI function" in reason.what for reason in look.refused)
+    assert sysfs.function(name, sysfs=host.sysfs).vendor == 0x144D
+
+
 def test_only_root(host: FakeHost, paths: HostPaths) -> None:
     host.function(VF)
     assert "sudo" in refused(to_bind(paths, uid=1000))
