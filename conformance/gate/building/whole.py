@@ -46,6 +46,9 @@ _TIMEOUT = 7200
 _COMPILED = re.compile(r"^  (?:CC|AS|CHECK|CPP) +(?:\[M\] +)?(\S+?)\.(?:o|c|s)$", re.M)
 # What a build does not look at.
 _ASIDE = re.compile(r"^(?:Documentation|LICENSES|samples|tools)/|^[A-Z]+$|\.(?:rst|txt|yaml)$")
+_OPTION = re.compile(r"^CONFIG_(\w+)=", re.M)
+_RENAMED = {"PROC_SYSCTL": "SYSCTL"}
+"""Options that newer trees have under another name."""
 _FRAGMENT = ".gate-fragment"
 _OUTPUT = ".gate-output"
 _SELFTESTS_OUT = ".gate-selftests"
@@ -93,6 +96,10 @@ class KernelBuilder(Builder):
             ProgramFailed: Kconfig cannot read the tree, or its tools do not build.
         """
         self.configure({}, log)
+        for name in lacking(FRAGMENT.read_text("utf-8"), (self.place / ".config").read_text()):
+            self.steps.say(
+                f"CONFIG_{name}, which the lab's kernel is to have, cannot be set in this tree."
+            )
         run(self._inside([*self._make(), "prepare"]), log=log, timeout=_TIMEOUT)
 
     def configure(self, options: Mapping[str, str], log: Path) -> None:
@@ -162,6 +169,17 @@ class KernelBuilder(Builder):
             "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
         }
         return self.tree.sandbox.argv(argv, bind=[self.place], cwd=self.place, env=env)
+
+
+def lacking(wanted: str, config: str) -> list[str]:
+    r"""Return the options that are asked for and not set, as far as the tree has no new name.
+
+    >>> lacking("CONFIG_A=y\nCONFIG_B=m\nCONFIG_PROC_SYSCTL=y\n", "CONFIG_A=y\nCONFIG_SYSCTL=y\n")
+    ['B']
+    """
+    have = set(_OPTION.findall(config))
+    names = _OPTION.findall(wanted)
+    return [name for name in names if name not in have and _RENAMED.get(name) not in have]
 
 
 def remember(place: Path, output: str) -> tuple[dict[str, int], dict[str, str]]:
