@@ -74,8 +74,7 @@ class Agent:
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
         if order["order"] == "script":
-            self._begin("script")
-            self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
+            self._script(order, todo)
             return
         if order["order"] == "bench":
             self._bench(todo)
@@ -95,6 +94,15 @@ class Agent:
             self._port.phase("tests")
             status = suite.run(self._port, todo, self._functions)
             self._port.phase("tests-ended", str(status))
+        if todo["module"]:
+            self._take_away(todo["module"])
+
+    def _script(self, order: dict[str, Any], todo: dict[str, Any]) -> None:
+        """Run a command of the host's, with the module in place if there is one."""
+        if todo["module"]:
+            self._put_in_place(todo)
+        self._begin("script")
+        self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
         if todo["module"]:
             self._take_away(todo["module"])
 
