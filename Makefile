@@ -21,7 +21,7 @@ ARGS ?=
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check matrix doctor bench test prove shell image setup clean
+.PHONY: help check matrix doctor bench vmm test prove shell image setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make matrix   the same for all devices on all kernels: one table'
 	@echo 'make doctor   why a function (BDF=0000:3b:02.0), or this machine, cannot be migrated or tested'
 	@echo 'make bench    measure what a driver costs, as ratios, in the same VM'
+	@echo 'make vmm      QEMU migrates a guest that has the function, inside the same VM'
 	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
 	@echo 'make prove    a sample of what proves the suite: some faulty drivers, a good one; SEED= chooses'
 	@echo 'make shell    the same VM, with a prompt'
@@ -83,6 +84,11 @@ bench: setup
 	@$(lab) bench $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+
+vmm: setup
+	@$(lab) vmm $(DEVICE) --image $(IMAGE) \
+		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
+		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
 # What is run, and how, is in tox.ini.
 test: setup

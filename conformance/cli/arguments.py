@@ -21,6 +21,7 @@ from conformance.cli import (
     run,
     shell,
     variants,
+    vmm,
 )
 from conformance.cli.options import Say
 
@@ -51,6 +52,7 @@ _COMMANDS: dict[str, Command] = {
     "matrix": matrix,
     "gate": gate,
     "bench": bench,
+    "vmm": vmm,
     "shell": shell,
     "image": image,
     "mutants": mutants,

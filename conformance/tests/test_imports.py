@@ -20,13 +20,16 @@ TREE = Path(conformance.__file__).parents[1]
 #: A room, and the rooms of the same package that it may import; `kpatch` is all of that package.
 ALLOWED: dict[str, str] = {
     "conformance.__main__": "cli requirements report events errors kpatch",
-    "conformance.cli": "gate proof matrix bench doctor host lab.check running requirements errors "
-    "lab.image kpatch",
+    "conformance.cli": "gate proof matrix bench vmm doctor host lab.check running requirements "
+    "errors lab.image kpatch",
     "conformance.gate": "lab.check lab.image running report errors kpatch",
     "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
     "report events requirements errors kpatch",
     "conformance.matrix": "lab.check lab.image running report errors kpatch",
     "conformance.bench": "bench.measure lab.check lab.guest running events errors",
+    "conformance.vmm": "lab.check lab.guest lab.machine lab.boot lab.image running events errors "
+    "kpatch",
+    "conformance.vmm.inside": "kernel",
     "conformance.host": "running report events requirements vfio kernel errors kpatch",
     "conformance.doctor": "lab.machine vfio kernel errors kpatch",
     "conformance.lab": "",

@@ -45,6 +45,8 @@ GUEST = (
     "suite",
     "bench/__init__.py",
     "bench/measure",
+    "vmm/__init__.py",
+    "vmm/inside",
 )
 """Parts of the package that the guest gets: a positive list."""
 

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The room of the real monitor, as far as it runs without one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from conformance.cli.arguments import parse
+from conformance.errors import AgentError, DriverError
+from conformance.events.kinds import Agent, Event, Output, Phase
+from conformance.events.kinds import AgentError as AgentErrorEvent
+from conformance.migration.v2.states import State
+from conformance.migration.v2.vmm import Vmm
+from conformance.uapi import constants as c
+from conformance.vfio import features
+from conformance.vfio.data_file import DataFile
+from conformance.vmm.command import follow, line_of
+from conformance.vmm.inside.bench import Bench, Register, Unexpected, expect
+from conformance.vmm.inside.machine import Function
+from conformance.vmm.inside.order import STEPS, states_of, unknown
+from conformance.vmm.inside.qmp import Lost, Program, Qmp, Refused
+from conformance.vmm.inside.scenarios import SCENARIOS, SHORT
+
+ROW = {"id": "live", "failure": "", "seconds": 4.5, "states": {"monitor-1": ["PRE_COPY", "STOP"]}}
+
+
+def test_scenarios_are_told_from_other_output(tmp_path: Path) -> None:
+    events: list[Event] = [
+        Agent(Phase.MODULE, "x"),
+        Output("Traceback\n"),
+        Output(json.dumps(ROW) + "\n"),
+        Agent(Phase.DONE, ""),
+    ]
+    log = tmp_path / "log"
+    assert list(follow(events, log)) == [ROW]
+    assert log.read_text() == "Traceback\n"
+
+
+@pytest.mark.parametrize(
+    ("phase", "error"),
+    [
+        (Phase.MODULE, DriverError),
+        (Phase.UNLOAD, DriverError),
+        (Phase.LEAKS, DriverError),
+        ("script", AgentError),
+    ],
+)
+def test_who_is_to_blame(tmp_path: Path, phase: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match="no way"):
+        list(follow([AgentErrorEvent(phase, "no way", ())], tmp_path / "log"))
+
+
+def test_a_failure_is_shown_with_its_reason() -> None:
+    assert line_of(ROW).splitlines() == [
+        "passed  live  4.5 s",
+        "        monitor-1: PRE_COPY > STOP",
+    ]
+    assert line_of({**ROW, "failure": "too late"}).startswith("FAILED  live")
+    assert line_of({**ROW, "failure": "too late"}).endswith("\n        too late")
+
+
+def test_states_are_read_from_the_trace_of_every_version() -> None:
+    trace = (
+        "vfio_migration_set_state  (0000:01:10.0) new state PRE_COPY, recover state RUNNING\n"
+        "vfio_save_setup  (0000:01:10.0) data buffer size 65536\n"
+        "vfio_migration_set_state  (emulated_vfio.0) state STOP_COPY\n"
+    )
+    assert states_of(trace) == ["PRE_COPY", "STOP_COPY"]
+    refused = (
+        "vfio_migration_set_state  (f) new state PRE_COPY, recover state RUNNING\n"
+        "f: Failed setting device state to PRE_COPY. Setting device in recover state RUNNING\n"
+        "vfio_migration_set_state  (f) new state STOP, recover state ERROR\n"
+    )
+    assert states_of(refused) == ["PRE_COPY", "RUNNING", "STOP"]
+    assert not unknown(states_of(refused))
+
+
+class Steps:
+    """Stands for a function: takes every state, and keeps the steps."""
+
+    bdf = "none"
+
+    def __init__(self) -> None:
+        self.now, self.taken = State.RUNNING, set[tuple[str, str]]()
+
+    def set_state(self, _: object, new: int) -> DataFile | None:
+        self.taken.add((self.now.name, State(new).name))
+        self.now = State(new)
+        opens = self.now in (State.PRE_COPY, State.RESUMING) or (
+            self.now is State.STOP_COPY and self.file is None
+        )
+        self.file = Mock(DataFile) if opens else self.file
+        if self.file:
+            self.file.write.side_effect = len
+            self.file.read.return_value = b""
+            self.file.precopy_info.return_value.initial_bytes = 0
+            self.file.close.side_effect = self.forget
+        return self.file if opens else None
+
+    file: Mock | None = None
+
+    def forget(self) -> None:
+        self.file = None
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_known_steps_are_those_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, *, live: bool
+) -> None:
+    flags = c.VFIO_MIGRATION_STOP_COPY | (c.VFIO_MIGRATION_PRE_COPY if live else 0)
+    taken: set[tuple[str, str]] = set()
+
+    def monitor() -> Vmm:
+        steps = Steps()
+        monkeypatch.setattr(features, "set_state", steps.set_state)
+        monkeypatch.setattr(features, "migration_flags", lambda _: flags)
+        monkeypatch.setattr(features, "data_size", lambda _: 4096)
+        steps.taken = taken
+        return Vmm(steps)  # type: ignore[arg-type]
+
+    phases = ("setup", "stop", "complete", "cleanup")
+    for end in range(1, len(phases) + 1):
+        saved = monitor()
+        for phase in phases[:end]:
+            getattr(saved, phase)()
+        saved.give_up()
+    loaded = monitor()
+    loaded.load([b"data"])
+    loaded.start()
+    stopped = monitor()
+    stopped.stop()
+    stopped.load([b"data"])
+    stopped.start()
+    assert taken <= STEPS
+    assert STEPS - taken == (
+        {("RUNNING", "PRE_COPY"), ("PRE_COPY", "RUNNING"), ("PRE_COPY", "STOP_COPY")}
+        if not live
+        else {("STOP", "STOP_COPY")}
+    )
+
+
+def test_only_what_differs_is_unexpected() -> None:
+    expect("it", 1, 1)
+    with pytest.raises(Unexpected, match="it: expected 2, got 1"):
+        expect("it", 1, 2)
+
+
+class Guest:
+    """Stands for a machine whose guest has these registers and memory."""
+
+    status = "running"
+
+    def __init__(self, *answers: str) -> None:
+        self.guest = self
+        self._answers = list(answers)
+
+    def ask(self, _: str) -> str:
+        return self._answers.pop(0)
+
+
+def test_a_register_or_memory_that_did_not_move_is_noticed() -> None:
+    bench = Bench((Path(), Path()), "", [Register(0, 0, 0xFF)], Path(), Path(), Path(), Path())
+    good = bench.fingerprint(Guest("0x105", "aa"))  # type: ignore[arg-type]
+    assert good == ["0x00000005", "aa"]  # the register's other bits do not count
+    bench.went_on(Guest("0x205", "aa"), good)  # type: ignore[arg-type]
+    for answers in (("0x106", "aa"), ("0x105", "ab")):
+        with pytest.raises(Unexpected, match="registers and memory"):
+            bench.went_on(Guest(*answers), good)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_monitor_and_command_line_give_the_same_function(*, mapped: bool) -> None:
+    function = Function(Path("/sys/f"), mapped=mapped)
+    option = function.option()
+    assert option.startswith("vfio-pci,")
+    words = {"True": "on", "False": "off"}
+    for key, value in function.properties().items():
+        assert key == "driver" or f",{key}={words.get(str(value), value)}" in option
+    assert f"x-no-mmap={'off' if mapped else 'on'}" in option
+
+
+def test_the_selection_exists() -> None:
+    assert set(SHORT) < set(SCENARIOS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "v1"], "version 2 of the protocol alone"),
+        (["--stranger", "mtty"], "omit --stranger"),
+        (["--image", "bookworm"], "speaks no v2"),
+    ],
+)
+def test_what_qemu_cannot_do_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["vmm", *words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
+    """Serve a socket: send the next of these answers for each line that comes."""
+    path, answers = tmp_path / "socket", [b'{"QMP": {}}\n']
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as lines:
+            if answers[0].startswith(b'{"QMP'):
+                connection.sendall(answers.pop(0))
+            for _ in lines:
+                if not answers:
+                    return
+                connection.sendall(answers.pop(0))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield path, answers
+    thread.join(5)
+    server.close()
+
+
+def test_the_monitor_answers_and_refuses(peer: tuple[Path, list[bytes]]) -> None:
+    path, answers = peer
+    answers += [
+        b'{"return": {}}\n',
+        b'{"event": "STOP"}\n{"return": {"status": "running"}}\n',
+        b'{"error": {"desc": "busy"}}\n',
+    ]
+    qmp = Qmp(path)
+    assert qmp.run("query-status") == {"status": "running"}
+    with pytest.raises(Refused, match="busy"):
+        qmp.run("migrate", uri="x")
+    with pytest.raises(Lost, match="closed"):
+        qmp.run("query-status")
+    qmp.close()
+
+
+def test_the_guest_answers_and_refuses(peer: tuple[Path, list[bytes]]) -> None:
+    path, answers = peer
+    answers[:] = [b"ok 0x5\n", b"failed there is no register\n"]
+    program = Program(path)
+    assert program.ask("read 0 0") == "0x5"
+    with pytest.raises(Lost, match="no register"):
+        program.ask("read 9 0")
+    program.close()

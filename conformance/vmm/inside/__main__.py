@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the scenarios, one after another, and prints a line of JSON about each."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.kernel.log import KernelLog, Taint, reports
+from conformance.vmm.inside.bench import Bench, Register, Unexpected
+from conformance.vmm.inside.order import states_of, unknown
+from conformance.vmm.inside.qmp import Lost, Refused
+from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
+
+_LAST = 40
+"""Lines of a monitor's output that go with a scenario."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run what is asked for; 0 if all was as it must be."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=Path, required=True)
+    parser.add_argument("--ids", required=True)
+    parser.add_argument("--register", action="append", default=[])
+    parser.add_argument("--scenario", action="append", default=[])
+    arguments = parser.parse_args(words)
+    folder = Path("/run/vmm")
+    folder.mkdir(exist_ok=True)
+    one, other, *_ = (_folder(name) for name in os.environ["VFIO_KIT_FUNCTIONS"].split())
+    bench = Bench(
+        functions=(one, other),
+        ids=arguments.ids,
+        registers=[
+            Register(*(int(part, 0) for part in text.split(":"))) for text in arguments.register
+        ],
+        qemu=arguments.programs / "qemu-system-x86_64",
+        firmware=arguments.programs,
+        state=arguments.programs / "state",
+        folder=folder,
+    )
+    failed = 0
+    try:
+        for name in arguments.scenario or SCENARIOS:
+            found = _run(name, SCENARIOS[name], bench)
+            failed += found["failure"] != ""
+            print(json.dumps(found), flush=True)
+    finally:
+        bench.clear()
+    return int(failed > 0)
+
+
+def _folder(name: str) -> Path:
+    bus = "platform" if name.rpartition(".")[0].isidentifier() else "pci"
+    return Path("/sys/bus", bus, "devices", name).resolve()
+
+
+def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
+    """Run a scenario; return its verdict and what the monitors said meanwhile."""
+    begun, failure = time.monotonic(), ""
+    seen = {path: path.stat().st_size for path in bench.logs()}
+    taint = Taint()
+    flags = taint.read()
+    with KernelLog() as log:
+        try:
+            scenario(bench)
+        except (Unexpected, Lost, Refused) as error:
+            failure = f"{type(error).__name__}: {error}"
+        faults = reports(log.read())
+    if not failure and (faults or taint.read() & ~flags):
+        failure = f"the kernel reported: {'; '.join(faults) or 'new taint'}"
+    taint.close()
+    said = {
+        path.stem: path.read_text(errors="replace")[seen.get(path, 0) :] for path in bench.logs()
+    }
+    states = {who: found for who, text in said.items() if (found := states_of(text))}
+    foreign = [step for found in states.values() for step in unknown(found)]
+    if not failure and foreign:
+        failure = f"steps that the model of a monitor does not have: {', '.join(foreign)}"
+    if failure:
+        bench.clear()  # the next one begins anew
+    return {
+        "id": name,
+        "failure": failure,
+        "seconds": round(time.monotonic() - begun, 1),
+        "states": states,
+        "output": {who: text.splitlines()[-_LAST:] for who, text in said.items() if text},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

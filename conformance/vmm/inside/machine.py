@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One QEMU with the innermost guest in it, and the migrations it is told to make."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from conformance.vmm.inside.qmp import Lost, Program, Qmp
+
+FAST: Final = 1 << 33
+SLOW: Final = 1 << 16
+"""Bytes a second that a migration may take: all, or so few that it does not end by itself."""
+
+_PAUSE: Final = 0.05
+_PATIENCE: Final = 90.0
+_ENDS: Final = ("completed", "failed", "cancelled")
+
+
+def system(firmware: Path) -> list[str]:
+    """Return the part of QEMU's command line that both ends of a migration must share."""
+    return [
+        *("-L", str(firmware), "-bios", str(firmware / "qboot.rom")),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-M", "pc,usb=off,hpet=off,vmport=off", "-cpu", "qemu64", "-m", "96M"),
+        *("-accel", "tcg,thread=single,tb-size=32"),
+    ]
+
+
+class Function:
+    """A function as QEMU is given it.
+
+    Args:
+        folder: Its folder in sysfs.
+        mapped: Whether QEMU may map its registers, as it does by default.
+    """
+
+    def __init__(self, folder: Path, *, mapped: bool) -> None:
+        self.folder = folder
+        self.mapped = mapped
+
+    def properties(self) -> dict[str, object]:
+        """Return the properties of the device, as the monitor takes them."""
+        return {
+            "driver": "vfio-pci",
+            "id": "function",
+            "sysfsdev": str(self.folder),
+            "bus": "pci.0",
+            "addr": "0x5",
+            "rombar": 0,
+            # Without a say QEMU wants the device to track dirty pages; it marks all without it.
+            "enable-migration": "on",
+            "x-no-mmap": not self.mapped,
+        }
+
+    def option(self) -> str:
+        """Return the same for the command line."""
+        words = {True: "on", False: "off"}
+        pairs = self.properties().items()
+        named = [f"{key}={words.get(value, value)}" if isinstance(value, bool) else f"{key}={value}"
+                 for key, value in pairs if key != "driver"]  # fmt: skip
+        return ",".join(["vfio-pci", *named])
+
+
+class Machine:
+    """A running QEMU.
+
+    Args:
+        name: Its name, for its files.
+        folder: Where these are.
+        qemu: The program.
+        firmware: Its firmware.
+        function: The function that it has from the start; None for one that gets it later.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, qemu: Path, firmware: Path, function: Function | None
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        socket = {what: folder / f"{name}.{what}" for what in ("qmp", "port")}
+        for path in socket.values():
+            path.unlink(missing_ok=True)
+        argv = [
+            str(qemu),
+            *system(firmware),
+            *("-serial", f"file:{folder}/{name}.console"),
+            *("-chardev", f"socket,id=port,path={socket['port']},server=on,wait=off"),
+            *("-serial", "chardev:port", "-incoming", "defer"),
+            *("-qmp", f"unix:{socket['qmp']},server=on,wait=off"),
+            *("-trace", "vfio_migration_*", "-trace", "vfio_save_*", "-trace", "vfio_load_*"),
+            *(["-device", function.option()] if function else []),
+        ]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self.qmp = Qmp(socket["qmp"])
+            self.guest = Program(socket["port"])
+        except BaseException:
+            self.kill()
+            raise
+
+    def end(self) -> None:
+        """End it in order; by force where that fails."""
+        with contextlib.suppress(Exception):
+            self.qmp.run("quit")
+            self._process.wait(10)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+        for one in ("qmp", "guest"):
+            if hasattr(self, one):
+                with contextlib.suppress(OSError):
+                    getattr(self, one).close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether QEMU still runs."""
+        return self._process.poll() is None
+
+    @property
+    def status(self) -> str:
+        """The run state."""
+        return str(self.qmp.run("query-status")["status"])
+
+    def plug(self, function: Function) -> None:
+        """Give the guest the function."""
+        self.qmp.run("device_add", **function.properties())
+
+    def send(self, uri: str, bandwidth: int = FAST) -> None:
+        """Begin a migration."""
+        self.qmp.run("migrate-set-parameters", max_bandwidth=bandwidth)
+        self.qmp.run("migrate", uri=uri)
+
+    def cancel(self) -> None:
+        """Give a migration up."""
+        self.qmp.run("migrate_cancel")
+
+    def outcome(self) -> dict[str, Any]:
+        """Wait until the migration has ended, and return how."""
+        return self.wait(lambda found: found.get("status") in _ENDS)
+
+    def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until the migration is in a state, and return that.
+
+        Raises:
+            Lost: It did not come, or QEMU ended.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not wanted(found := dict(self.qmp.run("query-migrate"))):
+            if time.monotonic() > deadline:
+                raise Lost(f"the migration does not end: {found}")
+            time.sleep(_PAUSE)
+        return found
+
+    def receive(self, uri: str) -> None:
+        """Take a migration and begin with it."""
+        self.qmp.run("migrate-incoming", uri=uri)
+
+    def arrived(self) -> str:
+        """Wait until the incoming migration has ended, and return the run state."""
+        self.outcome()
+        deadline = time.monotonic() + _PATIENCE
+        while (found := self.status) in ("inmigrate", "finish-migrate"):
+            if time.monotonic() > deadline:
+                raise Lost("the guest does not start after its migration")
+            time.sleep(_PAUSE)
+        return found
+
+    def ended(self) -> bool:
+        """Wait until QEMU has ended by itself; tell whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+        return not self.alive

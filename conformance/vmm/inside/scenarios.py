@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The scenarios: what the monitor is told, and what must have become of function and guest."""
+
+from collections.abc import Callable
+from typing import Final
+
+from conformance.vmm.inside.bench import Bench, expect
+from conformance.vmm.inside.machine import SLOW
+from conformance.vmm.inside.qmp import Lost, Refused
+
+Scenario = Callable[[Bench], None]
+
+
+def refused_layout(bench: Bench) -> None:
+    """Refuse a monitor that has mapped what the driver must see; the guest goes on.
+
+    QEMU maps all of a function's registers and never unmaps them: this is how it is by default.
+    """
+    source = bench.guest(mapped=True)
+    before = bench.fingerprint(source)
+    source.send(bench.file("refused"))
+    outcome = source.outcome()
+    expect("the migration", outcome["status"], "failed")
+    refusal = str(outcome.get("error-desc", ""))
+    expect("why it failed", "busy" in refusal.lower() or refusal, True)
+    bench.went_on(source, before)
+    bench.drop(source)
+
+
+def file_and_back(bench: Bench) -> None:
+    """Save a guest to a file, let it go on with the other function, and come back likewise."""
+    there = bench.through_file(bench.guest())
+    bench.through_file(there)
+
+
+def live(bench: Bench) -> None:
+    """Migrate a guest that runs, over a socket."""
+    bench.over_socket(bench.guest())
+
+
+def there_and_back(bench: Bench) -> None:
+    """Migrate it over a socket, and back."""
+    bench.over_socket(bench.over_socket(bench.guest()))
+
+
+def paused(bench: Bench) -> None:
+    """Migrate a guest that stands: it stands at the destination, and goes on when told to."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    source.qmp.run("stop")
+    target = bench.over_socket(source, check=False)
+    expect("the run state at the destination", target.status, "paused")
+    target.qmp.run("cont")
+    bench.went_on(target, before)
+
+
+def given_up(bench: Bench) -> None:
+    """Give a migration up in pre-copy; the guest goes on, and can still migrate."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    source.send(bench.file("given-up"), SLOW)
+    source.wait(lambda found: found.get("status") == "active")
+    bench.in_precopy(source)
+    source.cancel()
+    expect("the migration", source.outcome()["status"], "cancelled")
+    bench.went_on(source, before)
+    bench.through_file(source)
+
+
+def given_up_stopped(bench: Bench) -> None:
+    """Give up the migration of a guest that stands, before the function's state was read."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    source.qmp.run("stop")
+    source.send(bench.file("given-up-stopped"), SLOW)
+    source.wait(lambda found: found.get("status") == "active")
+    source.cancel()
+    expect("the migration", source.outcome()["status"], "cancelled")
+    source.qmp.run("cont")
+    bench.went_on(source, before)
+
+
+def stopped_in_precopy(bench: Bench) -> None:
+    """Stop and continue the guest in pre-copy; then the migration ends well."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    path = bench.folder / "stopped"
+    source.send(bench.file("stopped"), SLOW)
+    source.wait(lambda found: found.get("status") == "active")
+    bench.in_precopy(source)
+    source.qmp.run("stop")
+    source.qmp.run("cont")
+    source.qmp.run("migrate-set-parameters", max_bandwidth=1 << 33)
+    expect("the migration", source.outcome()["status"], "completed")
+    bench.drop(source)
+    bench.went_on(bench.from_file(path, source), before)
+
+
+def connection_lost(bench: Bench) -> None:
+    """Break the connection in the middle of memory; the guest goes on."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    source.send("exec:head -c 4000000 > /dev/null")
+    expect("the migration", source.outcome()["status"], "failed")
+    bench.went_on(source, before)
+
+
+def destination_killed(bench: Bench) -> None:
+    """Kill the destination in pre-copy; the guest goes on at the source."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    target = bench.destination(source)
+    target.receive(f"unix:{bench.socket}")
+    source.send(f"unix:{bench.socket}", SLOW)
+    source.wait(lambda found: found.get("status") == "active")
+    bench.in_precopy(source)
+    target.kill()
+    bench.drop(target)
+    expect("the migration", source.outcome()["status"], "failed")
+    bench.went_on(source, before)
+
+
+def source_killed(bench: Bench) -> None:
+    """Kill the source in pre-copy: the destination gives up, and both functions can be used."""
+    source = bench.guest()
+    target = bench.destination(source)
+    target.receive(f"unix:{bench.socket}")
+    source.send(f"unix:{bench.socket}", SLOW)
+    source.wait(lambda found: found.get("status") == "active")
+    bench.in_precopy(source)
+    source.kill()
+    bench.drop(source)
+    expect("the destination without its source ended", target.ended(), True)
+    bench.drop(target)
+    bench.through_file(bench.guest())
+
+
+def snapshot(bench: Bench) -> None:
+    """Save a guest that stands and let it go on where it is; the file is good as well."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    source.qmp.run("stop")
+    source.send(bench.file("snapshot"))
+    expect("the migration", source.outcome()["status"], "completed")
+    source.qmp.run("cont")
+    bench.went_on(source, before)
+    bench.drop(source)
+    target = bench.from_file(bench.folder / "snapshot", source)
+    target.qmp.run("cont")
+    bench.went_on(target, before)
+
+
+def _bad_stream(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
+    """Load a spoilt file: the destination must fail, and the good file still load there."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    good, bad = bench.folder / "good", bench.folder / "bad"
+    source.send(bench.file("good"))
+    expect("the migration", source.outcome()["status"], "completed")
+    bench.drop(source)
+    data = good.read_bytes()
+    spoilt = spoil(data)
+    expect("the stream was changed", spoilt != data, True)
+    bad.write_bytes(spoilt)
+    try:
+        target = bench.from_file(bad, source)
+    except (Lost, Refused):
+        pass
+    else:
+        expect("the run state after a bad stream", target.status, "no start")
+    bench.clear()
+    bad.unlink()
+    bench.went_on(bench.from_file(good, source), before)
+
+
+def cut_stream(bench: Bench) -> None:
+    """Refuse a stream that was cut in the function's part."""
+    _bad_stream(bench, lambda data: data[: data.rindex(_FUNCTION) + len(_FUNCTION) + 40])
+
+
+_FUNCTION: Final = b"0000:00:05.0/vfio"
+"""What a monitor's stream names the function's part."""
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "layout.refused": refused_layout,
+    "file.and-back": file_and_back,
+    "live": live,
+    "live.and-back": there_and_back,
+    "paused": paused,
+    "given-up.pre-copy": given_up,
+    "given-up.stopped": given_up_stopped,
+    "pre-copy.stop-and-cont": stopped_in_precopy,
+    "connection.lost": connection_lost,
+    "destination.killed": destination_killed,
+    "source.killed": source_killed,
+    "snapshot": snapshot,
+    "stream.cut": cut_stream,
+}
+
+SHORT: Final = ("layout.refused", "file.and-back", "given-up.pre-copy")
+"""A selection for every change: below three minutes."""
