@@ -15,20 +15,28 @@ _SET: Final = re.compile(
     r"|in recover state (?P<recovered>\w+)"
 )
 
-#: The steps of the model without P2P, from state to state; a unit test drives it and compares.
+#: The steps of the model, from state to state; a unit test drives it and compares.
 STEPS: Final = frozenset(
     {
         ("RUNNING", "PRE_COPY"),
         ("RUNNING", "STOP"),
         ("RUNNING", "RESUMING"),
+        ("RUNNING", "RUNNING_P2P"),
+        ("RUNNING_P2P", "RUNNING"),
+        ("RUNNING_P2P", "STOP"),
         ("PRE_COPY", "RUNNING"),
         ("PRE_COPY", "STOP_COPY"),
+        ("PRE_COPY", "PRE_COPY_P2P"),
+        ("PRE_COPY_P2P", "STOP_COPY"),
         ("STOP", "RUNNING"),
+        ("STOP", "RUNNING_P2P"),
         ("STOP", "STOP_COPY"),
         ("STOP", "RESUMING"),
         ("STOP_COPY", "RUNNING"),
+        ("STOP_COPY", "RUNNING_P2P"),
         ("STOP_COPY", "STOP"),
         ("RESUMING", "RUNNING"),
+        ("RESUMING", "RUNNING_P2P"),
     }
 )
 
