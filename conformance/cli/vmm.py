@@ -9,6 +9,9 @@ import sys
 from conformance.cli import options
 from conformance.cli.options import Say
 
+_QUIET = 600.0
+"""Seconds without an event: one scenario may take minutes under emulation within emulation."""
+
 HELP = "let QEMU migrate a guest that has the function, in the lab's machine"
 
 
@@ -16,6 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.set_defaults(keyword="", rule=[], walks=None)
     options.lab(parser)
+    parser.set_defaults(quiet=_QUIET)
     options.results(parser)
     parser.add_argument(
         "--scenario",
@@ -24,7 +28,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="only this one, such as `live`; may be repeated",
     )
-    parser.add_argument("--short", action="store_true", help="a selection, below three minutes")
+    parser.add_argument(
+        "--short", action="store_true", help="a selection: a refusal and a live migration"
+    )
 
 
 def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -198,5 +198,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "stream.cut": cut_stream,
 }
 
-SHORT: Final = ("layout.refused", "file.and-back", "given-up.pre-copy")
-"""A selection for every change: below three minutes."""
+SHORT: Final = ("layout.refused", "live")
+"""A selection for every change."""
