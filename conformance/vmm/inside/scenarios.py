@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from conformance.vmm.inside.bench import Bench, expect
-from conformance.vmm.inside.machine import SLOW
+from conformance.vmm.inside.machine import FAST, SLOW
 from conformance.vmm.inside.qmp import Lost, Refused
 
 Scenario = Callable[[Bench], None]
@@ -81,7 +81,11 @@ def given_up_stopped(bench: Bench) -> None:
 
 
 def stopped_in_precopy(bench: Bench) -> None:
-    """Stop and continue the guest in pre-copy; then the migration ends well."""
+    """Stop and continue the guest in pre-copy: it goes on, and can migrate.
+
+    QEMU 10 keeps the data_fd of the session that the stop has ended, and gives the migration up
+    when it gets the next one. That is its own fault; the device must be well after it.
+    """
     source = bench.guest()
     before = bench.fingerprint(source)
     path = bench.folder / "stopped"
@@ -90,7 +94,11 @@ def stopped_in_precopy(bench: Bench) -> None:
     bench.in_precopy(source)
     source.qmp.run("stop")
     source.qmp.run("cont")
-    source.qmp.run("migrate-set-parameters", max_bandwidth=1 << 33)
+    source.qmp.run("migrate-set-parameters", max_bandwidth=FAST)
+    if source.outcome()["status"] == "failed" and _OUT_OF_SYNC in source.log.read_text():
+        bench.went_on(source, before)
+        bench.through_file(source)
+        return
     expect("the migration", source.outcome()["status"], "completed")
     bench.drop(source)
     bench.went_on(bench.from_file(path, source), before)
@@ -175,12 +183,14 @@ def _bad_stream(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
 
 def cut_stream(bench: Bench) -> None:
     """Refuse a stream that was cut in the function's part."""
-    _bad_stream(bench, lambda data: data[: data.rindex(_FUNCTION) + len(_FUNCTION) + 40])
+    _bad_stream(bench, lambda data: data[: data.rindex(_DATA) + 2 * len(_DATA) + 8])
 
 
-_FUNCTION: Final = b"0000:00:05.0/vfio"
-"""What a monitor's stream names the function's part."""
+_DATA: Final = bytes.fromhex("ffffffffef100004")
+"""What QEMU's stream has before each piece of the function's data, and its length."""
 
+_OUT_OF_SYNC: Final = "data_fd out of sync"
+"""What QEMU says when it gets a data_fd and has one."""
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "layout.refused": refused_layout,
