@@ -79,14 +79,14 @@ void i40e_vf_unlock_registers(struct i40e_vf_device *xdev)
 }
 
 /*
- * Can the registers be accessed? Not while the user has the function in D3hot, nor
+ * Can the registers be accessed? Only in D0, which the user can leave, and not
  * when it is gone. Ask under i40e_vf_lock_registers().
  */
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
 {
 	struct pci_dev *pdev = xdev->core_device.pdev;
 
-	return pdev->current_state < PCI_D3hot && pci_device_is_present(pdev);
+	return pdev->current_state == PCI_D0 && pci_device_is_present(pdev);
 }
 
 /* Masks or unmasks all MSI-X vectors at once. Returns whether that changed anything. */
