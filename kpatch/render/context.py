@@ -73,10 +73,10 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `arcs` lists for each state those that may follow;
     `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
     the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
-    those of `form`, `v1` and `v2` say which protocol, `interface` names it, and `p2p` says whether
-    the device has the peer-to-peer states; `wrapped` says whether the ledger has to wrap
-    vfio-pci-core's operations on a vma; `iomap`, `core_region_info`, `region_ioctl`,
-    `region_info` and `storage` name functions
+    those of `form` and so is `protocol`, of which `v1` and `v2` say which it is and `interface` is
+    the name; `p2p` says whether the device has the peer-to-peer states; `wrapped` says whether the
+    ledger has to wrap vfio-pci-core's operations on a vma; `iomap`, `core_region_info`,
+    `region_ioctl`, `region_info` and `storage` name functions
     of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` says whether it is a software device, whose moving
@@ -132,6 +132,7 @@ def _protocol(device: Device, form: Form) -> dict[str, Any]:
     """Return what depends on the version of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
     return {
+        "protocol": form.protocol,
         "v1": form.protocol == "v1",
         "v2": form.protocol == "v2",
         "p2p": form.protocol == "v2",

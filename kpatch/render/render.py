@@ -113,7 +113,8 @@ def to_hex(value: int) -> str:
     return f"{value:#x}"
 
 
-_PARTS = {"v1": ("region",), "v2": ("fsm", "session")}
+PARTS = {"v1": ("region",), "v2": ("fsm", "session")}
+"""The sources of a driver that are those of one version of the protocol."""
 
 
 def _files(device: Device, form: Form) -> dict[str, str]:
@@ -123,7 +124,7 @@ def _files(device: Device, form: Form) -> dict[str, str]:
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
         "registers.c": "driver/registers.c.j2",
         "stream.c": "driver/stream.c.j2",
-        **{f"{name}.c": f"{form.protocol}/{name}.c.j2" for name in _PARTS[form.protocol]},
+        **{f"{name}.c": f"{form.protocol}/{name}.c.j2" for name in PARTS[form.protocol]},
         "mappings.c": "driver/mappings.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpatch.device import load as device
+from kpatch.render.context import PROTOCOLS
 from kpatch.series.mail import Version
 from kpatch.series.make import SeriesRequest
 
@@ -26,6 +27,12 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
     )
     one.add_argument(
         "device", metavar="DEVICE", help="name of a known device, or the path of a description"
+    )
+    one.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="version of the migration protocol that the driver speaks (default: %(default)s)",
     )
     one.add_argument(
         "--tree",
@@ -53,7 +60,7 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
         "--rfc",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="mark it RFC, as its use of a deprecated interface asks for (default: yes)",
+        help="mark it RFC, as a deprecated interface or a new one asks for (default: yes)",
     )
     one.add_argument("-s", "--signoff", action="store_true", help="add your own Signed-off-by")
     one.add_argument(
@@ -76,6 +83,7 @@ def request(arguments: argparse.Namespace) -> SeriesRequest:
     return SeriesRequest(
         device=device.load(arguments.device),
         tree=arguments.tree,
+        protocol=arguments.protocol,
         base=arguments.base,
         version=Version(arguments.reroll_count, arguments.previous, arguments.rfc),
         signoff=arguments.signoff,

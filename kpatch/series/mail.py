@@ -40,7 +40,7 @@ class Version:
         number: 1 for the first.
         previous: Folder with the version before, or None.
         rfc: Whether it is a request for comments, as new users of an interface marked as
-            deprecated are.
+            deprecated and those of a new interface are.
     """
 
     number: int = 1

@@ -13,6 +13,7 @@ from typing import Any
 from kpatch.device.description import Device
 from kpatch.errors import OutputError, SeriesError
 from kpatch.kernel import source
+from kpatch.render.context import Protocol
 from kpatch.series import mail as series_mail
 from kpatch.series import steps as series
 from kpatch.series.mail import FIRST, Recipients, Version
@@ -29,6 +30,7 @@ class SeriesRequest:
     Attributes:
         device: What the driver is for.
         tree: The kernel source tree: a git checkout or a plain one.
+        protocol: The version of the migration protocol that the driver speaks.
         base: The commit to base it on, in a git tree.
         version: Which version of the series it is.
         signoff: Whether the user signs the patches off.
@@ -38,6 +40,7 @@ class SeriesRequest:
 
     device: Device
     tree: Path
+    protocol: Protocol = "v1"
     base: str = "HEAD"
     version: Version = FIRST
     signoff: bool = False
@@ -73,7 +76,7 @@ def make(request: SeriesRequest, target: Path) -> list[Path]:
     with git.scratch_folder() as folder:
         repository, date, note = _repository(request, tree, folder / "tree", who)
         base = repository.out("rev-parse", "HEAD")
-        words = series.context(request.device, repository.path, who)
+        words = series.context(request.device, repository.path, who, request.protocol)
         series.commit(repository, request.device, words, date=date, signoff=request.signoff)
         nobody = Recipients((), ())
         people = nobody
@@ -118,7 +121,7 @@ def _cover(request: SeriesRequest, note: str) -> dict[str, Any]:
     what = f"Save the registers of {name}"
     tested = "nothing has been run on this version yet."
     if request.tested:
-        tested = _tested(request.tested)
+        tested = _tested(request.tested, _JUDGED[request.protocol])
     return {
         "subject": f"vfio: {what}, with a saving layout" if has_layout else f"vfio/{name}: {what}",
         "stops": sum(stop.count for stop in registers.stop),
@@ -128,7 +131,14 @@ def _cover(request: SeriesRequest, note: str) -> dict[str, Any]:
     }
 
 
-def _tested(path: Path) -> str:
+_JUDGED: dict[Protocol, str] = {
+    "v1": "the migration region",
+    "v2": "VFIO_DEVICE_FEATURE_MIGRATION",
+}
+"""What the conformance suite is of, besides the saving layout."""
+
+
+def _tested(path: Path, judged: str) -> str:
     """Put the results of the gate into words."""
     try:
         results: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
@@ -145,8 +155,8 @@ def _tested(path: Path) -> str:
     text = f"each patch builds alone without new warnings ({where})"
     text += " and is clean under checkpatch --strict"
     if steps.get("boot") == "passed":
-        text += ". The modules built from the patched tree passed the conformance suite of the "
-        text += "migration region and the saving layout in a virtual machine"
+        text += ". The modules built from the patched tree passed the conformance suite of "
+        text += f"{judged} and the saving layout in a virtual machine"
     return text + "."
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kpatch.device.description import Device
 from kpatch.kernel import source
-from kpatch.render.context import Form, variables
-from kpatch.render.render import fill
+from kpatch.render.context import Form, Protocol, variables
+from kpatch.render.render import PARTS, fill
 from kpatch.series import edits
 from kpatch.series.edits import Edit
 from kpatch.tools.git import Identity, Repository
@@ -67,24 +67,24 @@ class Step:
     maintained: bool = False
 
 
-def steps(device: Device, tree: Path) -> list[Step]:
+def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
     """Return what the patches of a series do, in order, without those of no use.
 
-    `tree` is looked at for what differs between kernels.
+    `tree` is looked at for what differs between kernels, `protocol` is what the driver speaks.
     """
     document = _document(device)
-    whole = Form(intree=True, saving=_has_layout(device))
+    whole = Form(intree=True, saving=_has_layout(device), protocol=protocol)
     selftest = bool(_selftest(tree)) and whole.saving
     found = [
         Step("uapi", edits=_UAPI, saving=True),
         Step("core", edits=_CORE, saving=True),
         Step(
             "driver",
-            Form(intree=True, migration=False, saving=False),
+            replace(whole, migration=False, saving=False),
             edits=_REGISTER,
             maintained=True,
         ),
-        Step("migration", Form(intree=True, saving=False)),
+        Step("migration", replace(whole, saving=False)),
         Step("saving", whole, saving=True),
         Step(
             "documentation",
@@ -102,14 +102,14 @@ def steps(device: Device, tree: Path) -> list[Step]:
     return [step for step in found if whole.saving or not step.saving]
 
 
-def context(device: Device, tree: Path, who: Identity) -> dict[str, Any]:
+def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> dict[str, Any]:
     """Return the variables of messages, edits and documents: those of the whole driver, and more.
 
     Beside those of `kpatch.render.context.variables`: `maintainer`, `document` (path),
     `document_name` (as in a toctree), `selftest` (name, or empty), `version` (of the tree),
     `in_qemu` (whether the device is one that QEMU has).
     """
-    whole = Form(intree=True, saving=_has_layout(device))
+    whole = Form(intree=True, saving=_has_layout(device), protocol=protocol)
     document = _document(device)
     return {
         **variables(device, source.features(tree), whole),
@@ -142,7 +142,7 @@ def commit(
     tree = repository.path
     features = source.features(tree)
     subjects = []
-    for number, step in enumerate(steps(device, tree)):
+    for number, step in enumerate(steps(device, tree, words["protocol"])):
         values = {**words, **(variables(device, features, step.form) if step.form else {})}
         if step.form:
             texts = fill(_driver_files(device, step.form), values)
@@ -189,8 +189,10 @@ def _driver_files(device: Device, form: Form) -> dict[str, str]:
     if form.migration:
         found["registers.c"] = "driver/registers.c.j2"
         found["stream.c"] = "driver/stream.c.j2"
-        found["region.c"] = "v1/region.c.j2"
-    if form.saving or (form.migration and device.migration.data_mmap):
+        for name in PARTS[form.protocol]:
+            found[f"{name}.c"] = f"{form.protocol}/{name}.c.j2"
+    data_mmap = form.protocol == "v1" and device.migration.data_mmap
+    if form.saving or (form.migration and data_mmap):
         found["mappings.c"] = "driver/mappings.c.j2"
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}
 

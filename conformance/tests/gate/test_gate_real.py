@@ -83,7 +83,7 @@ class Real:
         base = plain.out("rev-parse", "HEAD")
         repository = Seeding(plain.path, who, faults=faults)
         chosen = device.load("igb-vf")
-        words = series.context(chosen, plain.path, who)
+        words = series.context(chosen, plain.path, who, "v1")
         series.commit(repository, chosen, words, date=git.EPOCH, signoff=True)
         plain.run("reset", "--quiet", "--hard", f"HEAD~{7 - count}")
         target = self.folder / "series"

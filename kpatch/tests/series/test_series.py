@@ -12,6 +12,7 @@ import pytest
 from kpatch.device import load as device
 from kpatch.errors import OutputError, SeriesError, SourceTreeError
 from kpatch.kernel import source
+from kpatch.render.context import PROTOCOLS, Protocol
 from kpatch.series import make as series_make
 from kpatch.series import steps as series
 from kpatch.series.mail import Version
@@ -41,12 +42,13 @@ def tree(tmp_path: Path) -> Path:
     return make_source(tmp_path / "linux")
 
 
-def request(tree: Path, name: str = "igb-vf") -> SeriesRequest:
-    return SeriesRequest(device.load(name), tree)
+def request(tree: Path, name: str = "igb-vf", protocol: Protocol = "v1") -> SeriesRequest:
+    return SeriesRequest(device.load(name), tree, protocol)
 
 
-def make(tree: Path, target: Path, name: str = "igb-vf") -> str:
-    return "".join(path.read_text() for path in series_make.make(request(tree, name), target))
+def make(tree: Path, target: Path, name: str = "igb-vf", protocol: Protocol = "v1") -> str:
+    wanted = request(tree, name, protocol)
+    return "".join(path.read_text() for path in series_make.make(wanted, target))
 
 
 def unfolded(text: str) -> str:
@@ -56,6 +58,28 @@ def unfolded(text: str) -> str:
 def test_order(tree: Path, tmp_path: Path) -> None:
     text = unfolded(make(tree, tmp_path / "out"))
     assert re.findall(r"^Subject: \[RFC PATCH \d/7\] (.*)$", text, re.M) == SUBJECTS
+
+
+def test_order_of_version_2(tree: Path, tmp_path: Path) -> None:
+    text = unfolded(make(tree, tmp_path / "out", protocol="v2"))
+    wanted = list(SUBJECTS)
+    wanted[4] = "vfio/igb-vf: Add migration support"
+    assert re.findall(r"^Subject: \[RFC PATCH \d/7\] (.*)$", text, re.M) == wanted
+
+
+@pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
+def test_version_2_says_nothing_of_the_region(tree: Path, tmp_path: Path, name: str) -> None:
+    text = make(tree, tmp_path / "out", name, "v2")
+    added = [line for line in text.splitlines() if line.startswith("+")]
+    assert not [
+        line for line in added if re.search("V1|DEPRECATED|device_state|migration region", line)
+    ]
+    folder = f"drivers/vfio/pci/{name}"
+    made = re.findall(rf"^\+\+\+ b/{folder}/(\S+)$", text, re.M)
+    objects = re.findall(r"\S+(?=\.o)", max(re.findall(r"^\+.*-y := (.*)$", text, re.M), key=len))
+    assert objects == ["main", "registers", "stream", "fsm", "session", "mappings"]
+    assert {f"{one}.c" for one in objects} <= set(made)
+    assert "region.c" not in made
 
 
 def test_same_input_same_bytes(tree: Path, tmp_path: Path) -> None:
@@ -70,9 +94,10 @@ def test_over_an_older_one(tree: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*i40e*"))
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
-def test_git_am_takes_it(tree: Path, tmp_path: Path, name: str) -> None:
-    patches = series_make.make(request(tree, name), tmp_path / "out")
+def test_git_am_takes_it(tree: Path, tmp_path: Path, name: str, protocol: Protocol) -> None:
+    patches = series_make.make(request(tree, name, protocol), tmp_path / "out")
     make_git(tree)
     fake_source.git(tree, "am", "-q", *(str(path) for path in patches[1:]))
     assert fake_source.git(tree, "rev-list", "--count", "main").strip() == "8"

@@ -57,7 +57,7 @@ struct emulated_layout {
  *        nothing sleeps under it, so it can be taken under mmap_lock as well
  *        as for a change of the device state.
  * @conflicts: pages mapped outside the saving layouts, over all processes
- * @saving: the device state has _SAVING, no conflict may be added
+ * @saving: the device is saved, no conflict may be added
  */
 struct emulated_ledger {
 	spinlock_t lock; /* innermost, see above */
@@ -135,7 +135,7 @@ struct emulated_engine {
  * struct emulated_device - a software device
  * @vdev: what VFIO knows of it
  * @ledger: what is mapped
- * @migration: the migration region
+ * @migration: the migration state, and its session
  * @registers_lock: one reset, change of the device state or access to @config
  *                  at a time
  * @bar: memory of each BAR while the device is open, which user space may map

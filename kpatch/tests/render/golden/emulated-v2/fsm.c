@@ -6,9 +6,9 @@
  *
  * The device does no DMA at all in RUNNING_P2P and PRE_COPY_P2P: it cannot tell
  * the memory of the guest from that of another device.
- * STOP_COPY, PRE_COPY and PRE_COPY_P2P are what _SAVING was in the first protocol. A
- * change that enters this group from outside is judged before its first step, so
- * that a refused one changes nothing.
+ * In STOP_COPY, PRE_COPY and PRE_COPY_P2P the saving layouts hold. A change that
+ * enters these from outside is judged before its first step, so that a refused
+ * one changes nothing.
  */
 
 #include <linux/err.h>

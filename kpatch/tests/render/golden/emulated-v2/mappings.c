@@ -4,7 +4,7 @@
  *
  * Generated from emulated.toml; edit that file or the templates, not this one.
  *
- * A device may enter _SAVING only while no page outside the saving layouts is
+ * A device may be saved only while no page outside the saving layouts is
  * mapped, by whomever. The ledger is one number, the count of such pages. It
  * stays exact because every way to gain or lose a mapping of the device passes
  * one of three places, each of which sees the true extent of the vma:

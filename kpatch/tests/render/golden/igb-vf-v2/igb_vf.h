@@ -52,7 +52,7 @@ struct igb_vf_layout {
  *        it, so it can be taken under mmap_lock as well as for a change of
  *        the device state.
  * @conflicts: pages mapped outside the saving layouts, over all processes
- * @saving: the device state has _SAVING, no conflict may be added
+ * @saving: the device is saved, no conflict may be added
  * @core_vm_ops: what vfio-pci-core does with a mapping of a BAR
  * @vm_ops: the same, with the bookkeeping around open and close
  */
@@ -122,7 +122,7 @@ struct igb_vf_migration {
  * struct igb_vf_device - a function that is passed through
  * @core_device: what vfio-pci-core knows of it
  * @ledger: what is mapped
- * @migration: the migration region
+ * @migration: the migration state, and its session
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
  *               lock of the migration, as the two that follow.
