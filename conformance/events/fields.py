@@ -84,7 +84,7 @@ class Fields:
         return tuple(self.inner(value, f"an entry of {key!r}") for value in values)
 
     def has(self, key: str) -> bool:
-        """Tell whether a key is there."""
+        """Return whether a key is there."""
         return self._raw.get(key) is not None
 
     def one_of(self, key: str, valid: Iterable[_E]) -> _E:

@@ -152,5 +152,5 @@ def _why(path: str, *, whole: bool) -> str:
 
 
 def _is_uapi(path: str) -> bool:
-    """Tell whether the step `headers` compiles it."""
+    """Return whether the step `headers` compiles it."""
     return re.match(r"(?:arch/x86/)?include/uapi/", path) is not None

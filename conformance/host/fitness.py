@@ -71,7 +71,7 @@ def of_module(
 
 
 def is_loaded(info: ModuleInfo, host: HostPaths) -> bool:
-    """Tell whether this very module is loaded."""
+    """Return whether this very module is loaded."""
     if not modules.loaded(info.name, host):
         return False
     running = host.sysfs / "module" / info.name / "notes/.note.gnu.build-id"

@@ -93,7 +93,7 @@ def as_bound(request: HostRequest, out: TextIO, ask: Ask, host: HostPaths) -> in
 
 
 def _left_behind(host: HostPaths) -> bool:
-    """Tell whether a run was killed and not undone, as far as this user may know."""
+    """Return whether a run was killed and not undone, as far as this user may know."""
     try:
         if not Journal(host).path.exists():
             return False

@@ -15,12 +15,12 @@ TYPE1 = "vfio_iommu_type1"
 
 
 def loaded(name: str, host: HostPaths) -> bool:
-    """Tell whether a module is loaded; what is built in is not."""
+    """Return whether a module is loaded; what is built in is not."""
     return (host.sysfs / "module" / name / "initstate").exists()
 
 
 def there(name: str, host: HostPaths) -> bool:
-    """Tell whether the kernel has a module, loaded or built in."""
+    """Return whether the kernel has a module, loaded or built in."""
     return (host.sysfs / "module" / name).is_dir()
 
 

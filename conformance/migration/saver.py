@@ -35,7 +35,7 @@ class Saver(ABC):
 
     @abstractmethod
     def offers(self, stage: Stage) -> bool:
-        """Tell whether the device has this stage; pre-copy is optional in version 2."""
+        """Return whether the device has this stage; pre-copy is optional in version 2."""
 
     @abstractmethod
     def words(self, stage: Stage) -> str:

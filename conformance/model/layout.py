@@ -49,11 +49,11 @@ class Layout:
         )
 
     def conflicts(self, mapped: Range) -> bool:
-        """Tell whether a mapping of the range conflicts with saving: one page is enough."""
+        """Return whether a mapping of the range conflicts with saving: one page is enough."""
         return self.saving is not None and bool(difference(mapped, self.saving))
 
     def mappable(self, wanted: Range) -> bool:
-        """Tell whether one run-time area holds the whole range."""
+        """Return whether one run-time area holds the whole range."""
         return any(
             start <= wanted[0] and wanted[0] + wanted[1] <= start + size
             for start, size in self.runtime

@@ -77,5 +77,5 @@ class Ledger:
         return tuple(sorted(held))
 
     def may_save(self) -> bool:
-        """Tell whether a write that adds _SAVING must be accepted; it must be EBUSY if not."""
+        """Return whether a write that adds _SAVING must be accepted; it must be EBUSY if not."""
         return not self.conflicts()

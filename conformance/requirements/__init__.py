@@ -79,7 +79,7 @@ class Catalogue:
 
 
 def is_below(rule: str, name: str) -> bool:
-    """Tell whether a rule is the one of a name, or below it.
+    """Return whether a rule is the one of a name, or below it.
 
     >>> is_below("state.arc.1-2", "state.arc"), is_below("state.arc.1-2", "stat")
     (True, False)

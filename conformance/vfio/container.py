@@ -38,7 +38,7 @@ class Container(Closing):
         return ioctl(self.fd, ioctls.VFIO_GET_API_VERSION, 0)
 
     def has_extension(self, extension: int) -> bool:
-        """Tell whether the kernel offers an extension, for example ``VFIO_TYPE1v2_IOMMU``."""
+        """Return whether the kernel offers an extension, for example ``VFIO_TYPE1v2_IOMMU``."""
         return ioctl(self.fd, ioctls.VFIO_CHECK_EXTENSION, extension) > 0
 
     def ensure_iommu(self, kind: int = c.VFIO_TYPE1v2_IOMMU) -> None:

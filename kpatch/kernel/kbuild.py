@@ -147,7 +147,7 @@ def _sources(source_dir: Path) -> Iterator[Path]:
 
 
 def _same_tree(source_dir: Path, tree: KernelTree) -> bool:
-    """Tell whether the objects in a folder are of this tree, and remember the tree."""
+    """Return whether the objects in a folder are of this tree, and remember the tree."""
     mark = source_dir / ".kpatch-tree"
     same = mark.exists() and mark.read_text("utf-8") == tree.identity
     if not same and not programs.dry():

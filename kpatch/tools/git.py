@@ -126,7 +126,7 @@ class Repository:
 
 
 def top_of_git(tree: Path) -> bool:
-    """Tell whether a directory is the top of a git working tree."""
+    """Return whether a directory is the top of a git working tree."""
     return (tree / ".git").exists()
 
 

@@ -243,7 +243,7 @@ def _direct(host: Host, group: str) -> tuple[str, ...]:
 
 
 def _is_about(line: str, bdf: str) -> bool:
-    """Tell whether a message is of a function itself: driver or bus, address, colon.
+    """Return whether a message is of a function itself: driver or bus, address, colon.
 
     >>> _is_about("igb 0000:01:00.0: up", "0000:01:00.0")
     True

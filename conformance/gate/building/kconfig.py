@@ -41,7 +41,7 @@ def options_of(patch: Patch) -> list[str]:
 
 
 def touches(patch: Patch) -> bool:
-    """Tell whether a patch touches what this step looks at."""
+    """Return whether a patch touches what this step looks at."""
     return any(re.search(r"(?:^|/)(?:Kconfig|Makefile|Kbuild)", path) for path in patch.touched)
 
 
@@ -78,7 +78,7 @@ class Kconfig:
         return self.tree.path / "scripts/kconfig/conf"
 
     def available(self) -> bool:
-        """Tell whether it can be used: the program and a whole set of Kconfig files are there."""
+        """Return whether it can be used: the program and a whole set of Kconfig files are there."""
         conf = self.tree.host_path / "scripts/kconfig/conf"
         return conf.exists() and (self.place / "arch/x86/Kconfig").is_file()
 
@@ -236,7 +236,7 @@ def _exporters(
 
 
 def _conditional(name: str, option: str, place: Path) -> bool:
-    """Tell whether a symbol is used only with an option: a header says so, or no header has it.
+    """Return whether a symbol is used only with an option: a header says so, or no header has it.
 
     In the first case there is a form of it for kernels without the option. In the second it is the
     compiler that calls it, as for a sanitizer.

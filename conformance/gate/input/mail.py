@@ -137,7 +137,7 @@ def _paths(diff: Path) -> Iterator[str]:
 
 
 def _is_inside(path: str) -> bool:
-    """Tell whether a path of a diff leads into the tree and not out of it, nor into .git."""
+    """Return whether a path of a diff leads into the tree and not out of it, nor into .git."""
     parts = PurePosixPath(path).parts
     return not path.startswith("/") and ".." not in parts and ".git" not in parts[:1]
 

@@ -106,7 +106,7 @@ def _quilt(listed: Path) -> list[Path]:
 
 
 def _patches(mails: Sequence[Mail], what: str) -> tuple[list[Mail], list[Mail]]:
-    """Tell patches from cover letters, replies and other mails, which come second."""
+    """Separate patches from cover letters, replies and other mails, which come second."""
     patches = [
         one
         for one in mails

@@ -180,7 +180,7 @@ class Guest:
 
 
 def is_end(event: Event) -> bool:
-    """Tell whether the guest has finished its order."""
+    """Return whether the guest has finished its order."""
     return isinstance(event, Agent) and event.phase == Phase.DONE
 
 

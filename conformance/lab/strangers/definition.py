@@ -65,7 +65,7 @@ class Stranger(BaseModel):
         return (FOLDER / f"{self.stand_in}.c", FOLDER / "vf_state.h") if self.stand_in else ()
 
     def too_new(self, release: str) -> bool:
-        """Tell whether a kernel is too old to have it.
+        """Return whether a kernel is too old to have it.
 
         >>> load("qat").too_new("6.1.0-38-amd64"), load("qat").too_new("6.12.118+deb13-amd64")
         (True, False)

@@ -29,7 +29,7 @@ class RegionSaver(Saver):
         self._client = Client(migration)
 
     def offers(self, stage: Stage) -> bool:
-        """Tell whether the device has this stage: it must have all of them."""
+        """Return whether the device has this stage: it must have all of them."""
         return stage in _STATES
 
     def words(self, stage: Stage) -> str:

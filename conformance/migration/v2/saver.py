@@ -30,7 +30,7 @@ class FeatureSaver(Saver):
         self._client = Client(device)
 
     def offers(self, stage: Stage) -> bool:
-        """Tell whether the device has this stage."""
+        """Return whether the device has this stage."""
         flags = self._client.flags
         return stage is not Stage.PRE_COPY or bool(flags & c.VFIO_MIGRATION_PRE_COPY)
 

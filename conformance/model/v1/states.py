@@ -23,7 +23,7 @@ class State(IntEnum):
 
     @property
     def saving(self) -> bool:
-        """Tell whether _SAVING is set; the error state does not save."""
+        """Return whether _SAVING is set; the error state does not save."""
         return self in {State.STOP_AND_COPY, State.PRE_COPY}
 
 
@@ -104,7 +104,7 @@ def arcs(wanted: Verdict) -> Iterator[tuple[State, State]]:
 
 
 def adds_saving(old: State, value: int) -> bool:
-    """Tell whether the write would set _SAVING where it was clear: when mappings are judged."""
+    """Return whether the write would set _SAVING where it was clear: when mappings are judged."""
     return bool(value & SAVING_BIT) and not old & SAVING_BIT
 
 

@@ -177,5 +177,5 @@ class Walk:
             self.given = Given.WRONG if taken else Given.UNSURE
 
     def may_write_registers(self) -> bool:
-        """Tell whether a register that is written now keeps its value."""
+        """Return whether a register that is written now keeps its value."""
         return self.state in {State.RUNNING, State.PRE_COPY}

@@ -132,7 +132,7 @@ def path(old: State, new: int, flags: int) -> tuple[State, ...] | None:
 
 
 def begins_session(old: State, new: State, flags: int) -> bool:
-    """Tell whether a transition gives a new data_fd."""
+    """Return whether a transition gives a new data_fd."""
     steps = path(old, new, flags)
     if not steps:
         return False
@@ -140,7 +140,7 @@ def begins_session(old: State, new: State, flags: int) -> bool:
 
 
 def keeps_session(old: State, new: State) -> bool:
-    """Tell whether the session of ``old`` is still alive in ``new``."""
+    """Return whether the session of ``old`` is still alive in ``new``."""
     return old is new or (old.saving and new.saving)
 
 
@@ -159,7 +159,7 @@ def all_combinations() -> tuple[Arc, ...]:
 
 
 def judges_mappings(old: State, new: State, flags: int) -> bool:
-    """Tell whether a transition is refused while a mapping conflicts: it enters the group."""
+    """Return whether a transition is refused while a mapping conflicts: it enters the group."""
     return path(old, new, flags) is not None and new.saving and not old.saving
 
 

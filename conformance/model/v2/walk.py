@@ -155,5 +155,5 @@ class Walk:
         self.given = None
 
     def may_write_registers(self) -> bool:
-        """Tell whether a register that is written now keeps its value."""
+        """Return whether a register that is written now keeps its value."""
         return self.state in {State.RUNNING, State.PRE_COPY}

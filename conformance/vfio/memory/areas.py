@@ -17,11 +17,11 @@ class Area(NamedTuple):
         return self.offset + self.size
 
     def overlaps(self, other: "Area") -> bool:
-        """Tell whether the two share a byte."""
+        """Return whether the two share a byte."""
         return self.offset < other.end and other.offset < self.end
 
     def covers(self, other: "Area") -> bool:
-        """Tell whether all of ``other`` lies in this area."""
+        """Return whether all of ``other`` lies in this area."""
         return self.offset <= other.offset and other.end <= self.end
 
     def pages(self, size: int) -> tuple["Area", ...]:

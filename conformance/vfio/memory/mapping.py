@@ -127,7 +127,7 @@ class Mapping(Closing):
         self._left = subtract(self._left, (Area(offset, self.size if size is None else size),))
 
     def is_mapped(self, offset: int, size: int) -> bool:
-        """Tell whether all of this range is still mapped, by our own bookkeeping."""
+        """Return whether all of this range is still mapped, by our own bookkeeping."""
         # What is left is disjoint and does not touch, so one area must cover it all.
         return any(area.offset <= offset and offset + size <= area.end for area in self._left)
 

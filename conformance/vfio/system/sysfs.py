@@ -39,7 +39,7 @@ class Function:
 
 
 def is_pci(name: str) -> bool:
-    """Tell whether a name is the address of a PCI function, such as 0000:01:10.0."""
+    """Return whether a name is the address of a PCI function, such as 0000:01:10.0."""
     return _BDF.fullmatch(name) is not None
 
 
@@ -150,7 +150,7 @@ def modalias(bdf: str, *, sysfs: Path = SYSFS) -> str:
 
 
 def is_bridge(bdf: str, *, sysfs: Path = SYSFS) -> bool:
-    """Tell whether a function is a bridge to PCI or CardBus, which VFIO never hands out.
+    """Return whether a function is a bridge to PCI or CardBus, which VFIO never hands out.
 
     VFIO goes by the type of its header (vfio_pci_core_register_device): an ISA bridge has that of
     an endpoint. By the class, where the header cannot be read.
@@ -177,7 +177,7 @@ def is_dead(header: bytes) -> bool:
 
 
 def leaves_dma(bdf: str, *, sysfs: Path = SYSFS) -> bool:
-    """Tell whether a device's driver, if it has one, lets its IOMMU group be user space's.
+    """Return whether a device's driver, if it has one, lets its IOMMU group be user space's.
 
     pci_dma_configure() claims the DMA of the group for every driver without driver_managed_dma.
     """
@@ -186,7 +186,7 @@ def leaves_dma(bdf: str, *, sysfs: Path = SYSFS) -> bool:
 
 
 def offers_vfio(bdf: str, *, sysfs: Path = SYSFS) -> bool:
-    """Tell whether the driver of a device, whatever its name, hands it out through VFIO."""
+    """Return whether the driver of a device, whatever its name, hands it out through VFIO."""
     return (directory(bdf, sysfs=sysfs) / "vfio-dev").is_dir()
 
 

@@ -83,7 +83,7 @@ def _default_routes(proc: Path) -> set[str]:
 
 
 def _claimed(name: str) -> bool:
-    """Tell whether the kernel itself uses a block device: a file system, RAID, a volume."""
+    """Return whether the kernel itself uses a block device: a file system, RAID, a volume."""
     try:
         os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
     except FileNotFoundError:

@@ -56,7 +56,7 @@ def wait_for(settings: Mapping[str, str]) -> list[str]:
 
 
 def are_software(settings: Mapping[str, str]) -> bool:
-    """Tell whether the functions come and go with the module of their driver."""
+    """Return whether the functions come and go with the module of their driver."""
     return not settings["VIRTUAL"]
 
 
