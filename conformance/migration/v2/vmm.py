@@ -73,12 +73,21 @@ class Vmm:
 
     def setup(self) -> None:
         """Size the buffer, and begin pre-copy if the machine runs and the device has it."""
-        self._buffer = min(_MIB, features.data_size(self.device))
+        self._buffer = min(_MIB, self._ask_size())
         if not self._buffer:
             raise StateError("MIG_DATA_SIZE is 0: there is no buffer to allocate")
         if self.flags & c.VFIO_MIGRATION_PRE_COPY and self.state == State.RUNNING:
             self.set_state(State.PRE_COPY, State.RUNNING)
             self._initial = self._open_file().precopy_info().initial_bytes
+
+    def _ask_size(self) -> int:
+        """Return how long the stream will be; a kernel before 6.2 cannot say."""
+        try:
+            return features.data_size(self.device)
+        except OSError as error:
+            if error.errno != errno.ENOTTY:
+                raise
+            return _MIB
 
     def iterate(self) -> bytes:
         """Read one buffer of pre-copy; nothing now is no end."""
@@ -125,7 +134,7 @@ class Vmm:
         if self._file is not None:
             while len(stream) < _BUFFERS and (data := self.iterate()):
                 stream.append(data)
-                features.data_size(self.device)
+                self._ask_size()
                 self._file.precopy_info()
         self.stop()
         stream += self.complete()
