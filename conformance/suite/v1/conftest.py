@@ -15,6 +15,7 @@ from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import Side
 from conformance.suite.v1.steps import attempt, begin_iteration, save_and_run
 from conformance.suite.v1.walks.walker import Walker
+from conformance.vfio.config import Config
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
 
@@ -52,6 +53,12 @@ def _fail_to_resume(client: Client) -> None:
         pytest.skip("this device has no state to migrate: it runs after nothing was sent")
     if migration.state != State.ERROR:
         pytest.skip("this device does not show the error state after a failed resume")
+
+
+@pytest.fixture
+def space(device: Device) -> Config:
+    """Return the config space of the device."""
+    return Config(device)
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.cases import named
-from conformance.suite.v1.cases import by_state, must_arcs
+from conformance.suite.v1.cases import by_state
 from conformance.vfio import config
 from conformance.vfio.config import Config
 from conformance.vfio.device import Device
 from conformance.vfio.interrupts import Vectors
-
-ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
 
 #: What is written to a device that runs, and comes back to it.
 ROUND = {
@@ -27,12 +25,6 @@ ROUND = {
     "3-2-0": (3, 2, 0, 1),
 }
 ROUNDS = named({name: (path,) for name, path in ROUND.items()})
-
-
-@pytest.fixture
-def space(device: Device) -> Config:
-    """Return the config space of the device."""
-    return Config(device)
 
 
 @pytest.mark.rule("state.keeps-config")

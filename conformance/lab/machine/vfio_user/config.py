@@ -24,6 +24,7 @@ _ID_MSIX = 0x11
 _DEVCAP = 0x10008022  # function-level reset, role-based errors, extended tags, payload of 512
 _DEVCTL_RESET = 0x2810  # no-snoop, relaxed ordering, read requests of 512
 _INITIATE_FLR = 0x8000
+_POWER_STATE = 0x0003
 _LINK = 0x0083  # 8 lanes of 8 GT/s
 
 
@@ -36,6 +37,7 @@ class ConfigSpace:
         self._last = 0  # the capability to which the next one is chained
         self._reset_asked: Callable[[], None] = lambda: None
         self._devctl = SIZE  # nowhere
+        self._pmcsr: int | None = None
         self._watched: dict[int, Callable[[], None]] = {}
         self._put(0x00, 2, vendor)
         self._put(0x02, 2, device)
@@ -74,6 +76,11 @@ class ConfigSpace:
         """Set 4 bytes as the hardware itself does."""
         self._bytes[offset : offset + 4] = (value & 0xFFFF_FFFF).to_bytes(4, "little")
 
+    @property
+    def awake(self) -> bool:
+        """Whether the function is in D0: in D3hot it answers to its config space only."""
+        return self._pmcsr is None or not self._bytes[self._pmcsr] & _POWER_STATE
+
     def watch(self, offset: int, call: Callable[[], None]) -> None:
         """Call `call` when the byte at an offset is written."""
         self._watched[offset] = call
@@ -91,7 +98,8 @@ class ConfigSpace:
         """Add the capability: states D0 and D3hot, which keeps the registers."""
         self._capability(_ID_POWER, at)
         self._put(at + 2, 2, 0x0003)  # version 3
-        self._put(at + 4, 2, 0x0008, writable=0x0003)  # no soft reset
+        self._put(at + 4, 2, 0x0008, writable=_POWER_STATE)  # no soft reset
+        self._pmcsr = at + 4
 
     def add_msix(self, at: int, vectors: int, *, bar: int, table: int, pba: int) -> None:
         """Add the capability; `table` and `pba` are offsets in the BAR."""

@@ -52,20 +52,23 @@ class PciFunction:
         raise RefusedError(errno.EINVAL, f"there is no region {region}")
 
     def read(self, region: int, offset: int, count: int) -> bytes:
-        """Return bytes of a region.
+        """Return bytes of a region; of a BAR in D3hot ones, as nobody answers.
 
         Raises:
             RefusedError: EINVAL, outside a region.
         """
-        return self._at(region, offset, count).read(offset, count)
+        place = self._at(region, offset, count)
+        return b"\xff" * count if self._deaf(place) else place.read(offset, count)
 
     def write(self, region: int, offset: int, data: bytes) -> None:
-        """Write bytes into a region.
+        """Write bytes into a region; in D3hot a BAR takes none.
 
         Raises:
             RefusedError: EINVAL, outside a region.
         """
-        self._at(region, offset, len(data)).write(offset, data)
+        place = self._at(region, offset, len(data))
+        if not self._deaf(place):
+            place.write(offset, data)
 
     def reset(self) -> None:
         """Give everything its reset value; the client's eventfds stay, as they are the client's."""
@@ -75,6 +78,9 @@ class PciFunction:
         for bar in self.bars.values():
             bar.reset()
         self.interrupts.clear_pending()
+
+    def _deaf(self, place: RegisterFile | ConfigSpace) -> bool:
+        return place is not self.config and not self.config.awake
 
     def _at(self, region: int, offset: int, count: int) -> RegisterFile | ConfigSpace:
         if offset + count > self.size(region):

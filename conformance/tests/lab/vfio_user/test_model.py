@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from conformance.lab.machine.vfio_user.i40e import DEVICE, REGISTERS, VENDOR, I40eVirtualFunction
+from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX
 from kpatch.device.load import load
 
 
@@ -45,3 +46,14 @@ def test_described_state_can_be_set_and_read_back(offset: int, mask: int) -> Non
     restored = int.from_bytes(destination.read(0, offset, 4), "little") & mask
     assert restored == saved
     assert saved, "no described bit of the register is stored"
+
+
+def test_registers_are_out_of_reach_in_d3hot() -> None:
+    """PMCSR, in the capability at 0x40, puts the function to sleep; it wakes with what it held."""
+    function = I40eVirtualFunction()
+    function.write(0, 0xCC00, b"\x01\x02\x03\x04")
+    function.write(VFIO_PCI_CONFIG_REGION_INDEX, 0x44, b"\x03\x00")
+    function.write(0, 0xCC00, b"\xaa\xaa\xaa\xaa")
+    assert function.read(0, 0xCC00, 4) == b"\xff" * 4
+    function.write(VFIO_PCI_CONFIG_REGION_INDEX, 0x44, b"\x00\x00")
+    assert function.read(0, 0xCC00, 4) == b"\x01\x02\x03\x04"

@@ -46,9 +46,9 @@ static struct i40e_vf_device *i40e_vf_of_vdev(struct vfio_device *core_vdev)
  * way of sysfs does not take it. A reset of VFIO holds it when it gets to
  * i40e_vf_pci_reset_done(), so it comes before the lock of the migration.
  *
- * The user may have memory decoding off. It is held for writing, and no mapping can
- * be accessed, while decoding is on nevertheless. A virtual function has no memory
- * enable of its own.
+ * The user may have memory decoding off. It is switched on while the lock is held for
+ * writing, when nobody else can access the registers. Virtual functions have no memory
+ * enable of their own, but emulated ones may obey it all the same.
  */
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev)
 {
@@ -56,10 +56,6 @@ void i40e_vf_lock_registers(struct i40e_vf_device *xdev)
 	u16 command;
 
 	down_write(&xdev->core_device.memory_lock);
-	xdev->memory_off = false;
-	if (pdev->no_command_memory)
-		return;
-
 	pci_read_config_word(pdev, PCI_COMMAND, &command);
 	xdev->memory_off = !(command & PCI_COMMAND_MEMORY);
 	if (xdev->memory_off)
