@@ -21,6 +21,7 @@ _CODE = (".c", ".h", ".S", ".rs")
 _ARCH = re.compile(r"^(?:arch|tools/arch)/(?!x86/)(\w+)/")
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,\d+)? @@")
 _IF = re.compile(r"^\s*#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*?)\s*(?:/[*/].*)?$")
+_TARGET = re.compile(r"(?:saved)?cmd_(\S+) :=")
 # The forms of a condition on one option that can be judged; others are taken for seen.
 _OPTION = re.compile(
     r"^(!?)\s*(?:defined\s*\(?\s*|IS_(?:ENABLED|BUILTIN|MODULE|REACHABLE)\s*\(\s*)?"
@@ -41,13 +42,13 @@ def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, 
     looked_at = [path for path in changed if (place / path).is_file() and not _is_uapi(path)]
     if not looked_at:
         return []
-    compiled = _compiled(place, looked_at)
+    built = compiled(place, looked_at)
     config = {**kernel.config, **options}
     whole = kernel.host_path == place
     lines = _added_lines(patch)
     found = []
     for path in looked_at:
-        if path not in compiled:
+        if path not in built:
             found.append(f"{path} was not compiled: {_why(path, whole=whole)}")
             continue
         text = (place / path).read_text("utf-8", errors="replace")
@@ -99,7 +100,7 @@ def _judge(condition: str, config: Mapping[str, str], *, negate: bool) -> tuple[
     return is_on != no, f"{'!' * no}CONFIG_{found[2]}"
 
 
-def _compiled(place: Path, paths: list[str]) -> set[str]:
+def compiled(place: Path, paths: list[str]) -> set[str]:
     """Return which of some files objects were made of, by the .cmd files next to them."""
     left, found = set(paths), set()
     for where, folders, files in os.walk(place):
@@ -110,11 +111,23 @@ def _compiled(place: Path, paths: list[str]) -> set[str]:
             made = Path(where, name[1:-4])
             if not made.exists():
                 continue
-            text = Path(where, name).read_text("latin-1")
-            hit = {path for path in left if f"{place}/{path}" in text or f" {path}" in text}
+            sources = _sources(made, Path(where, name).read_text("latin-1"), place)
+            hit = {path for path in left if f"{place}/{path}" in sources}
             found |= hit
             left -= hit
     return found
+
+
+def _sources(made: Path, text: str, place: Path) -> set[str]:
+    """Return the files that a .cmd file names, as absolute paths.
+
+    They are relative to the folder in which make ran, as is the name of the object: the top of
+    the tree, or, since Linux 6.13, the folder that M= names.
+    """
+    target = _TARGET.match(text)
+    here = str(made)
+    whence = here.removesuffix(target[1]) if target and here.endswith(f"/{target[1]}") else place
+    return {os.path.normpath(os.path.join(whence, word)) for word in text.split()}  # noqa: PTH118
 
 
 def _added_lines(patch: Patch) -> dict[str, set[int]]:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which lines of a file the preprocessor leaves out, as far as conditions on options tell."""
 
+from pathlib import Path
+
 import pytest
 
-from conformance.gate.seen import skipped
+from conformance.gate.seen import compiled, skipped
 
 CONFIG = {"PCI": "y", "VFIO": "m"}
 
@@ -40,3 +42,26 @@ def test_left_out(text: str, line: int, option: str) -> None:
 )
 def test_seen(text: str, line: int) -> None:
     assert skipped(text, {line}, CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [
+        ("drivers/vfio/pci/x/main.o", "drivers/vfio/pci/x/main.c"),  # from the top of the tree
+        ("pci/x/main.o", "pci/x/main.c"),  # M=drivers/vfio since Linux 6.13
+        ("{place}/drivers/vfio/pci/x/main.o", "{place}/drivers/vfio/pci/x/main.c"),  # before
+        ("main.o", "main.c"),
+        ("pci/x/main.o", "pci/x/../x/main.c"),
+    ],
+)
+def test_names_of_sources_are_relative_to_where_make_ran(
+    tmp_path: Path, target: str, source: str
+) -> None:
+    folder = tmp_path / "drivers/vfio/pci/x"
+    folder.mkdir(parents=True)
+    (folder / "main.o").touch()
+    text = f"savedcmd_{target} := gcc -c\n\nsource_{target} := {source}\n"
+    (folder / ".main.o.cmd").write_text(text.format(place=tmp_path))
+    alike = ["drivers/vfio/pci/main.c", "drivers/main.c", "main.c"]
+    main = "drivers/vfio/pci/x/main.c"
+    assert compiled(tmp_path, [*alike, main]) == {main}
