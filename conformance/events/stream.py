@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from conformance.closing import Closing
 from conformance.events.errors import EventError, TruncatedEventsError
 from conformance.events.fields import Fields
 from conformance.events.kinds import KINDS, Event
@@ -60,7 +60,7 @@ def parse(raw: Mapping[str, Any], number: int = 0) -> Event:
     return _KINDS[kind].read(Fields(raw, complain))
 
 
-class EventWriter:
+class EventWriter(Closing):
     """An open stream; without a path it swallows everything. Raises :class:`OSError`.
 
     Where several processes write to it, ``turn`` is what they take turns by: a longer event
@@ -73,17 +73,6 @@ class EventWriter:
         if path:
             # A port is opened as it is; a file is begun or continued.
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def emit(self, event: Event) -> None:
         """Write one event."""

@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from conformance.closing import Closing
 from conformance.kernel import trouble
 
 #: A byte that is not printable ASCII, as records of /dev/kmsg have it.
@@ -56,7 +56,7 @@ class Record:
     facility: int = 0
 
 
-class KernelLog:
+class KernelLog(Closing):
     """Messages that come after it was made. Without /dev/kmsg (``missing``) there are none."""
 
     def __init__(self, path: str = "/dev/kmsg") -> None:
@@ -67,17 +67,6 @@ class KernelLog:
             os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             self.missing = f"{path}: {error.strerror}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close it. Does nothing the second time."""
@@ -145,7 +134,7 @@ def reports(records: Iterable[Record]) -> list[str]:
     return trouble.faults(lines(records))
 
 
-class Taint:
+class Taint(Closing):
     """The taint flags, from a file that stays open: they are asked for several times a test."""
 
     def __init__(self, path: str = "/proc/sys/kernel/tainted") -> None:

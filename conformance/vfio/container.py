@@ -5,6 +5,7 @@ import ctypes
 import os
 from mmap import PAGESIZE
 
+from conformance.closing import Closing
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
@@ -16,7 +17,6 @@ from conformance.uapi.structs import (
     vfio_iommu_type1_info,
 )
 from conformance.vfio import trace
-from conformance.vfio.closing import Closing
 
 
 class Container(Closing):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from conformance.closing import Closing
 from conformance.uapi import ioctls, mman
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_precopy_info
 from conformance.vfio import trace
-from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 
 PRECOPY_INFO_SIZE: Final = ctypes.sizeof(vfio_precopy_info)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from conformance.closing import Closing
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
@@ -20,7 +21,6 @@ from conformance.uapi.structs import (
 )
 from conformance.vfio import trace
 from conformance.vfio.capabilities import Capability, parse_chain
-from conformance.vfio.closing import Closing
 from conformance.vfio.container import Container
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.errors import InfoError

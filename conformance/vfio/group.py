@@ -5,12 +5,12 @@ import ctypes
 import os
 import struct
 
+from conformance.closing import Closing
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_group_status
 from conformance.vfio import trace
-from conformance.vfio.closing import Closing
 from conformance.vfio.container import Container
 from conformance.vfio.errors import SysfsError
 

@@ -7,12 +7,12 @@ import select
 import struct
 from typing import Final
 
+from conformance.closing import Closing
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_irq_set
 from conformance.vfio import trace
-from conformance.vfio.closing import Closing
 from conformance.vfio.device import Device
 
 _EVENTFD: Final = c.VFIO_IRQ_SET_DATA_EVENTFD | c.VFIO_IRQ_SET_ACTION_TRIGGER

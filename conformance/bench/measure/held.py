@@ -3,8 +3,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from conformance.closing import Closing
 from conformance.uapi import mman
-from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area
 from conformance.vfio.memory.mapping import PAGE_SIZE

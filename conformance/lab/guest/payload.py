@@ -34,6 +34,7 @@ _KEPT = 4
 
 GUEST = (
     "__init__.py",
+    "closing.py",
     "uapi",
     "kernel",
     "vfio",

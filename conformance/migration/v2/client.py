@@ -5,12 +5,12 @@ import contextlib
 import errno
 from typing import Final
 
+from conformance.closing import Closing
 from conformance.migration.errors import EndlessStream
 from conformance.migration.stream import Stream
 from conformance.migration.v2.states import State
 from conformance.uapi import constants as c
 from conformance.vfio import features
-from conformance.vfio.closing import Closing
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.device import Device
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from errno import EBUSY
 from typing import Any
 
+from conformance.closing import Closing
 from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
 from conformance.model.ledger import Ledger
@@ -14,7 +15,6 @@ from conformance.suite.support.windows import Window, layout_of
 from conformance.uapi import mman
 from conformance.vfio import trace
 from conformance.vfio.children.children import Child, RemoteMapping
-from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.mapping import Mapping, reserve
 from conformance.vfio.region import Region

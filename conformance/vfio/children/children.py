@@ -17,10 +17,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from conformance.closing import Closing
 from conformance.uapi import mman
 from conformance.vfio import trace
 from conformance.vfio.children.server import Reply, Request, serve
-from conformance.vfio.closing import Closing
 from conformance.vfio.errors import ChildDied, ChildError, ChildTimeout
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region

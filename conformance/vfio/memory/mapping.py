@@ -9,9 +9,9 @@ import ctypes
 import mmap as _pymmap
 from typing import Final
 
+from conformance.closing import Closing
 from conformance.uapi import mman
 from conformance.vfio import trace
-from conformance.vfio.closing import Closing
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area, subtract
 

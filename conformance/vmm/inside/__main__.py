@@ -61,17 +61,15 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
     """Run a scenario; return its verdict and what the monitors said meanwhile."""
     begun, failure = time.monotonic(), ""
     seen = {path: path.stat().st_size for path in bench.logs()}
-    taint = Taint()
-    flags = taint.read()
-    with KernelLog() as log:
+    with KernelLog() as log, Taint() as taint:
+        flags = taint.read()
         try:
             scenario(bench)
         except (Unexpected, Lost, Refused) as error:
             failure = f"{type(error).__name__}: {error}"
         faults = reports(log.read())
-    if not failure and (faults or taint.read() & ~flags):
-        failure = f"the kernel reported: {'; '.join(faults) or 'new taint'}"
-    taint.close()
+        if not failure and (faults or taint.read() & ~flags):
+            failure = f"the kernel reported: {'; '.join(faults) or 'new taint'}"
     said = {
         path.stem: path.read_text(errors="replace")[seen.get(path, 0) :] for path in bench.logs()
     }

@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Base of what holds something of the kernel's: a context manager around :meth:`close`."""
+    """Base of what holds a file or another thing of the kernel's: a context manager."""
 
     def __enter__(self) -> Self:
         return self
