@@ -2,7 +2,6 @@
 """What walks of any protocol do: map and unmap pages, write registers, and settle the device."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping as Values
 from collections.abc import Sequence
 from errno import EBUSY
 from typing import ClassVar, Protocol
@@ -30,6 +29,10 @@ class State(Protocol):
     @property
     def name(self) -> str:
         """What the protocol calls it."""
+
+    @property
+    def value(self) -> int:
+        """Its number."""
 
     @property
     def saving(self) -> bool:
@@ -76,11 +79,12 @@ class Walker(ABC):
     #: The rule for a mapping that is refused while saving, and for what the stream restores.
     late_mmap_rule: ClassVar[str]
     round_trip_rule: ClassVar[str]
+    #: Where walks begin and end, and where the device is saved between.
+    running: ClassVar[State]
+    stop_copy: ClassVar[State]
     #: The states that only a reset is sure to leave.
     error: ClassVar[State]
     resuming: ClassVar[State]
-    #: A tour that shows that the device can still be saved, back in the running state at its end.
-    tour: ClassVar[tuple[int, ...]]
 
     oracle: Oracle
 
@@ -142,8 +146,8 @@ class Walker(ABC):
         self.unmap_all()
         if self.oracle.state in {self.error, self.resuming}:
             self.reset()
-        for state in self.tour:
-            self.enter(state)
+        for state in (self.running, self.stop_copy, self.running):
+            self.enter(state.value)
 
     def end(self) -> None:
         """Unmap what is mapped."""
@@ -154,6 +158,11 @@ class Walker(ABC):
     def mapped(self) -> bool:
         """Whether anything is mapped."""
         return bool(self._mappings)
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether the device runs and a whole stream of it is known."""
+        return self.oracle.state is self.running and self.oracle.saved is not None
 
     def map(self, region: int, page: int, pages: int) -> None:
         """Map pages of one of the regions."""
@@ -203,6 +212,6 @@ class Walker(ABC):
     def look(self) -> None:
         """Read all registers whose values are known, while the device runs."""
         if self.oracle.may_write_registers():
-            known: Values[int, int] = self.oracle.registers
+            known = self.oracle.registers
             now = {number: self.scratch[number].read() for number in known}
             expect_equal(now, known, did="read the registers", rule=self.round_trip_rule)

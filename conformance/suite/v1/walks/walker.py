@@ -3,7 +3,6 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import ClassVar
 
 from conformance.migration.v1.movers import mover
 from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
@@ -35,9 +34,10 @@ class Walker(walker.Walker):
 
     late_mmap_rule = "saving.late-mmap"
     round_trip_rule = "resume.round-trip"
+    running = State.RUNNING
+    stop_copy = State.STOP_AND_COPY
     error = State.ERROR
     resuming = State.RESUMING
-    tour: ClassVar = (State.RUNNING, State.STOP_AND_COPY, State.RUNNING)
 
     oracle: Walk
 
@@ -59,11 +59,6 @@ class Walker(walker.Walker):
     def enter(self, value: int) -> None:
         """Write device_state."""
         self.write_state(value)
-
-    @property
-    def may_resume(self) -> bool:
-        """Whether the device runs and a whole stream of it is known."""
-        return self.oracle.state is State.RUNNING and self.oracle.saved is not None
 
     def write_state(self, value: int) -> None:
         """Write device_state and read it back."""

@@ -4,7 +4,6 @@
 import contextlib
 import errno
 from collections.abc import Sequence
-from typing import ClassVar
 
 from conformance.migration.v2.client import Client
 from conformance.model.ledger import Ledger
@@ -32,9 +31,10 @@ class Walker(walker.Walker):
 
     late_mmap_rule = "saving2.late-mmap"
     round_trip_rule = "resume2.round-trip"
+    running = State.RUNNING
+    stop_copy = State.STOP_COPY
     error = State.ERROR
     resuming = State.RESUMING
-    tour: ClassVar = (State.RUNNING, State.STOP_COPY, State.RUNNING)
 
     oracle: Walk
 
@@ -63,11 +63,6 @@ class Walker(walker.Walker):
     def enter(self, value: int) -> None:
         """Set the state."""
         self.set_state(value)
-
-    @property
-    def may_resume(self) -> bool:
-        """Whether the device runs and a whole stream of it is known."""
-        return self.oracle.state is State.RUNNING and self.oracle.saved is not None
 
     def set_state(self, value: int) -> None:
         """Set a state, look whether a data_fd came, and get the state."""
