@@ -62,14 +62,14 @@ class Bench:
     firmware: Path
     state: Path
     folder: Path
-    _machines: dict[str, tuple[Machine, int]] = field(default_factory=dict)
+    _machines: dict[str, Machine] = field(default_factory=dict)
     _made: int = 0
     _round: int = 0
 
     @property
-    def socket(self) -> Path:
-        """The socket that a live migration goes through."""
-        return self.folder / "migration"
+    def address(self) -> str:
+        """The socket that a live migration goes through, as a monitor takes it."""
+        return f"unix:{self.folder / 'migration'}"
 
     def file(self, name: str) -> str:
         """Return how a monitor is told to write a file."""
@@ -81,13 +81,13 @@ class Bench:
         The guest of the scenario before serves again, if it is well.
         """
         if not mapped:
-            for machine, _ in self._machines.values():
+            for machine in self._machines.values():
                 with contextlib.suppress(Exception):
                     if machine.alive and machine.status == "running":
                         self._write(machine)
                         return machine
         self.clear()
-        machine = self._start(None, 0)
+        machine = self._start(None)
         machine.receive(f"exec:cat {self.state}")
         expect("the run state of the booted guest", machine.arrived(), "paused")
         machine.qmp.run("cont")
@@ -119,6 +119,11 @@ class Bench:
         expect("the run state", machine.status, "running")
         expect("registers and memory", self.fingerprint(machine), before)
 
+    def enter_precopy(self, source: Machine, uri: str) -> None:
+        """Begin a migration that stays in pre-copy, and wait until the function is there."""
+        source.send_slowly(uri)
+        self.in_precopy(source)
+
     def in_precopy(self, machine: Machine) -> None:
         """Wait until the monitor has put the function into pre-copy."""
         deadline = time.monotonic() + _PRE_COPY
@@ -129,8 +134,15 @@ class Bench:
 
     def destination(self, source: Machine) -> Machine:
         """Start a QEMU on the function that the source does not have."""
-        where = 1 - self._machines[source.name][1] if source.name in self._machines else 1
-        return self._start(Function(self.functions[where], mapped=False), where)
+        assert source.function
+        other = next(folder for folder in self.functions if folder != source.function.folder)
+        return self._start(Function(other, mapped=False))
+
+    def listening(self, source: Machine) -> Machine:
+        """Start a destination that waits for a live migration."""
+        target = self.destination(source)
+        target.receive(self.address)
+        return target
 
     def through_file(self, source: Machine) -> Machine:
         """Move a guest through a file to the other function; return where it is now."""
@@ -149,9 +161,8 @@ class Bench:
     def over_socket(self, source: Machine, *, check: bool = True) -> Machine:
         """Move a guest over a socket to the other function; return where it is now."""
         before = self.fingerprint(source) if check else []
-        target = self.destination(source)
-        target.receive(f"unix:{self.socket}")
-        source.send(f"unix:{self.socket}")
+        target = self.listening(source)
+        source.send(self.address)
         expect("the migration", source.outcome()["status"], "completed")
         self.drop(source)
         target.arrived()
@@ -173,14 +184,14 @@ class Bench:
 
     def clear(self) -> None:
         """End all."""
-        for machine, _ in list(self._machines.values()):
+        for machine in list(self._machines.values()):
             self.drop(machine)
 
-    def _start(self, function: Function | None, where: int) -> Machine:
+    def _start(self, function: Function | None) -> Machine:
         self._made += 1
         name = f"monitor-{self._made}"
         machine = Machine(name, self.folder, self.qemu, self.firmware, function)
-        self._machines[name] = (machine, where)
+        self._machines[name] = machine
         return machine
 
     def logs(self) -> list[Path]:

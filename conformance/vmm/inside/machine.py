@@ -73,12 +73,16 @@ class Machine:
         qemu: The program.
         firmware: Its firmware.
         function: The function that it has from the start; None for one that gets it later.
+
+    Attributes:
+        function: The function that it has.
     """
 
     def __init__(
         self, name: str, folder: Path, qemu: Path, firmware: Path, function: Function | None
     ) -> None:
         self.name = name
+        self.function = function
         self.log = folder / f"{name}.log"
         socket = {what: folder / f"{name}.{what}" for what in ("qmp", "port")}
         for path in socket.values():
@@ -131,11 +135,21 @@ class Machine:
     def plug(self, function: Function) -> None:
         """Give the guest the function."""
         self.qmp.run("device_add", **function.properties())
+        self.function = function
 
     def send(self, uri: str, bandwidth: int = FAST) -> None:
         """Begin a migration."""
         self.qmp.run("migrate-set-parameters", max_bandwidth=bandwidth)
         self.qmp.run("migrate", uri=uri)
+
+    def send_slowly(self, uri: str) -> None:
+        """Begin a migration that does not end by itself, and wait until it is under way.
+
+        Raises:
+            Lost: It did not begin.
+        """
+        self.send(uri, SLOW)
+        self.wait(lambda found: found.get("status") == "active")
 
     def cancel(self) -> None:
         """Give a migration up."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from conformance.vmm.inside.bench import Bench, expect
-from conformance.vmm.inside.machine import FAST, SLOW
+from conformance.vmm.inside.machine import FAST
 from conformance.vmm.inside.qmp import Lost, Refused
 
 Scenario = Callable[[Bench], None]
@@ -58,9 +58,7 @@ def given_up(bench: Bench) -> None:
     """Give a migration up in pre-copy; the guest goes on, and can still migrate."""
     source = bench.guest()
     before = bench.fingerprint(source)
-    source.send(bench.file("given-up"), SLOW)
-    source.wait(lambda found: found.get("status") == "active")
-    bench.in_precopy(source)
+    bench.enter_precopy(source, bench.file("given-up"))
     source.cancel()
     expect("the migration", source.outcome()["status"], "cancelled")
     bench.went_on(source, before)
@@ -72,8 +70,7 @@ def given_up_stopped(bench: Bench) -> None:
     source = bench.guest()
     before = bench.fingerprint(source)
     source.qmp.run("stop")
-    source.send(bench.file("given-up-stopped"), SLOW)
-    source.wait(lambda found: found.get("status") == "active")
+    source.send_slowly(bench.file("given-up-stopped"))
     source.cancel()
     expect("the migration", source.outcome()["status"], "cancelled")
     source.qmp.run("cont")
@@ -89,9 +86,7 @@ def stopped_in_precopy(bench: Bench) -> None:
     source = bench.guest()
     before = bench.fingerprint(source)
     path = bench.folder / "stopped"
-    source.send(bench.file("stopped"), SLOW)
-    source.wait(lambda found: found.get("status") == "active")
-    bench.in_precopy(source)
+    bench.enter_precopy(source, bench.file("stopped"))
     source.qmp.run("stop")
     source.qmp.run("cont")
     source.qmp.run("migrate-set-parameters", max_bandwidth=FAST)
@@ -117,11 +112,8 @@ def destination_killed(bench: Bench) -> None:
     """Kill the destination in pre-copy; the guest goes on at the source."""
     source = bench.guest()
     before = bench.fingerprint(source)
-    target = bench.destination(source)
-    target.receive(f"unix:{bench.socket}")
-    source.send(f"unix:{bench.socket}", SLOW)
-    source.wait(lambda found: found.get("status") == "active")
-    bench.in_precopy(source)
+    target = bench.listening(source)
+    bench.enter_precopy(source, bench.address)
     target.kill()
     bench.drop(target)
     expect("the migration", source.outcome()["status"], "failed")
@@ -131,11 +123,8 @@ def destination_killed(bench: Bench) -> None:
 def source_killed(bench: Bench) -> None:
     """Kill the source in pre-copy: the destination gives up, and both functions can be used."""
     source = bench.guest()
-    target = bench.destination(source)
-    target.receive(f"unix:{bench.socket}")
-    source.send(f"unix:{bench.socket}", SLOW)
-    source.wait(lambda found: found.get("status") == "active")
-    bench.in_precopy(source)
+    target = bench.listening(source)
+    bench.enter_precopy(source, bench.address)
     source.kill()
     bench.drop(source)
     expect("the destination without its source ended", target.ended(), True)
