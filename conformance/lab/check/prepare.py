@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -255,20 +255,13 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
     return Prepared(lab, module, versions(lab, module), companions)
 
 
-def contents(
-    request: LabRequest,
-    prepared: Prepared,
-    *,
-    also: Sequence[str] = (),
-    programs: Mapping[str, Path] | None = None,
-) -> Contents:
+def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:
     """Return what the guest gets.
 
     Args:
         request: What is asked for.
         prepared: What is run.
         also: Modules of the kernel that the guest loads besides those that the driver needs.
-        programs: Programs that it runs in place of the suite, by name.
     """
     module = prepared.module
     job = Job(
@@ -279,10 +272,8 @@ def contents(
         pytest_args=[*_protocol(request.options), *request.options.pytest_args],
         quiet=request.options.quiet / 2,
         mediated=request.mediated,
-        programs=sorted(programs or ()),
     )
-    under_test = (module, *prepared.companions) if module else ()
-    return Contents(job, under_test, also, programs or {})
+    return Contents(job, (module, *prepared.companions) if module else (), also)
 
 
 def versions(lab: Lab, module: ModuleInfo | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance import errors
@@ -95,11 +95,11 @@ def run(
     prepared = prepare(request, results, steps)
     if prepared is None:
         return []
-    inside = contents(request, prepared, programs=programs)
+    inside = replace(contents(request, prepared), programs=programs)
     found: list[Ran] = []
     name, said = "", ""
     with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
-        running.order("programs")
+        running.order("programs", names=sorted(programs))
         for event in running.events(request.options.quiet):
             match event:
                 case AgentError():

@@ -81,7 +81,6 @@ class Job:
         trials: Builds of the module that are judged instead, one after another.
         mediated: Where the module makes mediated devices, a folder of sysfs, and of which type;
             empty for a module that does not.
-        programs: Names of programs that are run on a function instead, one after another.
     """
 
     module: str
@@ -92,7 +91,6 @@ class Job:
     quiet: float
     trials: Sequence[Trial] = ()
     mediated: tuple[str, str] = ("", "")
-    programs: Sequence[str] = ()
 
 
 def write(

@@ -73,9 +73,6 @@ class Agent:
         self._begin("payload")
         todo = job.read()
         self._port.phase("payload", f"{len(todo['pytest_args'])} arguments")
-        if order["order"] == "script":
-            self._script(order, todo)
-            return
         if order["order"] == "bench":
             self._bench(todo)
             return
@@ -87,22 +84,16 @@ class Agent:
         if order["order"] == "shell":
             self._begin("shell")
             shell.run(order, todo, self._functions)
+        elif order["order"] == "script":
+            self._begin("script")
+            self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
         elif order["order"] == "programs":
-            self._run_programs(todo["programs"])
+            self._run_programs(order["names"])
         else:
             self._begin("tests")
             self._port.phase("tests")
             status = suite.run(self._port, todo, self._functions)
             self._port.phase("tests-ended", str(status))
-        if todo["module"]:
-            self._take_away(todo["module"])
-
-    def _script(self, order: dict[str, Any], todo: dict[str, Any]) -> None:
-        """Run a command of the host's, with the module in place if there is one."""
-        if todo["module"]:
-            self._put_in_place(todo)
-        self._begin("script")
-        self._port.phase("script-ended", str(script.run(self._port, order, self._functions)))
         if todo["module"]:
             self._take_away(todo["module"])
 
