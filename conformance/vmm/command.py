@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from conformance import errors
 from conformance.errors import LabError, UsageError
-from conformance.events.kinds import Agent, AgentError, Event, Output, Phase
+from conformance.events.kinds import AgentError, Event, Output
 from conformance.lab.check.prepare import LabRequest, contents, prepare
+from conformance.lab.check.run import driver_error
 from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 from conformance.vmm import nested
@@ -112,11 +112,5 @@ def follow(events: Iterable[Event], log: Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(text)
                 case Output(text):
                     file.write(text)
-                case AgentError(phase, message) if phase in (Phase.MODULE, Phase.BIND):
-                    raise errors.DriverError(f"The driver was not put in place: {message}")
-                case AgentError(phase, message) if phase in (Phase.UNLOAD, Phase.LEAKS):
-                    raise errors.DriverError(f"The driver was not removed in order: {message}")
-                case AgentError(phase, message):
-                    raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
-                case Agent():
-                    pass
+                case AgentError():
+                    raise driver_error(event)

@@ -96,7 +96,8 @@ def _follow(
         reporter.feed(event)  # first, so that the kernel log is in the report
         match event:
             case AgentError():
-                failed = _agent_error(event, prepared)
+                hint = f"the module was {prepared.module.path}" if prepared.module else ""
+                failed = driver_error(event, hint)
             case Agent(Phase.TESTS_ENDED, status):
                 verdict = of_pytest(int(status), results, reporter)
     if counts.found:
@@ -106,10 +107,9 @@ def _follow(
     return verdict
 
 
-def _agent_error(event: AgentError, prepared: Prepared) -> errors.DriverError:
+def driver_error(event: AgentError, hint: str = "") -> errors.DriverError:
     """Return the error for a phase that is the driver's; raise the lab's for any other."""
     phase, message = event.phase, event.message
     if phase not in DRIVER_PHASES:
         raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
-    hint = f"the module was {prepared.module.path}" if prepared.module else ""
     return errors.DriverError(f"{DRIVER_PHASES[phase]}: {message}", hint=hint)

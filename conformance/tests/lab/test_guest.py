@@ -277,10 +277,10 @@ def test_times_are_in_the_results_and_on_the_terminal(checked: Any) -> None:
     assert "boot" in results["timings"]
 
 
-def test_agent_error_that_is_not_the_drivers_is_the_labs(files: RunFiles) -> None:
+def test_agent_error_that_is_not_the_drivers_is_the_labs() -> None:
     event = kinds.AgentError("payload", "x")
     with pytest.raises(AgentError):
-        run._agent_error(event, Prepared(lab("", files.logs), None, {}))
+        run.driver_error(event)
 
 
 def test_interrupt_leaves_nothing_running(tmp_path: Path) -> None:
