@@ -103,6 +103,7 @@ def _judge(condition: str, config: Mapping[str, str], *, negate: bool) -> tuple[
 def compiled(place: Path, paths: list[str]) -> set[str]:
     """Return which of some files objects were made of, by the .cmd files next to them."""
     left, found = set(paths), set()
+    names = {os.path.basename(path) for path in paths}  # noqa: PTH119
     for where, folders, files in os.walk(place):
         folders[:] = [folder for folder in folders if folder != ".git"]
         for name in files:
@@ -111,7 +112,10 @@ def compiled(place: Path, paths: list[str]) -> set[str]:
             made = Path(where, name[1:-4])
             if not made.exists():
                 continue
-            sources = _sources(made, Path(where, name).read_text("latin-1"), place)
+            text = Path(where, name).read_text("latin-1")
+            if not any(each in text for each in names):
+                continue
+            sources = _sources(made, text, place)
             hit = {path for path in left if f"{place}/{path}" in sources}
             found |= hit
             left -= hit

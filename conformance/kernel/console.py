@@ -117,10 +117,7 @@ def _reports(every: Sequence[str]) -> list[_Report]:
     """Return the reports of a console. A WARN or BUG stands between two marker lines."""
     found: list[_Report] = []
     current: _Report | None = None
-    block, reported = (
-        False,
-        False,
-    )  # between these lines; after its first trouble
+    block = reported = False  # between these lines; after the first trouble there
     for number, line in enumerate(every):
         text, seconds = trouble.text_of(line), trouble.seconds_of(line)
         if _CUT in text:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from conformance.errors import ConformanceError, DriverError, GuestLost
@@ -45,7 +46,7 @@ def judge(
     results.mkdir(parents=True)
     try:
         with log.open("a", encoding="utf-8") as file:
-            found = lab.run(look_up(options), programs, results, Steps(_to(file.write)))
+            found = lab.run(look_up(options), programs, results, Steps(partial(print, file=file)))
             for ran in found:
                 file.write(f"\n== {ran.name}: status {ran.status}\n{ran.output}")
     except DriverError as error:
@@ -71,10 +72,3 @@ def step(found: Sequence[Ran]) -> Step:
     if not passed:
         return Step("selftests", "skipped", "none had anything to test here", tuple(skipped))
     return Step("selftests", "passed", details=(words,))
-
-
-def _to(write: Callable[[str], object]) -> Callable[[str], None]:
-    def line(text: str) -> None:
-        write(f"{text}\n")
-
-    return line
