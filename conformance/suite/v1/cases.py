@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -39,6 +39,10 @@ def must_arcs(family: str) -> Iterator[Arc]:
     for old, new in states.arcs(Verdict.MUST):
         if states.rule(old, new).startswith(f"{family}."):
             yield old, new
+
+
+#: All of both families.
+MUST_ARCS: Final = (*must_arcs("state.arc"), *must_arcs("state.arc-vmm"))
 
 
 def all_pairs() -> Iterator[Arc]:

@@ -19,7 +19,7 @@ from conformance.plugin.devices import Devices
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import named
 from conformance.suite.support.failing import Sweep, expect_clean
-from conformance.suite.v1.cases import arcs_by_name, must_arcs
+from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_taken
 from conformance.uapi import mman
@@ -29,7 +29,6 @@ from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 
-ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
 #: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
 #: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
 NEAR = 8
@@ -129,7 +128,7 @@ def test_mmap(device: Device, migration: MigrationRegion) -> None:
 
 @pytest.mark.rule("robust.allocation")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("old", "new"), arcs_by_name(ARCS))
+@pytest.mark.parametrize(("old", "new"), arcs_by_name(MUST_ARCS))
 def test_state(reach: Reach, kind: str, old: State, new: State) -> None:
     """Change the state: the new state or the old one, and in the end the write is taken."""
     migration = reach(old)

@@ -19,14 +19,13 @@ from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
-from conformance.suite.v1.cases import arcs_by_name, by_state, must_arcs
+from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name, by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_taken, save_and_run
 from conformance.suite.v1.volatile import volatile_words, without
 from conformance.vfio import config
 from conformance.vfio.config import Config
 
-ARCS = [*must_arcs("state.arc"), *must_arcs("state.arc-vmm")]
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING)
 ROUNDS = {"0-1": (0, 1), "2-1": (2, 1), "3-2-0-1": (3, 2, 0, 1), "0-2-1": (0, 2, 1)}
 
@@ -56,7 +55,7 @@ def in_d3hot(space: Config) -> Iterator[None]:
 
 
 @pytest.mark.rule("state.decode-off")
-@pytest.mark.parametrize(("old", "new"), arcs_by_name(ARCS))
+@pytest.mark.parametrize(("old", "new"), arcs_by_name(MUST_ARCS))
 def test_arc(reach: Reach, space: Config, old: State, new: State) -> None:
     """Switch decoding off, write a state: it is taken, and decoding stays off."""
     migration = reach(old)
@@ -107,7 +106,7 @@ def test_resumes(client: Client, scratch: list[Scratch], space: Config) -> None:
 
 
 @pytest.mark.rule("state.decode-off")
-@pytest.mark.parametrize(("old", "new"), arcs_by_name(ARCS))
+@pytest.mark.parametrize(("old", "new"), arcs_by_name(MUST_ARCS))
 def test_arc_in_d3hot(reach: Reach, space: Config, old: State, new: State) -> None:
     """Write a state in D3hot: it is taken, or refused and still possible in D0."""
     migration = reach(old)
