@@ -65,7 +65,7 @@ check:
 		$(foreach place,$(VOLATILE),--volatile $(place)) \
 		$(if $(filter-out 0,$(UNBIND)),--unbind) $(if $(filter-out 0,$(PHYSICAL)),--physical) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
-		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 else
 check: setup
 	@$(lab) check $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \

@@ -46,11 +46,6 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     """End the program, with status 2, if options were given that do not go together."""
     options.named_device(parser, arguments)
     if arguments.bdf:
-        if arguments.protocol and not arguments.module:
-            parser.error(
-                "--protocol chooses what is rendered for the VM; with --bdf name a module that was "
-                "built by `python -m kpatch build --protocol`"
-            )
         return
     names = (
         "peer",

@@ -64,12 +64,7 @@ def lab(parser: argparse.ArgumentParser) -> None:
         help="load the modules of this folder instead of the kernel's own, such as a patched "
         "vfio-pci-core.ko that FILE.ko was built with",
     )
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        help="version of the migration protocol that is rendered and judged: v1, the migration "
-        "region; v2, VFIO_DEVICE_FEATURE_MIGRATION (default: v1; of a module, what it offers)",
-    )
+    protocol(parser, "rendered and judged", "v1; of a module, what it offers")
     parser.add_argument("--cold", action="store_true", help="boot even if there is a snapshot")
     parser.add_argument(
         "--accel",
@@ -85,6 +80,16 @@ def lab(parser: argparse.ArgumentParser) -> None:
         help="seconds without an event after which the guest counts as hung (default: %(default)g)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
+
+
+def protocol(parser: argparse.ArgumentParser, what: str, default: str) -> None:
+    """Add the option that chooses the version of the protocol."""
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help=f"version of the migration protocol that is {what}: v1, the migration region; v2, "
+        f"VFIO_DEVICE_FEATURE_MIGRATION (default: {default})",
+    )
 
 
 def named_device(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

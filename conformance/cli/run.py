@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="seconds without an event after which the suite counts as hung (default: %(default)g)",
     )
+    options.protocol(parser, "judged", "the latest that the driver offers")
     parser.set_defaults(unbind=False)
     options.registers(parser)
     options.results(parser)

@@ -14,6 +14,7 @@ from kpatch.device import load as descriptions
 from kpatch.device.description import Device
 from kpatch.errors import DescriptionError
 from kpatch.kernel.tree import KernelTree
+from kpatch.render.context import PROTOCOLS, Protocol
 
 
 def description(wanted: str | None, name: str, host: HostPaths) -> Device:
@@ -40,7 +41,9 @@ def description(wanted: str | None, name: str, host: HostPaths) -> Device:
     )
 
 
-def build(device: Device, tree: KernelTree, logs: Path, steps: Steps) -> Path:
+def build(
+    device: Device, tree: KernelTree, logs: Path, steps: Steps, protocol: Protocol = PROTOCOLS[0]
+) -> Path:
     """Render and build the driver of a device; what has not changed is used again.
 
     Args:
@@ -48,10 +51,11 @@ def build(device: Device, tree: KernelTree, logs: Path, steps: Steps) -> Path:
         tree: The build tree of the running kernel.
         logs: Where the log of the build is left, whatever happens.
         steps: Tells the user what is done.
+        protocol: The version of the migration protocol.
 
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
     key = f"here-{tree.release}-{tree.identity[:12]}"
     # kbuild's extra warnings run kernel-doc, whose Perl a test machine may lack.
-    return driver.build(device, tree, key, logs, steps, warnings=False)
+    return driver.build(device, tree, key, logs, steps, protocol=protocol, warnings=False)

@@ -26,6 +26,7 @@ from kpatch.device.description import Device
 from kpatch.kernel import tree as kernel
 from kpatch.module import info as files
 from kpatch.module.info import ModuleInfo
+from kpatch.render.context import PROTOCOLS, Protocol
 
 
 class Driver:
@@ -36,15 +37,22 @@ class Driver:
         module: A module to use instead.
         tree: The build tree of the running kernel, if it is not where it belongs.
         host: Where the files of this machine are.
+        protocol: The version of the migration protocol that is rendered.
     """
 
     def __init__(
-        self, wanted: str | None, module: Path | None, tree: Path | None, host: HostPaths
+        self,
+        wanted: str | None,
+        module: Path | None,
+        tree: Path | None,
+        host: HostPaths,
+        protocol: Protocol = PROTOCOLS[0],
     ) -> None:
         self._wanted = wanted
         self._module = module
         self._tree = tree
         self._host = host
+        self._protocol = protocol
         self._device: Device | None = None
         self.name = module.name.partition(".")[0] if module else ""
 
@@ -74,7 +82,7 @@ class Driver:
         if self._device:
             tree = kernel.find(None, self._tree)
             steps.say(f"Building the driver of {self._device.name} for Linux {tree.release}.")
-            path = build.build(self._device, tree, logs, steps)
+            path = build.build(self._device, tree, logs, steps, self._protocol)
         elif self._tree or Path("/lib/modules", os.uname().release, "build").is_dir():
             tree = kernel.find(None, self._tree)  # knows more of a module than the module itself
         assert path

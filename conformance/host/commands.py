@@ -26,11 +26,19 @@ def check(arguments: Namespace, say: Say) -> int:
     if os.getuid() != 0:
         what = "Only root can bind functions and load modules."
         raise Refused([Reason(what, "Run it with sudo: `sudo make check BDF=...`.")])
-    from conformance.host.check import Driver, allowed, check  # noqa: PLC0415 - needs packages
+    # Both need packages.
+    from conformance.host.check import Driver, allowed, check  # noqa: PLC0415
+    from kpatch.render.context import PROTOCOLS  # noqa: PLC0415
 
     host = HostPaths()
     request = _request(arguments, arguments.bdf)
-    driver = Driver(arguments.described, arguments.module, arguments.kernel_tree, host)
+    driver = Driver(
+        arguments.described,
+        arguments.module,
+        arguments.kernel_tree,
+        host,
+        arguments.protocol or PROTOCOLS[0],
+    )
     if arguments.dry_run:
         allowed(request, driver, lambda _question: True, host)
         say(
@@ -67,6 +75,8 @@ def _request(arguments: Namespace, device: str) -> HostRequest:
     options += [f"--vfio-enable={place}" for place in arguments.enable]
     options += [f"--vfio-kick={place}" for place in arguments.kick]
     options += [f"--vfio-trigger={place}" for place in arguments.trigger]
+    if arguments.protocol:
+        options += [f"--vfio-protocol={arguments.protocol[1:]}"]
     if arguments.walks is not None:
         options += [f"--vfio-walks={arguments.walks}"]
     consent = {UNBIND: arguments.unbind, PHYSICAL: arguments.physical}

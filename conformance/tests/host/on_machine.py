@@ -88,6 +88,13 @@ def test_make_check_of_functions_without_a_driver(results: Path) -> None:
     assert {"junit.xml", "report.ktap", "pytest.log", "build.log"} <= names(folder)
 
 
+def test_version_2_of_the_protocol(results: Path) -> None:
+    """It is rendered, built, bound and judged."""
+    ended = call(results, *check("--protocol", "v2", "--rule", "fsm.arc"))
+    assert ended.status == 0, ended.said
+    assert re.search(r"^fsm +15 +0 ", ended.said, re.MULTILINE), ended.said
+
+
 def test_modules_which_were_not_loaded(results: Path) -> None:
     """All of VFIO is loaded for the run and removed after it."""
     names = ["vfio_iommu_type1", "vfio_pci_core", "vfio"]

@@ -28,8 +28,14 @@ from conformance.host.suite import Job
 from conformance.kernel.log import Taint
 from conformance.report import Conclusion, Reporter, Verdict
 from conformance.requirements import load
+from conformance.running import driver as running_driver
 from conformance.running.follow import PYTEST_LOG
+from conformance.running.steps import Steps
 from conformance.tests.host.fake_host import FakeHost
+from kpatch.errors import KpatchError
+from kpatch.kernel import tree as kernel_tree
+from kpatch.kernel.tree import KernelTree
+from kpatch.render.context import Protocol
 
 DEVICE = "0000:01:10.0"
 SESSION: dict[str, Any] = {"event": "session", "collected": 1, "device": {"bdf": DEVICE}}
@@ -309,6 +315,32 @@ def test_options_for_this_machine() -> None:
     assert commands._request(arguments, "Emulated.0").device == "Emulated.0"
     assert parse(["check", "i40e-vf", "--bdf", DEVICE]).described == "i40e-vf"
     assert parse(["run", "--device", DEVICE, "--", "-x"]).pytest_arguments == ["-x"]
+    for words in (["check", "--bdf", DEVICE], ["run", "--device", DEVICE]):
+        chosen = commands._request(parse([*words, "--protocol", "v2"]), DEVICE)
+        assert list(chosen.options) == ["--vfio-protocol=2"]
+
+
+def test_the_version_that_is_asked_for_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(*_arguments: object, protocol: str, **_more: object) -> Path:
+        built.append(protocol)
+        raise KpatchError("no compiler")
+
+    monkeypatch.setattr(KernelTree, "release", "6.12.1")
+    monkeypatch.setattr(KernelTree, "identity", "0" * 64)
+    monkeypatch.setattr(kernel_tree, "find", lambda *_: KernelTree(tmp_path))
+    monkeypatch.setattr(fitness, "of_description", lambda *_: [])
+    monkeypatch.setattr(running_driver, "build", build)
+    chosen: tuple[tuple[Protocol, ...], ...] = ((), ("v2",))
+    for words in chosen:
+        one = check.Driver("igb-vf", None, None, HostPaths(), *words)
+        one.look([DEVICE])
+        with pytest.raises(KpatchError):
+            one.prepare([DEVICE], tmp_path, Steps(print))
+    assert built == ["v1", "v2"]
 
 
 @pytest.mark.parametrize(
