@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Devices of a test session: opened once, back in _RUNNING before each test."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -188,11 +189,12 @@ class Settings:
 
 @dataclass
 class _Slot:
-    """An open device; ``dirty`` if its state is unknown."""
+    """An open device; ``dirty`` if its state is unknown, ``failed`` after a test that failed."""
 
     device: Device
     home: Home
     dirty: bool = True
+    failed: bool = False
     migration: MigrationRegion | None = None
 
 
@@ -316,6 +318,7 @@ class Devices:
         leaked += close_leaked(known) if failed else 0
         for slot in self._slots.values():
             slot.dirty = slot.dirty or failed or leaked > 0
+            slot.failed = slot.failed or failed
 
     def observer(self, node: pytest.Item) -> "Observe":
         """Return the function that records outcomes of FREE rules for a test."""
@@ -347,6 +350,11 @@ class Devices:
             slot = self._slots[role]
         elif fresh:
             slot.device.reopen()
+        if slot.failed:
+            # What a failed test broke, and GET does not show, must not fail the tests after it.
+            with contextlib.suppress(OSError):
+                slot.device.reset()
+            slot.failed = False
         home = slot.home
         # A driver that keeps the state over a close may have lost what belongs to it (mtty, up to
         # 7.3, dies of an arc then), so what a new open finds is left by a reset only.

@@ -4,7 +4,7 @@
 The device stays open from test to test, because an open resets the function, which takes 0.1 s or
 more. Before a test it is brought to _RUNNING: a migration is abandoned, or the device is reset, or
 opened again. After a test that failed, or left mappings or child processes behind, it is opened
-again. Use ``device.reopen()`` where the open itself matters.
+again; after one that failed it is reset, too. Use ``device.reopen()`` where the open matters.
 """
 
 import random
