@@ -23,6 +23,7 @@ class State(Enum):
     """What is known of a cell; the words are those of the table."""
 
     CONFORMS = "conforms"
+    AS_DOCUMENTED = "fails as documented"
     DOES_NOT_CONFORM = "does not conform"
     KERNEL_DIED = "kernel died"
     LAB_FAILED = "lab failed"
@@ -105,6 +106,13 @@ class Cell:
         """Return how many rules have a verdict; how many there are for an empty word."""
         rules: Mapping[str, int] = self.results.get("counts", {}).get("rules", {})
         return rules.get(verdict, 0) if verdict else sum(rules.values())
+
+    @property
+    def documented(self) -> frozenset[str]:
+        """The rules that the driver is known to break on the kernel that ran."""
+        stranger = self.request.stranger if self.request else None
+        release = self.results.get("versions", {}).get("kernel")
+        return stranger.broken_rules(release) if stranger and release else frozenset()
 
     @property
     def failed_rules(self) -> list[str]:

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from junitparser import Error, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from conformance import __version__
+from conformance.matrix import documented
 from conformance.matrix.cells import Cell, Column, State, exit_code
 from conformance.report.files import write_whole
+from conformance.report.results import RuleVerdict
 from conformance.report.text import Style, plural, printable
 
 JSON, MARKDOWN, JUNIT = "matrix.json", "matrix.md", "junit.xml"
@@ -141,7 +143,7 @@ def _reason(cell: Cell) -> str:
 
 
 def _paint(cell: Cell, text: str, style: Style) -> str:
-    if cell.state is State.CONFORMS:
+    if cell.state in (State.CONFORMS, State.AS_DOCUMENTED):
         return style.green(text)
     return style.yellow(text) if cell.state is State.NOT_RUN else style.red(text)
 
@@ -180,10 +182,30 @@ def _markdown(folder: Path, cells: Sequence[Cell]) -> Iterator[str]:
         yield f"({number}) {cell.row} on {cell.column.name}: {cell.state.value}: {reason}{where}"
 
 
+def _compared(cell: Cell) -> TestSuite:
+    suite = TestSuite(cell.name)
+    for rule, verdict in documented.verdicts(cell).items():
+        case = TestCase(rule, f"conformance.{rule.partition('.')[0]}", 0.0)
+        if verdict not in (RuleVerdict.PASSED, RuleVerdict.FAILED):
+            case.append(Skipped(verdict, verdict))
+        elif said := documented.deviates(cell, rule):
+            case.append(Failure(f"docs/findings.md says otherwise: {said}", "undocumented"))
+        elif verdict == RuleVerdict.FAILED:
+            case.system_out = "failed, as docs/findings.md says"
+        suite.add_testcase(case)
+    return suite
+
+
 def _junit(cells: Sequence[Cell]) -> str:
-    """Return all cells' files as one, and a case for each cell that left none."""
+    """Return all cells' files as one, and a case for each cell that left none.
+
+    Of a driver with documented findings there is a case for each rule: is it as documented?
+    """
     xml = JUnitXml("vfio-migration-matrix")
     for cell in cells:
+        if documented.applies(cell):
+            xml.add_testsuite(_compared(cell))
+            continue
         own = cell.folder / "junit.xml" if cell.folder else None
         if own and own.exists() and cell.results:
             for suite in JUnitXml.fromfile(str(own)):

@@ -19,6 +19,7 @@ from typing import Protocol
 from conformance.errors import LabError
 from conformance.lab.image import image
 from conformance.lab.image.image import Image
+from conformance.matrix import documented
 from conformance.matrix.cells import STATES, Cell, State, with_emulator, with_kernel
 from conformance.running import paths
 from conformance.running.steps import Steps
@@ -125,7 +126,7 @@ def run(
                     watcher.began(one.cell)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
-                    done[one.cell.name] = _end(one)
+                    done[one.cell.name] = _end(one, extra)
                     watcher.ended(done[one.cell.name])
                 watcher.goes_on([(one.cell, _last(one.cell)) for one in running])
                 time.sleep(_TICK)
@@ -154,18 +155,20 @@ def _start(
     return _Run(replace(cell, folder=folder), process, stack, time.monotonic())
 
 
-def _end(one: _Run) -> Cell:
+def _end(one: _Run, extra: Sequence[str]) -> Cell:
     code = one.process.poll()
     one.stack.close()
-    return judged(replace(one.cell, seconds=time.monotonic() - one.begun), code or 0)
+    cell = replace(one.cell, seconds=time.monotonic() - one.begun)
+    return judged(cell, code or 0, whole=not {"-k", "--rule"} & set(extra))
 
 
-def judged(cell: Cell, code: int) -> Cell:
+def judged(cell: Cell, code: int, *, whole: bool = True) -> Cell:
     """Return a cell that has run, with its state.
 
     Args:
         cell: The cell; what its run left is in its folder.
         code: The status with which it ended.
+        whole: Whether the whole suite ran.
     """
     assert cell.folder
     if code not in STATES:
@@ -180,7 +183,8 @@ def judged(cell: Cell, code: int) -> Cell:
         reason = f"it left no results; its last line: {_last(cell) or 'nothing'}"
         return replace(cell, state=State.LAB_FAILED, reason=reason, exit_code=4)
     reason = results["verdict"]["reason"]
-    return replace(cell, state=STATES[code], reason=reason, exit_code=code, results=results)
+    ended = replace(cell, state=STATES[code], reason=reason, exit_code=code, results=results)
+    return documented.compared(ended, whole=whole)
 
 
 def _last(cell: Cell) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from conformance.events.kinds import TestOutcome
 from conformance.report.results import Results, RuleResult, RuleVerdict, TestRecord
+from conformance.report.settle import follows_from_rules
 from conformance.report.verdict import Verdict
 
 SCHEMA = 1
@@ -31,6 +32,7 @@ def render(
             "exit_code": verdict.exit_code,
             "reason": verdict.reason,
             "console": list(verdict.console),
+            "follows_from_rules": follows_from_rules(verdict, results),
         },
         "versions": dict(versions),
         "device": dict(session.device) if session else None,

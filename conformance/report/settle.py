@@ -45,6 +45,11 @@ def shown_by_tests(verdict: Verdict, results: Results) -> bool:
     )
 
 
+def follows_from_rules(verdict: Verdict, results: Results) -> bool:
+    """Whether a verdict says no more than that of each rule: the run was whole and ended well."""
+    return not _incomplete(results, "") and verdict == _judge(results)
+
+
 def _incomplete(results: Results, problem: str) -> Verdict | None:
     """Why the results prove nothing, or None if they are whole."""
     if problem:

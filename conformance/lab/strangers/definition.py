@@ -16,7 +16,24 @@ from conformance.running import paths
 FOLDER = paths.DATA / "strangers"
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 SourceFile = Annotated[str, Field(pattern=r"^[a-z][\w/.-]*\.[ch]$")]
+
+
+class Finding(BaseModel):
+    """A rule that a stranger is known to break; docs/findings.md has a row for it.
+
+    Attributes:
+        rule: The rule.
+        kernels: The kernels on which it was seen, such as ``6.12``.
+        seen: What was seen, one line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]+$")]
+    kernels: Annotated[tuple[Version, ...], Field(min_length=1)]
+    seen: Annotated[str, Field(min_length=1)]
 
 
 class Stranger(BaseModel):
@@ -35,6 +52,7 @@ class Stranger(BaseModel):
             function, a file next to the definition.
         functions: What the driver calls in it. All get another name, since the kernel may have
             the real ones.
+        finding: The rules that it is known to break.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +60,7 @@ class Stranger(BaseModel):
     name: str
     schema_: Literal[1] = Field(alias="schema")
     summary: str
-    since: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+    since: Version
     module: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     sources: Annotated[tuple[SourceFile, ...], Field(min_length=1)]
     machine: str
@@ -50,6 +68,7 @@ class Stranger(BaseModel):
     type: str = ""
     stand_in: Identifier | Literal[""] = ""
     functions: tuple[Identifier, ...] = ()
+    finding: tuple[Finding, ...] = ()
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -63,6 +82,15 @@ class Stranger(BaseModel):
     def own_sources(self) -> tuple[Path, ...]:
         """Files of ours that are built with it."""
         return (FOLDER / f"{self.stand_in}.c", FOLDER / "vf_state.h") if self.stand_in else ()
+
+    def broken_rules(self, release: str) -> frozenset[str]:
+        """Return the rules that it is known to break on a kernel.
+
+        >>> sorted(load("qat").broken_rules("6.12.118+deb13-amd64"))
+        ['precopy.enomsg']
+        """
+        version = ".".join(map(str, kernel_version(release)))
+        return frozenset(one.rule for one in self.finding if version in one.kernels)
 
     def too_new(self, release: str) -> bool:
         """Return whether a kernel is too old to have it.
