@@ -50,6 +50,8 @@ class Phase(StrEnum):
     PROGRAM_ENDED = "program-ended"  # detail: its status
     UNLOAD = "unload"
     LEAKS = "leaks"
+    KERNEL = "kernel"  # of an error: the kernel reported a fault while tests or programs ran
+    AGENT = "agent"  # of an error: the agent itself met what nobody foresaw
     DONE = "done"
 
 

@@ -153,7 +153,7 @@ def follow(events: Iterator[Event]) -> Iterator[Outcome]:
         for event in events:
             match event:
                 case AgentError(phase, message):
-                    if current is None:
+                    if current is None or phase == Phase.AGENT:
                         raise errors.AgentError(f"The guest's agent gave up: {message}")
                     current.end, current.detail = End.GAVE_UP, f"{phase}: {message}"
                     yield _timed(current, begun)

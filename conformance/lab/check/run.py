@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -22,6 +22,7 @@ DRIVER_PHASES: dict[str, str] = {
     Phase.BIND: "the driver did not take the functions",
     Phase.UNLOAD: "the driver could not be removed",
     Phase.LEAKS: "the driver has lost memory",
+    Phase.KERNEL: "the driver upset the kernel",
 }
 """Phases of the agent in which a failure is the driver's."""
 
@@ -107,9 +108,15 @@ def _follow(
     return verdict
 
 
-def driver_error(event: AgentError, hint: str = "") -> errors.DriverError:
-    """Return the error for a phase that is the driver's; raise the lab's for any other."""
+def driver_error(event: AgentError, hint: str = "", klog: Sequence[str] = ()) -> errors.DriverError:
+    """Return the error for a phase that is the driver's; raise the lab's for any other.
+
+    Args:
+        event: What the agent said.
+        hint: Where to look.
+        klog: Lines of the kernel's log that nothing else shows.
+    """
     phase, message = event.phase, event.message
     if phase not in DRIVER_PHASES:
         raise errors.AgentError(f"The guest's agent gave up ({phase}): {message}")
-    return errors.DriverError(f"{DRIVER_PHASES[phase]}: {message}", hint=hint)
+    return errors.DriverError(f"{DRIVER_PHASES[phase]}: {message}", klog, hint=hint)

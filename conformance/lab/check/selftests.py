@@ -8,13 +8,13 @@ to a VFIO driver.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance import errors
-from conformance.events.kinds import Agent, AgentError, Output, Phase
+from conformance.events.kinds import Agent, AgentError, Event, Output, Phase
 from conformance.lab.check.prepare import LabRequest, contents, prepare
+from conformance.lab.check.run import driver_error
 from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 
@@ -88,7 +88,8 @@ def run(
         steps: Tells the user what is done.
 
     Raises:
-        DriverError: The kernel reported a fault while a program ran.
+        DriverError: The driver could not be put in place or taken away, or the kernel reported a
+            fault while a program ran.
         ConformanceError: The lab failed, or the kernel died.
         KpatchError: The driver does not build.
     """
@@ -96,19 +97,26 @@ def run(
     if prepared is None:
         return []
     inside = replace(contents(request, prepared), programs=programs)
-    found: list[Ran] = []
-    name, said = "", ""
     with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
         running.order("programs", names=sorted(programs))
-        for event in running.events(request.options.quiet):
-            match event:
-                case AgentError():
-                    words = f"{event.phase}: {event.message}"
-                    raise errors.DriverError(words, event.klog[-_SHOWN:])
-                case Agent(Phase.PROGRAM, detail):
-                    name, said = detail, ""
-                case Output():
-                    said += event.text
-                case Agent(Phase.PROGRAM_ENDED, detail):
-                    found.append(read(name, int(detail), said))
-    return found
+        return list(follow(running.events(request.options.quiet)))
+
+
+def follow(events: Iterable[Event]) -> Iterator[Ran]:
+    """Yield what came of each program, until the guest is done.
+
+    Raises:
+        DriverError: The driver could not be put in place or taken away, or upset the kernel.
+        AgentError: The agent gave up for another reason.
+    """
+    name, said = "", ""
+    for event in events:
+        match event:
+            case AgentError():
+                raise driver_error(event, klog=event.klog[-_SHOWN:])
+            case Agent(Phase.PROGRAM, detail):
+                name, said = detail, ""
+            case Output():
+                said += event.text
+            case Agent(Phase.PROGRAM_ENDED, detail):
+                yield read(name, int(detail), said)

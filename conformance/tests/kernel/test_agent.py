@@ -3,7 +3,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,65 @@ def test_complaints(agent: Any, record: str, taint: int, words: list[str]) -> No
 def test_lines_as_dmesg_shows_them(agent: Any) -> None:
     assert agent.shown("6,1,5000120,-;a line\n SUBSYSTEM=pci") == "[    5.000120] a line"
     assert agent.shown("junk") == "junk"
+
+
+class FakePort:
+    """Takes what the agent says."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Ignored."""
+
+    def error(self, phase: str, message: str, klog: Sequence[str] = ()) -> None:
+        """Keep what is blamed, and why."""
+        self.errors.append((phase, "\n".join([message, *klog])))
+
+
+class FakeLog:
+    """A log that may have trouble."""
+
+    def __init__(self, failure: Exception | None) -> None:
+        self.failure = failure
+
+    def mark(self) -> None:
+        """Nothing to forget."""
+
+    def lines(self) -> list[str]:
+        """Return nothing."""
+        return []
+
+    def check(self, when: str) -> None:
+        """Fail if there is trouble."""
+        if when and self.failure:
+            raise self.failure
+
+
+def test_who_is_blamed(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the agent knows is of the phase; a fault of its own is of none."""
+    main = importlib.import_module("agent.__main__")
+    monkeypatch.setattr(main, "_wake", lambda _: None)
+    failure, order = agent.Failure("why"), {"order": "programs", "names": ["a"]}
+
+    def blamed(start: Exception | None = None, log: Exception | None = None) -> tuple[str, str]:
+        def run(*_: object) -> int:
+            if start:
+                raise start
+            return 0
+
+        monkeypatch.setattr(main.job, "read", lambda: {"pytest_args": [], "module": ""})
+        monkeypatch.setattr(main.script, "run", run)
+        one = main.Agent.__new__(main.Agent)
+        one._port, one._log = FakePort(), FakeLog(log)
+        one._software, one._functions, one._phase = True, ["0000:01:10.0"], "order"
+        one.serve(order)
+        (said,) = one._port.errors
+        return str(said[0]), str(said[1])
+
+    assert blamed(log=failure) == ("kernel", "why")
+    assert blamed(start=failure) == ("programs", "why")
+    phase, words = blamed(start=ValueError("what nobody foresaw"))
+    assert phase == "agent"
+    assert "'programs'" in words
+    assert "what nobody foresaw" in words

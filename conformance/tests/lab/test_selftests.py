@@ -3,7 +3,10 @@
 
 import pytest
 
+from conformance import errors
+from conformance.events import kinds
 from conformance.gate.building import selftests as gate_selftests
+from conformance.lab.check import selftests
 from conformance.lab.check.selftests import Ran, read
 
 GOOD = """TAP version 13
@@ -63,3 +66,40 @@ def test_the_step_of_the_gate() -> None:
     step = gate_selftests.step([good, bad])
     assert (step.verdict, step.reason) == ("failed", "device.reset")
     assert gate_selftests.step([none]).verdict == "skipped"
+
+
+PROGRAM = (
+    kinds.Agent("bind", "0000:01:10.0"),
+    kinds.Agent("program", "a"),
+    kinds.Output("TAP version 13\n1..1\n"),
+    kinds.Output("ok 1 x\n"),
+    kinds.Agent("program-ended", "0"),
+)
+
+
+def test_each_program_has_its_own_output() -> None:
+    again = (kinds.Agent("program", "b"), kinds.Agent("program-ended", "4"))
+    first, second = selftests.follow([*PROGRAM, *again, kinds.Agent("done", "")])
+    assert (first.name, first.passed, second) == ("a", ("x",), Ran("b", 4))
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        ("module", "could not be loaded: why"),
+        ("bind", "did not take the functions: why"),
+        ("kernel", "upset the kernel: why"),
+        ("unload", "could not be removed: why"),
+    ],
+)
+def test_what_is_proven_is_the_drivers(phase: str, words: str) -> None:
+    events = [*PROGRAM, kinds.AgentError(phase, "why", ("WARNING: at a.c:1",))]
+    with pytest.raises(errors.DriverError, match=words) as error:
+        list(selftests.follow(events))
+    assert error.value.klog == ("WARNING: at a.c:1",)
+
+
+@pytest.mark.parametrize("phase", ["plug", "payload", "programs", "agent"])
+def test_what_is_not_proven_is_the_labs(phase: str) -> None:
+    with pytest.raises(errors.AgentError, match="why"):
+        list(selftests.follow([*PROGRAM, kinds.AgentError(phase, "why")]))

@@ -84,7 +84,7 @@ def events(*names: str) -> Iterator[Event]:
             outcome = TestOutcome(said)
             yield Result(test, ("state.reset",), outcome, 0.1, {}, failure, None, (), ())
         elif kind == "agent-error":
-            yield kinds.AgentError("bind", rest)
+            yield kinds.AgentError(rest.split()[0], rest.split()[-1])
         elif kind == "panic":
             raise GuestPanicked("The kernel died.", ())
         elif kind == "hang":
@@ -102,7 +102,7 @@ def test_outcomes_of_one_guest() -> None:
 
 @pytest.mark.parametrize(
     ("last", "end"),
-    [("panic", End.DIED), ("hang", End.HUNG), ("agent-error no", End.GAVE_UP)],
+    [("panic", End.DIED), ("hang", End.HUNG), ("agent-error bind no", End.GAVE_UP)],
 )
 def test_bad_ends(last: str, end: End) -> None:
     (only,) = trials.follow(events("trial a", "result t failed", last))
@@ -113,9 +113,14 @@ def test_bad_ends(last: str, end: End) -> None:
 
 def test_an_error_of_no_trial_is_the_labs() -> None:
     with pytest.raises(AgentError):
-        list(trials.follow(events("payload", "agent-error no")))
+        list(trials.follow(events("payload", "agent-error bind no")))
     with pytest.raises(GuestPanicked):
         list(trials.follow(events("payload", "panic")))
+
+
+def test_a_fault_of_the_agent_itself_is_no_outcome_of_a_trial() -> None:
+    with pytest.raises(AgentError):
+        list(trials.follow(events("trial a", "agent-error agent Traceback")))
 
 
 def test_journal(tmp_path: Path) -> None:

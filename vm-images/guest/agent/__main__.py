@@ -62,8 +62,11 @@ class Agent:
         _wake(order)
         try:
             self._serve(order)
-        except Exception as error:
-            self._port.error(self._phase, _words(error), self._log.lines()[-_LOG_LINES:])
+        except Failure as error:
+            self._port.error(self._phase, str(error), self._log.lines()[-_LOG_LINES:])
+        except Exception as error:  # its own fault, whatever it was about to do
+            words = f"in its phase {self._phase!r}: {_words(error)}"
+            self._port.error("agent", words, self._log.lines()[-_LOG_LINES:])
         self._port.phase("done")
 
     def _serve(self, order: dict[str, Any]) -> None:
@@ -121,7 +124,7 @@ class Agent:
             argv = [str(job.ROOT / "programs" / name), self._functions[0]]
             status = script.run(self._port, {"argv": argv}, self._functions)
             self._port.phase("program-ended", str(status))
-            self._log.check(f"while {name} ran")
+            self._check(f"while {name} ran")
 
     def _try_all(self, todo: dict[str, Any]) -> None:
         """Judge several builds of a module one after another; none after one left a fault."""
@@ -131,7 +134,7 @@ class Agent:
             self._put_in_place(todo)
             self._begin("tests")
             suite.run(self._port, {**todo, "tests": trial["tests"]}, self._functions)
-            self._log.check("while the suite ran")
+            self._check("while the suite ran")
             self._unload(todo["module"])
             self._port.phase("trial-ended", trial["name"])
 
@@ -166,6 +169,11 @@ class Agent:
         self._begin("leaks")
         traces.send_coverage(self._port)
         traces.look_for_leaks()
+
+    def _check(self, when: str) -> None:
+        """Fail, in a phase of its own, if the kernel reported a fault."""
+        self._phase = "kernel"
+        self._log.check(when)
 
     def _begin(self, phase: str) -> None:
         self._phase = phase

@@ -104,7 +104,11 @@ def bind(addresses: list[str], driver: str) -> None:
     for address in addresses:
         folder = _PCI / "devices" / address
         (folder / "driver_override").write_text(driver)
-        (_PCI / "drivers_probe").write_text(address)
+        try:
+            (_PCI / "drivers_probe").write_text(address)
+        except OSError as error:
+            words = f"the driver {driver} does not bind to {address}: {error.strerror}"
+            raise Failure(words) from error
         link = folder / "driver"
         if not link.exists() or link.resolve().name != driver:
             raise Failure(f"the driver {driver} does not bind to {address}: its probe failed")
