@@ -30,6 +30,7 @@ _FOLDER = "drivers/vfio/pci/igb-vf"
 _CORE = "\tselect VFIO_PCI_CORE\n"
 _LAST = "#endif /* "
 _LOUD = "int igb_vf_forgotten(void)\n{\n\treturn 0;\n}\n\n"
+_SIGNED = "Signed-off-by: Ada User <ada@example.org>\n"
 _UNUSED = "static void igb_vf_forgotten(struct igb_vf_device *xdev)\n{\n}\n\n"
 
 
@@ -197,6 +198,49 @@ def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
     assert first.number == fault.patch
     assert [failure.name for failure in first.failures] == [step]
     assert words in "\n".join((first.failures[0].reason, *first.failures[0].details))
+
+
+_OPTION = """\
+config VFIO_LAB_TRACE
+\tbool "Trace what user space does"
+\thelp
+\t  Print a line when the core of VFIO is loaded, so that a log shows
+\t  from when on devices can be handed to user space. The lines of
+\t  other options for tracing are not affected. There is no module
+\t  of this name.
+
+\t  If unsure, say N.
+
+"""
+_TRACE = '\tif (IS_ENABLED(CONFIG_VFIO_LAB_TRACE))\n\t\tpr_info("tracing\\n");\n\n'
+_NEW = "// SPDX-License-Identifier: GPL-2.0-only\nstatic int x;\n"
+
+
+def test_option_that_adds_no_module_and_file_of_a_pattern(real: Real) -> None:
+    """Upstream has many such options; `N: imx` of MAINTAINERS alone covers the new file."""
+    who = Identity("Ada User", "ada@example.org")
+    kconfig, main = "drivers/vfio/Kconfig", "drivers/vfio/vfio_main.c"
+    files = {name: real.linux / name for name in (kconfig, main)}
+    tree = git.adopt(files, real.folder / "tree", who, "base")
+    base = tree.out("rev-parse", "HEAD")
+    for path, old, new in (
+        (kconfig, 'source "drivers/vfio/pci/Kconfig"\n', _OPTION),
+        (main, "\tida_init(&vfio.device_ida);\n", _TRACE),
+    ):
+        text = (tree.path / path).read_text("utf-8")
+        assert text.count(old) == 1
+        (tree.path / path).write_text(text.replace(old, new + old), "utf-8")
+    tree.commit(f"vfio: Trace\n\nWhy.\n\n{_SIGNED}", git.EPOCH)
+    for name in ("imx-new.c", "other-new.c"):
+        (tree.path / "drivers/bus").mkdir(exist_ok=True)
+        (tree.path / "drivers/bus" / name).write_text(_NEW)
+        tree.commit(f"bus: {name}: Add it\n\nWhy.\n\n{_SIGNED}", git.EPOCH)
+    target = real.folder / "series"
+    series_mail.format_patches(tree, base, target, FIRST, Recipients((), ()))
+    option, imx, other = real.judge(target).patches
+    assert option.verdict == "passed"
+    steps = [patch.step("maintainers") for patch in (option, imx, other)]
+    assert [step.verdict for step in steps if step] == ["passed", "passed", "failed"]
 
 
 def test_does_not_apply(real: Real) -> None:
