@@ -301,7 +301,7 @@ def test_interrupt_leaves_nothing_running(tmp_path: Path) -> None:
         while not processes(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(10)
     assert processes(tmp_path) == []
     assert not folder.exists()
     assert list((tmp_path / "snapshots").iterdir()) == []
