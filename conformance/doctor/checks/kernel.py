@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from conformance.doctor.checks.finding import Finding, blocks, fine, warns
 from conformance.doctor.facts.facts import Facts
+from conformance.doctor.facts.kernel import Kernel
 
 _NEEDED = {
     "VFIO": ("vfio", "gives devices to user space"),
@@ -85,8 +86,8 @@ def installed(facts: Facts) -> Iterator[Finding]:
             f"The modules of the running kernel {kernel.release} are not installed: there is no "
             f"/lib/modules/{kernel.release}{others}.",
             f"Neither {listed} nor a migration driver can be loaded.",
-            "Was the kernel upgraded? Then reboot. Else install the package linux-image-"
-            f"{kernel.release}.",
+            "Was the kernel upgraded? Then reboot. Else "
+            + _from(kernel, "linux-image", "its modules", "make modules_install"),
         )
         return
     first = next(iter(wanted))
@@ -135,6 +136,8 @@ def signatures(facts: Facts) -> Iterator[Finding]:
 def headers(facts: Facts) -> Iterator[Finding]:
     """Whether modules can be built for the running kernel here."""
     kernel = facts.kernel
+    if kernel.lacks("MODULES"):
+        return
     if kernel.headers:
         yield fine(f"The headers of {kernel.release} are installed.")
     else:
@@ -143,5 +146,17 @@ def headers(facts: Facts) -> Iterator[Finding]:
             f"/lib/modules/{kernel.release}/build.",
             "No module can be built for it here, and symbol versions of a module cannot be "
             "compared.",
-            f"Install the package linux-headers-{kernel.release}.",
+            f"To build one, {_from(kernel, 'linux-headers', 'its headers', '--kernel-tree')}",
         )
+
+
+def _from(kernel: Kernel, package: str, what: str, own: str) -> str:
+    """Say where to get something of the running kernel: not every kernel is from a package."""
+    if kernel.packaged:
+        return f"install the package {package}-{kernel.release}."
+    if kernel.packaged is None:
+        return f"install the package with {what}, of the same release."
+    return (
+        f"get {what} from where the kernel was built ({own}), since no package that is installed "
+        "has it; or boot a kernel of the distribution."
+    )

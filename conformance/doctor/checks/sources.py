@@ -31,6 +31,7 @@ class Source:
 
 _QEMU_IOMMU = Source("QEMU 10.0: qemu-system-x86_64 -device intel-iommu,help; -machine q35,help")
 _PACKAGES = Source("packages.debian.org: linux-image-RELEASE, linux-headers-RELEASE")
+_DPKG = Source("dpkg(1): /var/lib/dpkg/info/PACKAGE.list")
 _LSPCI = Source("lspci(8): -D")
 _DRIVER_OVERRIDE = Source(_SYSFS_PCI, "What:\t\t/sys/bus/pci/devices/.../driver_override")
 _PROBE = Source("drivers/base/bus.c", "BUS_ATTR_WO(drivers_probe)")
@@ -45,7 +46,12 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("drivers/vfio/Kconfig", "config VFIO_IOMMU_TYPE1\n"),
         Source("drivers/vfio/pci/Kconfig", "config VFIO_PCI_CORE\n"),
     ),
-    "kernel.modules": (_PACKAGES, Source("packages.ubuntu.com: linux-modules-extra-RELEASE")),
+    "kernel.modules": (
+        _PACKAGES,
+        _DPKG,
+        Source("packages.ubuntu.com: linux-modules-extra-RELEASE"),
+        Source("Makefile", "\nmodules_install:"),
+    ),
     "iommu.absent": (_QEMU_IOMMU, Source("QEMU 10.0: docs/system/arm/virt.rst, iommu=smmuv3")),
     "iommu.off": (
         Source(_PARAMETERS, "\tintel_iommu=\t[DMAR] Intel IOMMU driver (DMAR) option\n\t\ton\n"),
@@ -121,7 +127,11 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "device.reset": (Source(_SYSFS_PCI, '"default" enables all supported reset methods'),),
     "monitor.protocol": (Source("QEMU 8.0: hw/vfio/migration.c; QEMU 5.2 to 7.2: the same"),),
     "machine.functions": (_LSPCI,),
-    "kernel.headers": (_PACKAGES,),
+    "kernel.headers": (
+        _PACKAGES,
+        _DPKG,
+        Source("conformance/cli/check.py", "--kernel-tree", kit=True),
+    ),
     "lab.machine": (Source("vm-images/images/trixie.toml", "linux-image-amd64", kit=True),),
     "lab.programs": (_SETUP, Source("Makefile", "setup:", kit=True)),
     "lab.namespaces": (

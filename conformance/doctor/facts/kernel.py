@@ -29,6 +29,7 @@ class Kernel:
         loaded: The modules that are loaded, or built in with parameters.
         aliases: Lines of modules.alias: pattern and module.
         headers: Whether modules can be built for it: ``/lib/modules/RELEASE/build`` is there.
+        packaged: Whether a Debian package that is installed has it; None on other distributions.
         others: Releases of other kernels whose modules are installed.
         enforces: Whether it loads signed modules only.
         lockdown: ``none``, ``integrity`` or ``confidentiality``; empty if not known.
@@ -45,6 +46,7 @@ class Kernel:
     loaded: frozenset[str] = frozenset()
     aliases: tuple[tuple[str, str], ...] = ()
     headers: bool = False
+    packaged: bool | None = None
     others: tuple[str, ...] = ()
     enforces: bool = False
     lockdown: str = ""
@@ -79,6 +81,7 @@ def gather(host: Host) -> Kernel:
         loaded=frozenset(host.names("/sys/module")),
         aliases=aliases(host, release),
         headers=host.exists(f"{modules}/build/Makefile"),
+        packaged=_packaged(host, release),
         others=tuple(name for name in host.names("/lib/modules") if name != release),
         enforces=host.text("/sys/module/module/parameters/sig_enforce") == "Y",
         lockdown=_chosen(host.text("/sys/kernel/security/lockdown") or ""),
@@ -103,6 +106,15 @@ def module_name(path: str) -> str:
 
 def _lines(text: str | None) -> list[str]:
     return (text or "").splitlines()
+
+
+def _packaged(host: Host, release: str) -> bool | None:
+    """Return whether dpkg knows an installed package with a kernel; None without dpkg."""
+    folder = "/var/lib/dpkg/info"
+    if not host.exists(folder):
+        return None
+    names = ("linux-image", "linux-image-unsigned")  # the second is Ubuntu's
+    return any(host.exists(f"{folder}/{name}-{release}.list") for name in names)
 
 
 def _chosen(text: str) -> str:

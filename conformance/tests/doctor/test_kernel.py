@@ -85,6 +85,41 @@ def test_kernel_that_was_upgraded_and_not_booted(machine: Machine) -> None:
     assert "reboot" in first.do
 
 
+@pytest.mark.parametrize(
+    ("package", "headers", "modules"),
+    [
+        pytest.param(
+            f"linux-image-{RELEASE}", f"install the package linux-headers-{RELEASE}",
+            f"install the package linux-image-{RELEASE}", id="debian",
+        ),
+        pytest.param(
+            f"linux-image-unsigned-{RELEASE}", f"install the package linux-headers-{RELEASE}",
+            f"install the package linux-image-{RELEASE}", id="ubuntu",
+        ),
+        pytest.param(
+            "linux-image-6.1.0-9-amd64", "get its headers from where the kernel was built",
+            "get its modules from where the kernel was built (make modules_install)", id="own",
+        ),
+        pytest.param(
+            None, "install the package with its headers, of the same release",
+            "install the package with its modules", id="another distribution",
+        ),
+    ],
+)  # fmt: skip
+def test_packages_that_exist_only(
+    machine: Machine, package: str | None, headers: str, modules: str
+) -> None:
+    """No distribution has the headers of a kernel that somebody built."""
+    if package:
+        machine.write(f"var/lib/dpkg/info/{package}.list", "")
+    machine.at(f"lib/modules/{RELEASE}/build/Makefile").unlink()
+    assert headers in dict(found(machine.facts(), Level.WARNS))["kernel.headers"].do
+    machine.unload(*MODULES)
+    machine.at(f"lib/modules/{RELEASE}").rename(machine.at("lib/modules/6.12.2-test"))
+    machine.bind(VF, None)
+    assert modules in found(machine.facts())[0][1].do
+
+
 def test_kernel_of_a_cloud(machine: Machine) -> None:
     machine.unload("vfio_iommu_type1", "vfio_pci")
     machine.install("vfio", "vfio_pci_core")
