@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kpatch.device import load as device
 from kpatch.device.description import Device
+from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
 from kpatch.kernel import features, kbuild
 from kpatch.kernel import tree as kernel
@@ -23,7 +24,7 @@ from kpatch.kernel.tree import KernelTree
 from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
-from kpatch.render.context import PROTOCOLS, Form, Protocol
+from kpatch.render.context import Form
 from kpatch.render.render import render
 from kpatch.series import command as series_command
 from kpatch.series import make as series_make
@@ -138,10 +139,10 @@ def _device_argument(parser: argparse.ArgumentParser) -> None:
 def _protocol_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
-        choices=PROTOCOLS,
-        default=PROTOCOLS[0],
+        choices=(*PROTOCOLS, "both"),
         help="version of the migration protocol: v1, the migration region; v2, "
-        "VFIO_DEVICE_FEATURE_MIGRATION (default: %(default)s)",
+        "VFIO_DEVICE_FEATURE_MIGRATION; both, in one module (default: what the description says, "
+        "v1 if it leaves the choice)",
     )
 
 
@@ -174,7 +175,7 @@ def _render(arguments: argparse.Namespace) -> int:
     if programs.dry():
         features.probe(tree, arguments.output / _WORK)
         return 0
-    written = _sources(description, tree, arguments.output, arguments.protocol)
+    written = _sources(arguments, description, tree, arguments.output)
     print(f"{arguments.output}: {_count(len(written), 'file')} written for Linux {tree.release}.")
     return 0
 
@@ -186,12 +187,15 @@ def _build(arguments: argparse.Namespace) -> int:
         features.probe(tree, output / _WORK)
         tree.make(output, ["modules"], options=["W=1"])
         return 0
-    _sources(description, tree, output, arguments.protocol)
+    _sources(arguments, description, tree, output)
     print(kbuild.build(output, tree, log=output / "build.log"))
     return 0
 
 
-def _sources(description: Device, tree: KernelTree, output: Path, protocol: Protocol) -> list[Path]:
+def _sources(
+    arguments: argparse.Namespace, description: Device, tree: KernelTree, output: Path
+) -> list[Path]:
+    protocols = _protocols(arguments, description)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -199,7 +203,15 @@ def _sources(description: Device, tree: KernelTree, output: Path, protocol: Prot
             f"The folder {output} cannot be made: {error.strerror}. Name another one with -o."
         ) from error
     found = features.probe(tree, output / _WORK)
-    return render(description, found, output, form=Form(protocol=protocol))
+    return render(description, found, output, form=Form(protocols=protocols))
+
+
+def _protocols(arguments: argparse.Namespace, description: Device) -> tuple[Protocol, ...]:
+    """Return the versions of the protocol that the driver is to speak."""
+    if arguments.protocol == "both":
+        return device.spoken(description, both=True)
+    found = device.spoken(description, arguments.protocol)
+    return tuple(one for one in found if arguments.protocol in {None, one})
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ carries the exit code with which the command line ends::
     KpatchError                4  something on the way to a module failed
     ├── DescriptionError       2  a device description has mistakes (all of them are listed)
     ├── UnknownDevice          2  no description has that name
+    ├── ProtocolError          2  a driver cannot speak the version of the protocol asked for
     ├── ModuleFileError        2  a file is not a kernel module, or cannot be read as one
     ├── OutputError            2  the output folder cannot be used
     ├── SourceTreeError        2  a directory is not a kernel source tree that a series can be for
@@ -85,6 +86,19 @@ class UnknownDevice(KpatchError):
         super().__init__(
             f"There is no device description {name!r}. Known: {', '.join(known) or 'none'}. "
             "Name one of them, or the path of a description file (*.toml)."
+        )
+
+
+class ProtocolError(KpatchError):
+    """A driver cannot speak the version of the migration protocol that is asked for."""
+
+    exit_code = 2
+
+    def __init__(self, device: str, wanted: str, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"The description of {device} is for {' and '.join(supported)} of the migration "
+            f"protocol, not for {wanted}. Ask for that, or give the description a table "
+            f"[migration.{wanted}]."
         )
 
 

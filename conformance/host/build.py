@@ -12,9 +12,9 @@ from conformance.running.steps import Steps
 from conformance.vfio.system import sysfs
 from kpatch.device import load as descriptions
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.errors import DescriptionError
 from kpatch.kernel.tree import KernelTree
-from kpatch.render.context import PROTOCOLS, Protocol
 
 
 def description(wanted: str | None, name: str, host: HostPaths) -> Device:
@@ -42,7 +42,11 @@ def description(wanted: str | None, name: str, host: HostPaths) -> Device:
 
 
 def build(
-    device: Device, tree: KernelTree, logs: Path, steps: Steps, protocol: Protocol = PROTOCOLS[0]
+    device: Device,
+    tree: KernelTree,
+    logs: Path,
+    steps: Steps,
+    protocols: tuple[Protocol, ...] = ("v1",),
 ) -> Path:
     """Render and build the driver of a device; what has not changed is used again.
 
@@ -51,11 +55,11 @@ def build(
         tree: The build tree of the running kernel.
         logs: Where the log of the build is left, whatever happens.
         steps: Tells the user what is done.
-        protocol: The version of the migration protocol.
+        protocols: The versions of the migration protocol that it speaks.
 
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
     key = f"here-{tree.release}-{tree.identity[:12]}"
     # kbuild's extra warnings run kernel-doc, whose Perl a test machine may lack.
-    return driver.build(device, tree, key, logs, steps, protocol=protocol, warnings=False)
+    return driver.build(device, tree, key, logs, steps, protocols=protocols, warnings=False)

@@ -22,11 +22,12 @@ from conformance.report import Conclusion, Reporter, Verdict
 from conformance.running.follow import verdict_of
 from conformance.running.steps import Steps
 from conformance.vfio.errors import SysfsError
+from kpatch.device import load as descriptions
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.kernel import tree as kernel
 from kpatch.module import info as files
 from kpatch.module.info import ModuleInfo
-from kpatch.render.context import PROTOCOLS, Protocol
 
 
 class Driver:
@@ -37,7 +38,8 @@ class Driver:
         module: A module to use instead.
         tree: The build tree of the running kernel, if it is not where it belongs.
         host: Where the files of this machine are.
-        protocol: The version of the migration protocol that is rendered.
+        protocol: The version of the migration protocol that is rendered; None for what the
+            description says.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Driver:
         module: Path | None,
         tree: Path | None,
         host: HostPaths,
-        protocol: Protocol = PROTOCOLS[0],
+        protocol: Protocol | None = None,
     ) -> None:
         self._wanted = wanted
         self._module = module
         self._tree = tree
         self._host = host
         self._protocol = protocol
+        self._protocols: tuple[Protocol, ...] = ()
         self._device: Device | None = None
         self.name = module.name.partition(".")[0] if module else ""
 
@@ -67,6 +70,7 @@ class Driver:
             files.read(self._module)
             return []
         self._device = build.description(self._wanted, names[0], self._host)
+        self._protocols = descriptions.spoken(self._device, self._protocol)
         self.name = self._device.name
         return fitness.of_description(self._device, names, self._host)
 
@@ -82,7 +86,7 @@ class Driver:
         if self._device:
             tree = kernel.find(None, self._tree)
             steps.say(f"Building the driver of {self._device.name} for Linux {tree.release}.")
-            path = build.build(self._device, tree, logs, steps, self._protocol)
+            path = build.build(self._device, tree, logs, steps, self._protocols)
         elif self._tree or Path("/lib/modules", os.uname().release, "build").is_dir():
             tree = kernel.find(None, self._tree)  # knows more of a module than the module itself
         assert path

@@ -28,7 +28,6 @@ def check(arguments: Namespace, say: Say) -> int:
         raise Refused([Reason(what, "Run it with sudo: `sudo make check BDF=...`.")])
     # Both need packages.
     from conformance.host.check import Driver, allowed, check  # noqa: PLC0415
-    from kpatch.render.context import PROTOCOLS  # noqa: PLC0415
 
     host = HostPaths()
     request = _request(arguments, arguments.bdf)
@@ -37,7 +36,7 @@ def check(arguments: Namespace, say: Say) -> int:
         arguments.module,
         arguments.kernel_tree,
         host,
-        arguments.protocol or PROTOCOLS[0],
+        arguments.protocol,
     )
     if arguments.dry_run:
         allowed(request, driver, lambda _question: True, host)

@@ -16,7 +16,7 @@ from conformance.lab.check.prepare import LabRequest, Options, look_up, too_old
 from conformance.lab.image import definitions
 from conformance.report.results import RuleVerdict
 from kpatch.device import load as devices
-from kpatch.render.context import Protocol
+from kpatch.device.protocols import Protocol
 
 
 class State(Enum):

@@ -23,7 +23,7 @@ from conformance.report.output import Output
 from conformance.report.text import Style, printable
 from conformance.running import paths, selection
 from conformance.running.steps import Steps
-from kpatch.render.context import PROTOCOLS
+from kpatch.device.protocols import PROTOCOLS
 
 _PERIOD = 30.0
 """Seconds between two progress lines where output is no terminal."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from conformance import requirements
 from conformance.errors import LabError, UsageError
 from conformance.requirements import Requirement
-from kpatch.render.context import Protocol
+from kpatch.device.protocols import Protocol
 
 FOLDER: Final = Path(__file__).resolve().with_name("mutants")
 """The data."""

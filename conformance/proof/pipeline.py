@@ -27,7 +27,7 @@ from conformance.proof.trials import Bench, End, Outcome
 from conformance.running import driver
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
-from kpatch.render.context import Protocol
+from kpatch.device.protocols import Protocol
 
 BASELINE = "driver-itself"
 """Name of the trial of the driver without a defect."""
@@ -250,4 +250,4 @@ def _sources(wanted: Wanted, prepared: Prepared) -> dict[str, str]:
         source = strangers_build.fetch(prepared.lab.image, kernel.release, quiet)
         return strangers_build.texts(strangers.load(wanted.stranger), source)
     device = devices.load(wanted.device)
-    return driver.sources(device, kernel.tree, kernel.key, wanted.protocol)
+    return driver.sources(device, kernel.tree, kernel.key, (wanted.protocol,))

@@ -9,11 +9,12 @@ from pathlib import Path
 from conformance.running import locked, paths
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.kernel import kbuild
 from kpatch.kernel.features import Features, probe
 from kpatch.kernel.tree import KernelTree
 from kpatch.render import render
-from kpatch.render.context import Form, Protocol
+from kpatch.render.context import Form
 from kpatch.tools import programs
 
 BUILD_LOG = "build.log"
@@ -26,7 +27,7 @@ def build(
     logs: Path,
     steps: Steps,
     *,
-    protocol: Protocol = "v1",
+    protocols: tuple[Protocol, ...] = ("v1",),
     warnings: bool = True,
 ) -> Path:
     """Return the module; what has not changed is used again.
@@ -37,20 +38,21 @@ def build(
         key: Names the kernel in the cache.
         logs: Where the log of the build is left, whatever happens.
         steps: Tells the user what is done.
-        protocol: The version of the migration protocol.
+        protocols: The versions of the migration protocol that it speaks.
         warnings: Whether kbuild's extra checks run; they need Perl.
 
     Raises:
         KpatchError: The driver cannot be rendered or does not build.
     """
-    work = paths.cache() / "builds" / f"{device.name}-{protocol}-{key}"
+    form = Form(protocols=protocols)
+    work = paths.cache() / "builds" / f"{device.name}-{form.name}-{key}"
     log = work / BUILD_LOG
     with locked.lock(work.with_suffix(".lock"), lambda: steps.say("Waiting for another build.")):
         try:
             with steps.step("probe"):
                 found = features(tree, key)
             with steps.step("render"):
-                render.render(device, found, work / "src", form=Form(protocol=protocol))
+                render.render(device, found, work / "src", form=form)
             with steps.step("build"):
                 return kbuild.build(work / "src", tree, warnings=warnings, log=log)
         finally:
@@ -59,14 +61,14 @@ def build(
 
 
 def sources(
-    device: Device, tree: KernelTree, key: str, protocol: Protocol = "v1"
+    device: Device, tree: KernelTree, key: str, protocols: tuple[Protocol, ...] = ("v1",)
 ) -> dict[str, str]:
     """Return name and text of each source of the driver, rendered for a kernel.
 
     Raises:
         KpatchError: It cannot be rendered.
     """
-    return render.texts(device, features(tree, key), form=Form(protocol=protocol))
+    return render.texts(device, features(tree, key), form=Form(protocols=protocols))
 
 
 def features(tree: KernelTree, key: str) -> Features:

@@ -7,64 +7,18 @@ is 4096 bytes. What must hold between the entries is in `kpatch.device.rules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StringConstraints, model_validator
 
-PAGE = 4096
+from kpatch.device.protocols import Protocol, Region, States
+from kpatch.device.values import PAGE, U16, U32, AsTuple, Table, Text, demand
 
-FreeArc = Literal["0->3", "0->4", "2->3", "2->4", "3->0", "3->4", "4->0", "4->2", "4->3"]
-"""A transition that the protocol neither demands nor forbids."""
-
-
-def _demand(test: Callable[[Any], bool], words: str) -> AfterValidator:
-    """Return a validator whose error says what would be valid."""
-
-    def check(value: Any) -> Any:
-        if not test(value):
-            raise PydanticCustomError("demand", "must be {words}", {"words": words})
-        return value
-
-    return AfterValidator(check)
-
-
-def _plain(text: str) -> bool:
-    """Whether a text can stand in a C comment and in a C string."""
-    return text.isascii() and text.isprintable() and not any(c in text for c in ('"', "\\", "*/"))
-
-
-_U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
-_U32 = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 _BarIndex = Annotated[int, Field(ge=0, le=5)]
-_Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=120),
-    _demand(_plain, 'printable ASCII in one line, without ", \\ and */'),
-]
 _RegisterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
-_Pages = Annotated[
-    int,
-    _demand(lambda n: n % PAGE == 0 and PAGE <= n <= 1 << 26, "a multiple of 4096, up to 64 MiB"),
-]
-# TOML has arrays, frozen models have tuples.
-_AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DeviceId(_Model):
+class DeviceId(Table):
     """A PCI function the driver may be bound to.
 
     Attributes:
@@ -72,11 +26,11 @@ class DeviceId(_Model):
         device: PCI device id.
     """
 
-    vendor: Annotated[_U16, _demand(lambda n: n not in {0, 0xFFFF}, "a vendor id, 1 to 0xfffe")]
-    device: _U16
+    vendor: Annotated[U16, demand(lambda n: n not in {0, 0xFFFF}, "a vendor id, 1 to 0xfffe")]
+    device: U16
 
 
-class Trap(_Model):
+class Trap(Table):
     """A register range that the driver must see while the device is saving.
 
     Attributes:
@@ -85,12 +39,12 @@ class Trap(_Model):
         why: What is there; becomes a comment.
     """
 
-    offset: Annotated[_U32, _demand(lambda n: n % 4 == 0, "a multiple of 4")]
-    size: Annotated[int, _demand(lambda n: n > 0 and n % 4 == 0, "a positive multiple of 4")]
-    why: _Text
+    offset: Annotated[U32, demand(lambda n: n % 4 == 0, "a multiple of 4")]
+    size: Annotated[int, demand(lambda n: n > 0 and n % 4 == 0, "a positive multiple of 4")]
+    why: Text
 
 
-class Area(_Model):
+class Area(Table):
     """A page-aligned part of a BAR.
 
     Attributes:
@@ -102,7 +56,7 @@ class Area(_Model):
     size: int
 
 
-class Bar(_Model):
+class Bar(Table):
     """A memory BAR that the migration has to do with.
 
     Attributes:
@@ -114,10 +68,10 @@ class Bar(_Model):
     index: _BarIndex
     size: Annotated[
         int,
-        _demand(lambda n: n >= PAGE and n & (n - 1) == 0, "a power of two, 4096 or more"),
+        demand(lambda n: n >= PAGE and n & (n - 1) == 0, "a power of two, 4096 or more"),
         Field(le=1 << 31),
     ]
-    trapped_while_saving: Annotated[tuple[Trap, ...], _AsTuple] = ()
+    trapped_while_saving: Annotated[tuple[Trap, ...], AsTuple] = ()
 
     @property
     def saving_areas(self) -> tuple[Area, ...]:
@@ -139,7 +93,7 @@ class Bar(_Model):
         return tuple(areas)
 
 
-class Clear(_Model):
+class Clear(Table):
     """How bits of a register are cleared that a write of the register can only set.
 
     Attributes:
@@ -147,11 +101,11 @@ class Clear(_Model):
         value: What is written there before the register is restored.
     """
 
-    offset: _U32
-    value: Annotated[_U32, _demand(lambda n: n != 0, "a value with at least one bit")]
+    offset: U32
+    value: Annotated[U32, demand(lambda n: n != 0, "a value with at least one bit")]
 
 
-class Register(_Model):
+class Register(Table):
     """Registers that are part of the device state.
 
     They must read back what was written, in the bits of `mask`, and reading them must change
@@ -172,11 +126,11 @@ class Register(_Model):
 
     name: _RegisterName
     bar: _BarIndex
-    offset: _U32
-    width: Annotated[int, _demand(lambda n: n in {1, 2, 4}, "1, 2 or 4")] = 4
+    offset: U32
+    width: Annotated[int, demand(lambda n: n in {1, 2, 4}, "1, 2 or 4")] = 4
     count: Annotated[int, Field(ge=1, le=4096)] = 1
     stride: Annotated[int, Field(ge=1, le=1 << 24)]
-    mask: Annotated[_U32, _demand(lambda n: n != 0, "a mask with at least one bit")]
+    mask: Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
     clear: Clear | None = None
     after_start: bool = False
 
@@ -196,7 +150,7 @@ class Register(_Model):
         return range(self.offset, self.offset + self.count * self.stride, self.stride)
 
 
-class Stop(_Model):
+class Stop(Table):
     """Bits that are cleared to stop the device and restored to start it.
 
     Attributes:
@@ -210,13 +164,13 @@ class Stop(_Model):
 
     name: _RegisterName
     bar: _BarIndex
-    offset: _U32
-    clear: Annotated[_U32, _demand(lambda n: n != 0, "a mask with at least one bit")]
+    offset: U32
+    clear: Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
     count: Annotated[int, Field(ge=1, le=4096)] = 1
     stride: Annotated[int, Field(ge=1, le=1 << 24)] = 4
 
 
-class Drained(_Model):
+class Drained(Table):
     """The register that shows that a stopped device has come to rest.
 
     Attributes:
@@ -227,12 +181,12 @@ class Drained(_Model):
     """
 
     register_name: Annotated[_RegisterName, Field(alias="register")]
-    mask: Annotated[_U32, _demand(lambda n: n != 0, "a mask with at least one bit")]
-    value: _U32
+    mask: Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
+    value: U32
     timeout_us: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class Elsewhere(_Model):
+class Elsewhere(Table):
     """State of the device that is not in the stream.
 
     Attributes:
@@ -242,24 +196,17 @@ class Elsewhere(_Model):
         why: Why it is not in the stream, or what follows from that.
     """
 
-    what: _Text
+    what: Text
     held_by: Literal["physical function", "virtual machine monitor", "lost"]
-    why: _Text
+    why: Text
 
 
-class Migration(_Model):
-    """What the migration of the device needs.
+class Quiescing(Table):
+    """What the migration of the device needs in every version of the protocol.
 
     Attributes:
-        data_size: Size of the data section of the migration region; a multiple of a page.
-        data_mmap: Whether user space may map the data section.
-        data_mmap_size: How much of it, from its beginning; all of it unless said.
-        chunk_size: Most bytes of the stream that are offered at a time, 64 to `data_size`;
-            `data_size` unless said.
         padding: Bytes behind the registers in the stream, which makes it as long as that of a
             device with memory of its own; a multiple of 4, none unless said.
-        precopy: Whether a frame with the device's identity is sent before the device stops.
-        accept_free_arcs: Transitions to accept, of those the protocol leaves open.
         state: The registers of the device state, in the order they are restored.
         stop: How the device is stopped; done in the order of the state, like starting it. A PCI
             function loses bus master then as well.
@@ -268,34 +215,48 @@ class Migration(_Model):
         elsewhere: State that is not in the stream.
     """
 
-    data_size: _Pages
-    data_mmap: bool = True
-    data_mmap_size: _Pages
-    padding: Annotated[int, _demand(lambda n: n % 4 == 0, "a multiple of 4")] = Field(
+    padding: Annotated[int, demand(lambda n: n % 4 == 0, "a multiple of 4")] = Field(
         default=0, ge=0, le=1 << 26
     )
-    chunk_size: Annotated[int, Field(ge=64)]
-    precopy: bool = False
-    accept_free_arcs: Annotated[tuple[FreeArc, ...], _AsTuple] = ()
-    state: Annotated[tuple[Register, ...], _AsTuple, Field(min_length=1)]
-    stop: Annotated[tuple[Stop, ...], _AsTuple] = ()
+    state: Annotated[tuple[Register, ...], AsTuple, Field(min_length=1)]
+    stop: Annotated[tuple[Stop, ...], AsTuple] = ()
     bus_master_stops: bool = False
-    drained: Annotated[tuple[Drained, ...], _AsTuple] = ()
-    elsewhere: Annotated[tuple[Elsewhere, ...], _AsTuple] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        """Fill in what follows from the size of the data section."""
-        if not isinstance(data, dict):
-            return data
-        size = data.get("data_size")
-        # A mistake in data_size is not to be reported a second time for what follows from it.
-        whole = size if isinstance(size, int) and size >= PAGE and size % PAGE == 0 else PAGE
-        return {"chunk_size": whole, "data_mmap_size": whole, **data}
+    drained: Annotated[tuple[Drained, ...], AsTuple] = ()
+    elsewhere: Annotated[tuple[Elsewhere, ...], AsTuple] = ()
 
 
-class Emulated(_Model):
+class Migration(Quiescing):
+    """What the migration of the device needs.
+
+    Attributes:
+        protocols: The versions of the protocol that the driver speaks, all of them in one module;
+            empty if it speaks one at a time, of those that have a table.
+        v1: The migration region; None if the device is not for version 1.
+        v2: The states of VFIO_DEVICE_FEATURE_MIGRATION; None if it is not for version 2.
+    """
+
+    protocols: Annotated[tuple[Protocol, ...], AsTuple, Field(min_length=1)] | None = None
+    v1: Region | None = None
+    v2: States | None = None
+
+    @property
+    def supported(self) -> tuple[Protocol, ...]:
+        """The versions of the protocol that the driver can be rendered for."""
+        return (*(("v1",) if self.v1 else ()), *(("v2",) if self.v2 else ()))
+
+
+class Migration1(Quiescing, Region):
+    """What the migration of the device needs, in schema 1."""
+
+    def upgraded(self) -> Migration:
+        """Return the same in schema 2."""
+        shared = {name: getattr(self, name) for name in Quiescing.model_fields}
+        region = {name: getattr(self, name) for name in Region.model_fields}
+        states = States(precopy=self.precopy)
+        return Migration(**shared, v1=Region(**region), v2=states)
+
+
+class Emulated(Table):
     """What a software device does by itself, in registers of its state that are 4 bytes wide.
 
     Attributes:
@@ -311,26 +272,28 @@ class Emulated(_Model):
     address: _RegisterName
 
 
-class Device(_Model):
+class _Device(Table):
     """A device description.
 
     Attributes:
-        schema_version: `schema`, the version of this format: 1.
+        schema_version: `schema`, the version of this format: 2; a description in schema 1 is
+            read, and becomes one of schema 2.
         name: Lower-case words with hyphens. The driver's prefix and module name follow from it.
         summary: What the device is, in up to 48 characters.
         transport: How the device comes to its driver: "pci", a variant of vfio-pci; "emulated",
             a software device that is in the driver itself, and its IOMMU as well.
         ids: The PCI functions that the driver is for; what a software device says that it is.
         bars: `bar`, the BARs with traps or state registers.
-        migration: What its migration needs.
         emulated: What a software device does by itself; for no other transport.
     """
 
-    schema_version: Annotated[int, _demand(lambda n: n == 1, "1"), Field(alias="schema")]
+    schema_version: Annotated[
+        int, demand(lambda n: n in {1, 2}, "2, or 1 for the older format"), Field(alias="schema")
+    ]
     name: Annotated[
         str,
         StringConstraints(max_length=32),
-        _demand(
+        demand(
             lambda text: (
                 all(w.isascii() and w.isalnum() for w in text.split("-"))
                 and text == text.lower()
@@ -339,11 +302,10 @@ class Device(_Model):
             "lower-case letters and digits in words joined by hyphens, like igb-vf",
         ),
     ]
-    summary: Annotated[_Text, StringConstraints(max_length=48)]
+    summary: Annotated[Text, StringConstraints(max_length=48)]
     transport: Literal["pci", "emulated"]
-    ids: Annotated[tuple[DeviceId, ...], _AsTuple, Field(min_length=1)]
-    bars: Annotated[tuple[Bar, ...], _AsTuple, Field(alias="bar", min_length=1)]
-    migration: Migration
+    ids: Annotated[tuple[DeviceId, ...], AsTuple, Field(min_length=1)]
+    bars: Annotated[tuple[Bar, ...], AsTuple, Field(alias="bar", min_length=1)]
     emulated: Emulated | None = None
 
     @property
@@ -355,3 +317,28 @@ class Device(_Model):
     def module(self) -> str:
         """The name of the driver's module: igb_vf_vfio_pci, or emulated_vfio without PCI."""
         return f"{self.prefix}_vfio_pci" if self.transport == "pci" else f"{self.prefix}_vfio"
+
+
+class Device(_Device):
+    """A device description, whatever its schema was.
+
+    Attributes:
+        migration: What its migration needs.
+    """
+
+    migration: Migration
+
+
+class Device1(_Device):
+    """A device description in schema 1.
+
+    Attributes:
+        migration: What its migration needs.
+    """
+
+    migration: Migration1
+
+    def upgraded(self) -> Device:
+        """Return the same in schema 2."""
+        shared = {name: getattr(self, name) for name in _Device.model_fields}
+        return Device.model_construct(**shared, migration=self.migration.upgraded())

@@ -15,10 +15,20 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kpatch.device import mistakes, rules
-from kpatch.device.description import Bar, Device, DeviceId, Drained, Emulated, Register, Stop
-from kpatch.errors import DescriptionError, Mistake, UnknownDevice
+from kpatch.device.description import (
+    Bar,
+    Device,
+    Device1,
+    DeviceId,
+    Drained,
+    Emulated,
+    Register,
+    Stop,
+)
+from kpatch.device.protocols import Protocol
+from kpatch.errors import DescriptionError, Mistake, ProtocolError, UnknownDevice
 
-__all__ = ["FOLDER", "Device", "check", "load", "names", "parse"]
+__all__ = ["FOLDER", "Device", "check", "load", "names", "parse", "spoken"]
 
 FOLDER = Path(__file__).parents[1] / "devices"
 """Where the descriptions of the known devices are."""
@@ -88,14 +98,38 @@ def check(raw: dict[str, Any], source: str) -> Device:
     """
     device = None
     found: list[Mistake] = []
+    model = Device1 if rules.is_old(raw) else Device
     try:
-        device = Device.model_validate(raw)
+        device = model.model_validate(raw)
     except ValidationError as error:
-        found = mistakes.in_words(error, Device)
+        found = mistakes.in_words(error, model)
     found += rules.check(raw, _parts(raw))
     if found or device is None:
         raise DescriptionError(source, found)
-    return device
+    return device.upgraded() if isinstance(device, Device1) else device
+
+
+def spoken(
+    device: Device, wanted: Protocol | None = None, *, both: bool = False
+) -> tuple[Protocol, ...]:
+    """Return the versions of the protocol that the driver of a device speaks, all in one module.
+
+    Args:
+        device: Its description, which may leave the choice.
+        wanted: The version that is asked for; None for what the description says.
+        both: Whether all versions are asked for that the device can have.
+
+    Raises:
+        ProtocolError: The description excludes what is asked for.
+    """
+    fixed, supported = device.migration.protocols, device.migration.supported
+    if wanted and wanted not in supported:
+        raise ProtocolError(device.name, wanted, supported)
+    if both and len(supported) == 1:
+        raise ProtocolError(device.name, "v1" if supported == ("v2",) else "v2", supported)
+    if both or (fixed and len(fixed) > 1):
+        return supported
+    return (wanted or supported[0],)
 
 
 def _read(path: Path, name: str) -> str:

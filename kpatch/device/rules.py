@@ -16,6 +16,8 @@ from kpatch.errors import Mistake
 if TYPE_CHECKING:
     from kpatch.device.description import Bar, DeviceId, Drained, Emulated, Register, Stop
 
+_PROTOCOLS = ("v1", "v2")
+
 MAX_REGISTERS = 65536
 
 MAX_MEMORY = 1 << 26
@@ -48,6 +50,16 @@ class Parts:
     emulated: Emulated | None
 
 
+def is_old(raw: dict[str, Any]) -> bool:
+    """Return whether a description is in schema 1; of another number than 1 or 2, what it is like.
+
+    So a wrong number is one mistake, and not one for each key that its schema does not have.
+    """
+    schema, migration = raw.get("schema"), raw.get("migration")
+    tables = isinstance(migration, dict) and any(name in migration for name in _PROTOCOLS)
+    return schema == 1 or (schema != 2 and not tables)
+
+
 def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
     """Return every mistake between the parts.
 
@@ -59,7 +71,8 @@ def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
         *_name(raw),
         *_ids(parts),
         *_bars(parts),
-        *_migration(raw.get("migration")),
+        *_protocols(raw),
+        *_region(*_region_of(raw)),
         *_state(raw, parts),
         *_stop(parts),
         *_stopped(raw, parts),
@@ -105,18 +118,51 @@ def _bars(parts: Parts) -> Iterator[Mistake]:
         yield from _overlaps((where, trap.offset, trap.size) for where, trap in traps)
 
 
-def _migration(migration: Any) -> Iterator[Mistake]:
-    if not isinstance(migration, dict):
+def _protocols(raw: dict[str, Any]) -> Iterator[Mistake]:
+    """Yield the mistakes of what versions of the protocol there are; schema 1 does not say."""
+    migration = raw.get("migration")
+    if is_old(raw) or not isinstance(migration, dict):
         return
-    data = migration.get("data_size")
+    tables = [name for name in _PROTOCOLS if name in migration]
+    listed = migration.get("protocols")
+    if not isinstance(listed, list):
+        if not tables:
+            message = "neither [migration.v1] nor [migration.v2] is there; a driver needs one"
+            yield Mistake("migration", "", message)
+        return
+    keys = [(f"migration.protocols[{number}]", str(name)) for number, name in enumerate(listed)]
+    for key, name, first in _repeated(keys):
+        yield Mistake(key, f'"{name}"', f"is listed already as {first}")
+    for key, name in keys:
+        if name in _PROTOCOLS and name not in tables:
+            yield Mistake(key, f'"{name}"', f"there is no table [migration.{name}]")
+    for name in tables:
+        if name not in listed:
+            message = f"is not one of the protocols; list it there or drop [migration.{name}]"
+            yield Mistake(f"migration.{name}", "a table", message)
+
+
+def _region_of(raw: dict[str, Any]) -> tuple[str, Any]:
+    """Return key and table of what is said of version 1, which schema 1 has among the rest."""
+    migration = raw.get("migration")
+    if is_old(raw):
+        return "migration", migration
+    return "migration.v1", migration.get("v1") if isinstance(migration, dict) else None
+
+
+def _region(table: str, region: Any) -> Iterator[Mistake]:
+    """Yield the mistakes of the migration region."""
+    if not isinstance(region, dict):
+        return
+    data = region.get("data_size")
     for key in ("chunk_size", "data_mmap_size"):
-        size = migration.get(key)
+        size = region.get(key)
         if isinstance(size, int) and isinstance(data, int) and size > data:
             message = f"must not be larger than data_size, which is {data:#x}"
-            yield Mistake(f"migration.{key}", f"{size:#x}", message)
-    arcs = migration.get("accept_free_arcs")
+            yield Mistake(f"{table}.{key}", f"{size:#x}", message)
+    arcs = region.get("accept_free_arcs")
     named = enumerate(arcs if isinstance(arcs, list) else [])
-    keys = [(f"migration.accept_free_arcs[{number}]", str(arc)) for number, arc in named]
+    keys = [(f"{table}.accept_free_arcs[{number}]", str(arc)) for number, arc in named]
     for key, arc, first in _repeated(keys):
         yield Mistake(key, f'"{arc}"', f"is listed already as {first}")
 

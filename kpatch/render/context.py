@@ -10,9 +10,10 @@ import textwrap
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from kpatch.device.description import Bar, Device, Drained, Elsewhere, Register
+from kpatch.device.protocols import Protocol
 from kpatch.kernel.features import Features
 
 _MUST_ARCS = (
@@ -35,10 +36,6 @@ _ENTRY = 68  # columns of an entry of a list in a comment of several lines, or i
 _COMMENT = 60  # columns that are left for a list in a comment of one line
 
 
-Protocol = Literal["v1", "v2"]
-PROTOCOLS: tuple[Protocol, ...] = ("v1", "v2")
-
-
 @dataclass(frozen=True)
 class Form:
     """What is rendered: a module of its own, or a stage of the driver in a kernel tree.
@@ -47,14 +44,19 @@ class Form:
         intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
         migration: With the migration region.
         saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
-        protocol: The version of the migration protocol: "v1", the migration region; "v2",
-            VFIO_DEVICE_FEATURE_MIGRATION.
+        protocols: The versions of the migration protocol that it speaks: "v1", the migration
+            region; "v2", VFIO_DEVICE_FEATURE_MIGRATION.
     """
 
     intree: bool = False
     migration: bool = True
     saving: bool = True
-    protocol: Protocol = "v1"
+    protocols: tuple[Protocol, ...] = ("v1",)
+
+    @property
+    def name(self) -> str:
+        """What names of folders call it: v1, v2 or both."""
+        return self.protocols[0] if len(self.protocols) == 1 else "both"
 
 
 MODULE = Form()
@@ -71,12 +73,14 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     such a key; `drained` is what to wait for, `elsewhere` has the lines of each
     entry of what is not in the stream;
     `arcs` lists for each state those that may follow;
-    `data_size`, `data_mmap`, `data_mmap_size`, `chunk_size`, `padding` and `precopy` are those of
-    the description; `k` has the features of the kernel. `intree`, `migration` and `saving` are
-    those of `form` and so is `protocol`, of which `v1` and `v2` say which it is and `interface` is
-    the name; `p2p` says whether the device has the peer-to-peer states; `wrapped` says whether the
-    ledger has to wrap vfio-pci-core's operations on a vma; `iomap`, `core_region_info`,
-    `region_ioctl`, `region_info` and `storage` name functions
+    `padding` is that of the description, as are `data_size`, `data_mmap`, `data_mmap_size` and
+    `chunk_size` of its region; `region_precopy` and `precopy` say whether version 1 and 2 have
+    pre-copy, `identity` whether one of them; `k` has the features of the kernel. `intree`,
+    `migration` and `saving` are those of `form`; of its protocols `v1` and `v2` say which are among
+    them, `both` whether it is more than one, and `interface` is the name; `p2p` says whether the
+    device has the peer-to-peer states, `states` lists the groups of states in words; `wrapped` says
+    whether the ledger has to wrap vfio-pci-core's operations on a vma; `iomap`,
+    `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
     of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` says whether it is a software device, whose moving
@@ -109,36 +113,61 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "elsewhere": [_elsewhere(one) for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),
         "layout_id": layout_id(migration.state),
-        "arcs": arcs(migration.accept_free_arcs),
-        "data_size": migration.data_size,
-        "data_mmap": migration.data_mmap,
-        "data_mmap_size": migration.data_mmap_size,
         "padding": migration.padding,
-        "chunk_size": migration.chunk_size,
-        "precopy": migration.precopy and (form.protocol == "v1" or features.precopy),
         "k": features,
         **_form(device, features, form),
         **(_software(device) if device.emulated else _PCI),
         "guard": f"{device.module.upper()}_H",
-        **_protocol(device, form),
+        **_protocol(device, features, form),
     }
 
 
 _OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
-_INTERFACES = {"v1": "the v1 migration region", "v2": "the v2 migration protocol"}
+_INTERFACES = {
+    ("v1",): "the v1 migration region",
+    ("v2",): "the v2 migration protocol",
+    ("v1", "v2"): "the v1 migration region and the v2 protocol",
+}
 
 
-def _protocol(device: Device, form: Form) -> dict[str, Any]:
-    """Return what depends on the version of the protocol."""
+def _protocol(device: Device, features: Features, form: Form) -> dict[str, Any]:
+    """Return what depends on the versions of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
+    parts = " ".join(_OBJECTS[one] for one in form.protocols)
+    v1, v2 = "v1" in form.protocols, "v2" in form.protocols
+    region = device.migration.v1 if v1 else None
+    states = device.migration.v2 if v2 else None
+    region_precopy = bool(region and region.precopy)
+    precopy = bool(states and states.precopy and features.precopy)
+    p2p = bool(states and states.p2p)
     return {
-        "protocol": form.protocol,
-        "v1": form.protocol == "v1",
-        "v2": form.protocol == "v2",
-        "p2p": form.protocol == "v2",
-        "interface": _INTERFACES[form.protocol],
-        "objects": f"main.o {own}registers.o stream.o {_OBJECTS[form.protocol]} mappings.o",
+        "v1": v1,
+        "v2": v2,
+        "both": v1 and v2,
+        "arcs": arcs(region.accept_free_arcs if region else ()),
+        "data_size": region.data_size if region else 0,
+        "data_mmap": bool(region and region.data_mmap),
+        "data_mmap_size": region.data_mmap_size if region else 0,
+        "chunk_size": region.chunk_size if region else 0,
+        "region_precopy": region_precopy,
+        "precopy": precopy,
+        "identity": region_precopy or precopy,
+        "p2p": p2p,
+        "states": _listed(
+            ["STOP_COPY", *(["P2P"] if p2p else []), *(["PRE_COPY"] if precopy else [])]
+        ),
+        "interface": _INTERFACES[form.protocols],
+        "objects": f"main.o {own}registers.o stream.o {parts} mappings.o",
     }
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return a list in words.
+
+    >>> _listed(["a"]), _listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:

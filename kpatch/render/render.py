@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
 from kpatch.render.align import align
@@ -113,7 +114,7 @@ def to_hex(value: int) -> str:
     return f"{value:#x}"
 
 
-PARTS = {"v1": ("region",), "v2": ("fsm", "session")}
+PARTS: dict[Protocol, tuple[str, ...]] = {"v1": ("region",), "v2": ("fsm", "session")}
 """The sources of a driver that are those of one version of the protocol."""
 
 
@@ -124,7 +125,11 @@ def _files(device: Device, form: Form) -> dict[str, str]:
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
         "registers.c": "driver/registers.c.j2",
         "stream.c": "driver/stream.c.j2",
-        **{f"{name}.c": f"{form.protocol}/{name}.c.j2" for name in PARTS[form.protocol]},
+        **{
+            f"{name}.c": f"{protocol}/{name}.c.j2"
+            for protocol in form.protocols
+            for name in PARTS[protocol]
+        },
         "mappings.c": "driver/mappings.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",

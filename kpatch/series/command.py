@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpatch.device import load as device
-from kpatch.render.context import PROTOCOLS
+from kpatch.device.protocols import PROTOCOLS
 from kpatch.series.mail import Version
 from kpatch.series.make import SeriesRequest
 
@@ -31,8 +31,8 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
     one.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        default=PROTOCOLS[0],
-        help="version of the migration protocol that the driver speaks (default: %(default)s)",
+        help="version of the migration protocol that the driver speaks (default: the first that "
+        "the description has)",
     )
     one.add_argument(
         "--tree",
@@ -80,10 +80,12 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
 
 def request(arguments: argparse.Namespace) -> SeriesRequest:
     """Return what the options ask for."""
+    described = device.load(arguments.device)
+    spoken = device.spoken(described, arguments.protocol)
     return SeriesRequest(
-        device=device.load(arguments.device),
+        device=described,
         tree=arguments.tree,
-        protocol=arguments.protocol,
+        protocol=arguments.protocol or spoken[0],
         base=arguments.base,
         version=Version(arguments.reroll_count, arguments.previous, arguments.rfc),
         signoff=arguments.signoff,

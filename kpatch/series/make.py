@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, SeriesError
 from kpatch.kernel import source
-from kpatch.render.context import Protocol
 from kpatch.series import mail as series_mail
 from kpatch.series import steps as series
 from kpatch.series.mail import FIRST, Recipients, Version

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.kernel import source
-from kpatch.render.context import Form, Protocol, variables
+from kpatch.render.context import Form, variables
 from kpatch.render.render import PARTS, fill
 from kpatch.series import edits
 from kpatch.series.edits import Edit
@@ -73,7 +74,7 @@ def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
     `tree` is looked at for what differs between kernels, `protocol` is what the driver speaks.
     """
     document = _document(device)
-    whole = Form(intree=True, saving=_has_layout(device), protocol=protocol)
+    whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
     selftest = bool(_selftest(tree)) and whole.saving
     found = [
         Step("uapi", edits=_UAPI, saving=True),
@@ -107,9 +108,9 @@ def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> di
 
     Beside those of `kpatch.render.context.variables`: `maintainer`, `document` (path),
     `document_name` (as in a toctree), `selftest` (name, or empty), `version` (of the tree),
-    `in_qemu` (whether the device is one that QEMU has).
+    `in_qemu` (whether the device is one that QEMU has), `speaks` (`protocol`).
     """
-    whole = Form(intree=True, saving=_has_layout(device), protocol=protocol)
+    whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
     document = _document(device)
     return {
         **variables(device, source.features(tree), whole),
@@ -118,6 +119,7 @@ def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> di
         "document_name": Path(document).stem,
         "selftest": _selftest(tree) if whole.saving else "",
         "version": source.version(tree),
+        "speaks": protocol,
         "in_qemu": any(one.vendor == 0x8086 and one.device == 0x10CA for one in device.ids),
     }
 
@@ -142,7 +144,7 @@ def commit(
     tree = repository.path
     features = source.features(tree)
     subjects = []
-    for number, step in enumerate(steps(device, tree, words["protocol"])):
+    for number, step in enumerate(steps(device, tree, words["speaks"])):
         values = {**words, **(variables(device, features, step.form) if step.form else {})}
         if step.form:
             texts = fill(_driver_files(device, step.form), values)
@@ -189,10 +191,11 @@ def _driver_files(device: Device, form: Form) -> dict[str, str]:
     if form.migration:
         found["registers.c"] = "driver/registers.c.j2"
         found["stream.c"] = "driver/stream.c.j2"
-        for name in PARTS[form.protocol]:
-            found[f"{name}.c"] = f"{form.protocol}/{name}.c.j2"
-    data_mmap = form.protocol == "v1" and device.migration.data_mmap
-    if form.saving or (form.migration and data_mmap):
+        for protocol in form.protocols:
+            for name in PARTS[protocol]:
+                found[f"{name}.c"] = f"{protocol}/{name}.c.j2"
+    region = device.migration.v1 if "v1" in form.protocols else None
+    if form.saving or (form.migration and region and region.data_mmap):
         found["mappings.c"] = "driver/mappings.c.j2"
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}
 

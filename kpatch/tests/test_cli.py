@@ -61,7 +61,7 @@ def test_wrong_description_is_2_and_lists_the_mistakes(
     (tmp_path / "mine.toml").write_text("schema = 7\nnmae = 1\n")
     code, _, err = run(capsys, "build", str(tmp_path / "mine.toml"))
     assert code == 2
-    assert f"{tmp_path}/mine.toml: schema = 7: must be 1" in err
+    assert f"{tmp_path}/mine.toml: schema = 7: must be 2, or 1" in err
     assert "nmae = 0x1: unknown key; did you mean name?" in err
 
 

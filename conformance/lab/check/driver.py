@@ -10,17 +10,21 @@ from conformance.lab.boot.bootkernel import BootKernel
 from conformance.running import driver
 from conformance.running.steps import Steps
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.errors import KernelTreeError
 from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
 from kpatch.module.info import ModuleInfo
-from kpatch.render.context import Protocol
 from kpatch.tools import programs
 
 
 def build(
-    device: Device, kernel: BootKernel, logs: Path, steps: Steps, protocol: Protocol = "v1"
+    device: Device,
+    kernel: BootKernel,
+    logs: Path,
+    steps: Steps,
+    protocols: tuple[Protocol, ...] = ("v1",),
 ) -> Path | None:
     """Render and build the driver of a device; what has not changed is used again.
 
@@ -29,7 +33,7 @@ def build(
         kernel: The kernel to build for.
         logs: Where the log of the build is left, whatever happens.
         steps: Tells the user what is done.
-        protocol: The version of the migration protocol.
+        protocols: The versions of the migration protocol that it speaks.
 
     Returns:
         The module; None in a dry run that cannot know what it would be.
@@ -38,7 +42,7 @@ def build(
         KpatchError: The driver cannot be rendered or does not build.
     """
     try:
-        return driver.build(device, kernel.tree, kernel.key, logs, steps, protocol=protocol)
+        return driver.build(device, kernel.tree, kernel.key, logs, steps, protocols=protocols)
     except KernelTreeError:
         if programs.dry():
             return None  # the probe was printed, and its result is not known

@@ -27,9 +27,9 @@ from conformance.running.limits import QUIET
 from conformance.running.steps import Steps
 from kpatch.device import load as devices
 from kpatch.device.description import Device
+from kpatch.device.protocols import Protocol
 from kpatch.module import info as modules
 from kpatch.module.info import ModuleInfo
-from kpatch.render.context import PROTOCOLS, Protocol
 from kpatch.tools import programs
 
 
@@ -48,8 +48,10 @@ class Options:
         cold: Whether to boot although there is a snapshot.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         quiet: Seconds without an event after which the guest counts as hung.
-        protocol: Version of the migration protocol, ``v1`` or ``v2``: what is rendered, and what
-            is judged. Empty for what the driver offers, and v1 of a rendered one.
+        protocol: Version of the migration protocol that is judged, ``v1`` or ``v2``, and that a
+            rendered driver speaks unless it speaks both. None for what the driver offers; a
+            rendered one is what its description says, which mostly is v1.
+        both: Whether the rendered driver speaks both versions.
         trapped: Whether the suite gets the registers that the driver must see while saving.
         tests: Node ids of the tests to run; empty for the whole suite.
         pytest_args: Arguments for pytest in the guest.
@@ -66,6 +68,7 @@ class Options:
     accelerator: str = ""
     quiet: float = QUIET
     protocol: Protocol | None = None
+    both: bool = False
     trapped: bool = True
     tests: Sequence[str] = ()
     pytest_args: Sequence[str] = ()
@@ -97,6 +100,13 @@ class LabRequest:
         if self.stranger:
             return self.stranger.name
         return self.device.name if self.device else self.machine.name
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The versions of the protocol that the rendered driver speaks; none of another one."""
+        if self.device is None or self.options.module or self.options.bare:
+            return ()
+        return devices.spoken(self.device, self.options.protocol, both=self.options.both)
 
     @property
     def mediated(self) -> tuple[str, str]:
@@ -320,8 +330,9 @@ def _modules(
 def _module(request: LabRequest, kernel: BootKernel, logs: Path, steps: Steps) -> ModuleInfo | None:
     if request.options.bare or request.device is None:
         return None
-    protocol = request.options.protocol or PROTOCOLS[0]
-    path = request.options.module or driver.build(request.device, kernel, logs, steps, protocol)
+    path = request.options.module or driver.build(
+        request.device, kernel, logs, steps, request.protocols
+    )
     if path is None or (programs.dry() and not path.exists()):
         return None
     if request.options.modules_dir:

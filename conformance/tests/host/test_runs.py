@@ -32,10 +32,10 @@ from conformance.running import driver as running_driver
 from conformance.running.follow import PYTEST_LOG
 from conformance.running.steps import Steps
 from conformance.tests.host.fake_host import FakeHost
+from kpatch.device.protocols import Protocol
 from kpatch.errors import KpatchError
 from kpatch.kernel import tree as kernel_tree
 from kpatch.kernel.tree import KernelTree
-from kpatch.render.context import Protocol
 
 DEVICE = "0000:01:10.0"
 SESSION: dict[str, Any] = {"event": "session", "collected": 1, "device": {"bdf": DEVICE}}
@@ -323,10 +323,10 @@ def test_options_for_this_machine() -> None:
 def test_the_version_that_is_asked_for_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[str] = []
+    built: list[tuple[str, ...]] = []
 
-    def build(*_arguments: object, protocol: str, **_more: object) -> Path:
-        built.append(protocol)
+    def build(*_arguments: object, protocols: tuple[str, ...], **_more: object) -> Path:
+        built.append(protocols)
         raise KpatchError("no compiler")
 
     monkeypatch.setattr(KernelTree, "release", "6.12.1")
@@ -340,7 +340,7 @@ def test_the_version_that_is_asked_for_is_built(
         one.look([DEVICE])
         with pytest.raises(KpatchError):
             one.prepare([DEVICE], tmp_path, Steps(print))
-    assert built == ["v1", "v2"]
+    assert built == [("v1",), ("v2",)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from kpatch.device import description
+from kpatch.device import description, protocols
 from kpatch.device import load as device
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/describing.md").read_text()
@@ -16,6 +16,8 @@ MODELS = (
     description.Device,
     description.Bar,
     description.Migration,
+    protocols.Region,
+    protocols.States,
     description.Register,
     description.Clear,
     description.Stop,
@@ -28,7 +30,7 @@ MODELS = (
 @pytest.mark.parametrize("model", MODELS)
 def test_every_key_is_in_the_table(model: type[BaseModel]) -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
-    named = set(re.findall(r"[a-z_]+", " ".join(row.split("|")[1] for row in rows)))
+    named = set(re.findall(r"[a-z0-9_]+", " ".join(row.split("|")[1] for row in rows)))
     keys = {field.alias or name for name, field in model.model_fields.items()}
     assert keys <= named | {"migration"}
 

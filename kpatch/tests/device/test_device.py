@@ -21,7 +21,8 @@ from kpatch.tests.device.good import GOOD, changed, complaints
 def test_good_description() -> None:
     good = device.parse(GOOD, "test.toml")
     assert (good.prefix, good.module) == ("test_vf", "test_vf_vfio_pci")
-    assert good.migration.chunk_size == 0x2000
+    assert good.migration.v1
+    assert good.migration.v1.chunk_size == 0x2000
     assert [register.mask for register in good.migration.state] == [0x80000FFF, 0xFFFF]
     assert list(good.migration.state[1].offsets) == [0x204, 0x206]
 
@@ -35,7 +36,7 @@ def test_descriptions_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("schema = 1", "schema = 2", "schema = 2: must be 1"),
+        ("schema = 1", "schema = 3", "schema = 3: must be 2, or 1 for the older format"),
         ("schema = 1", "schema = true", "schema = true: must be an integer"),
         (
             'name = "test-vf"',
@@ -237,8 +238,8 @@ def test_description_of_ones_own(tmp_path: Path) -> None:
     path.write_text(GOOD)
     assert device.load(path).name == "test-vf"
     assert device.load(str(path)).name == "test-vf"
-    path.write_text(changed("schema = 1", "schema = 2"))
-    with pytest.raises(DescriptionError, match=f"{path}: schema = 2"):
+    path.write_text(changed("schema = 1", "schema = 3"))
+    with pytest.raises(DescriptionError, match=f"{path}: schema = 3"):
         device.load(str(path))
 
 
@@ -264,8 +265,9 @@ def test_known_devices_are_right_and_named_as_their_files() -> None:
 def test_i40e_stream_takes_several_chunks() -> None:
     migration = device.load("i40e-vf").migration
     values = sum(register.count for register in migration.state)
-    assert migration.chunk_size < 4 * values
-    assert not migration.precopy
+    assert migration.v1
+    assert migration.v1.chunk_size < 4 * values
+    assert not migration.v1.precopy
 
 
 @pytest.mark.parametrize(

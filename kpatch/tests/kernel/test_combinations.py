@@ -16,10 +16,11 @@ import pytest
 
 from kpatch.device import load as device
 from kpatch.device.description import Device
+from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.kernel import kbuild
 from kpatch.kernel import tree as kernel
 from kpatch.kernel.features import probe
-from kpatch.render.context import PROTOCOLS, Form, Protocol
+from kpatch.render.context import Form
 from kpatch.render.render import render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
 
@@ -95,7 +96,7 @@ def combinations() -> list[Combination]:
 
 def test_combinations_render() -> None:
     for combination in combinations()[::7]:
-        files = texts(combination.device, LINUX_6_12, form=Form(protocol=combination.protocol))
+        files = texts(combination.device, LINUX_6_12, form=Form(protocols=(combination.protocol,)))
         assert all(text.endswith("\n") and "\n\n\n" not in text for text in files.values())
 
 
@@ -107,7 +108,7 @@ def test_every_combination_builds(tmp_path: Path) -> None:
     folder = tmp_path / "all"
     every = combinations()
     for one in every:
-        render(one.device, features, folder / one.device.name, form=Form(protocol=one.protocol))
+        render(one.device, features, folder / one.device.name, form=Form(protocols=(one.protocol,)))
     lines = "".join(f"obj-m += {one.device.name}/\n" for one in every)
     (folder / "Kbuild").write_text(lines, "utf-8")
     done = tree.make(folder, ["modules"], options=["W=1"], log=tmp_path / "log")

@@ -11,17 +11,18 @@ import shutil
 from pathlib import Path
 
 from kpatch.device import load as device
-from kpatch.render.context import PROTOCOLS, Form
+from kpatch.device.protocols import PROTOCOLS
+from kpatch.render.context import Form
 from kpatch.render.render import render
 from kpatch.tests.render.pinned import LINUX_6_12
 
 GOLDEN = Path(__file__).parent / "golden"
-FORMS = tuple(Form(protocol=protocol) for protocol in PROTOCOLS)
+FORMS = tuple(Form(protocols=(protocol,)) for protocol in PROTOCOLS)
 
 
 def folder(name: str, form: Form) -> str:
     """Return the name of a golden tree: igb-vf-v2."""
-    return f"{name}-{form.protocol}"
+    return f"{name}-{form.name}"
 
 
 def refresh(golden: Path = GOLDEN) -> None:

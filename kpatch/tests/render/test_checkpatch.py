@@ -48,7 +48,7 @@ def checkpatch() -> Checkpatch:
     return Checkpatch(Path(root), Path(linux))
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.protocol)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("has", [False, True], ids=["oldest", "newest"])
 @pytest.mark.parametrize("name", device.names())
 def test_checkpatch_is_silent(

@@ -24,7 +24,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(folder.iterdir())}
 
 
-forms = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.protocol)
+forms = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 
 
 @forms

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kpatch.device import load as device
+from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.errors import OutputError, SeriesError, SourceTreeError
 from kpatch.kernel import source
-from kpatch.render.context import PROTOCOLS, Protocol
 from kpatch.series import make as series_make
 from kpatch.series import steps as series
 from kpatch.series.mail import Version
@@ -188,9 +188,10 @@ def test_recipients(tree: Path, tmp_path: Path) -> None:
 def test_second_version(tree: Path, tmp_path: Path) -> None:
     make(tree, tmp_path / "v1")
     changed = device.load("igb-vf")
-    changed = changed.model_copy(
-        update={"migration": changed.migration.model_copy(update={"data_size": 0x20000})}
-    )
+    region = changed.migration.v1
+    assert region
+    larger = {"v1": region.model_copy(update={"data_size": 0x20000})}
+    changed = changed.model_copy(update={"migration": changed.migration.model_copy(update=larger)})
     wanted = SeriesRequest(changed, tree, version=Version(2, tmp_path / "v1"))
     paths = series_make.make(wanted, tmp_path / "v2")
     cover = paths[0].read_text()
