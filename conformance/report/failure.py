@@ -15,11 +15,7 @@ _KLOG = 40  # kernel log lines shown
 
 def explain(results: Results, style: Style, width: int) -> Iterator[str]:
     """Yield the lines about all failed tests, those of a rule together."""
-    blamed: dict[tuple[str, ...], list[TestRecord]] = {}
-    for record in results.tests.values():
-        if record.outcome in BAD:
-            blamed.setdefault(_blamed(record, results), []).append(record)
-    for rules, records in blamed.items():
+    for rules, records in by_rules(results).items():
         yield ""
         yield from _heading(rules, records, results, style, width)
         for record in records[:_FULL]:
@@ -28,7 +24,16 @@ def explain(results: Results, style: Style, width: int) -> Iterator[str]:
             yield ""
             yield f"  {len(rest)} more, in full in results.json:"
             for record in rest:
-                yield from block("", _line(record), width)
+                yield from block("", line(record), width)
+
+
+def by_rules(results: Results) -> dict[tuple[str, ...], list[TestRecord]]:
+    """Return the failed tests by the rules that they break, in the order in which they ran."""
+    blamed: dict[tuple[str, ...], list[TestRecord]] = {}
+    for record in results.tests.values():
+        if record.outcome in BAD:
+            blamed.setdefault(_blamed(record, results), []).append(record)
+    return blamed
 
 
 def _blamed(record: TestRecord, results: Results) -> tuple[str, ...]:
@@ -49,7 +54,7 @@ def _heading(
         requirement = results.requirements[rule]
         yield from block("rule", requirement.text, width)
         yield from block("level", requirement.level, width)
-        yield from block("source", "; ".join(map(_source, requirement.sources)), width)
+        yield from block("source", "; ".join(map(source, requirement.sources)), width)
 
 
 def _test(record: TestRecord, width: int) -> Iterator[str]:
@@ -64,12 +69,13 @@ def _test(record: TestRecord, width: int) -> Iterator[str]:
         yield from block("came back", failure.actual, width)
         if not all(part in failure.message for part in (failure.expected, failure.actual)):
             yield from block("message", failure.message, width)
-        yield from block("where", _where(failure.where), width)
+        yield from block("where", where(failure.where), width)
     yield from listing("VFIO calls", result.calls, _CALLS)
     yield from listing("kernel log", result.klog, _KLOG)
 
 
-def _line(record: TestRecord) -> str:
+def line(record: TestRecord) -> str:
+    """Say in a line what a test expected and what came back."""
     failure = record.result.failure if record.result else None
     if failure is None:
         return record.id
@@ -79,16 +85,17 @@ def _line(record: TestRecord) -> str:
     return printable(f"{record.id}: {said}").replace("\n", " ")
 
 
-def _where(place: str) -> str:
+def where(place: str) -> str:
     """Name a place of the kit as it is called in the checkout, wherever it ran.
 
-    >>> _where("/run/kit/conformance/suite/v1/states/test_state.py:41")
+    >>> where("/run/kit/conformance/suite/v1/states/test_state.py:41")
     'conformance/suite/v1/states/test_state.py:41'
     """
     _, found, rest = place.rpartition("/conformance/")
     return f"conformance/{rest}" if found else place
 
 
-def _source(key: str) -> str:
-    source = load_catalogue().sources.get(key)
-    return f"{source.name} ({source.where})" if source else key
+def source(key: str) -> str:
+    """Return the name of a source of rules, and where to read it."""
+    found = load_catalogue().sources.get(key)
+    return f"{found.name} ({found.where})" if found else key

@@ -16,6 +16,7 @@ from conformance.report import jsonfile, ktap, summary
 from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.files import write_whole
 from conformance.report.output import Output
+from conformance.report.page import HTML_FILE
 from conformance.report.results import Results
 from conformance.report.settle import settle
 from conformance.report.terminal import Progress
@@ -124,8 +125,12 @@ class Reporter:
         final = settle(verdict, self.results, self._problem)
         self._exit_code = final.exit_code
         self._progress.clear()
-        if not _junit():
-            self._out.write(f"{JUNIT_FILE} is not written: the package junitparser is missing\n")
+        for name, package, there in (
+            (JUNIT_FILE, "junitparser", _junit()),
+            (HTML_FILE, "jinja2", _page()),
+        ):
+            if not there:
+                self._out.write(f"{name} is not written: the package {package} is missing\n")
         with contextlib.suppress(OSError):  # a full disk was reported when it was met
             self._events.close()
         self.timing("total", self._clock() - self._begun)
@@ -135,6 +140,8 @@ class Reporter:
         self._out.write(summary.render(self.results, final, self._style, width))
         self._out.write(f"results: {self._dir}\n")
         self._write(final)
+        if _page():
+            self._out.write(f"report: {(self._dir / HTML_FILE).absolute().as_uri()}\n")
         return self._exit_code
 
     def _write(self, final: Verdict) -> None:
@@ -143,6 +150,9 @@ class Reporter:
         if junit := _junit():
             write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
         write_whole(self._dir / KTAP_FILE, ktap.render(self.results, final))
+        if page := _page():
+            document = page.render(self.results, final, self._versions, self._timings)
+            write_whole(self._dir / HTML_FILE, document)
 
 
 def _junit() -> ModuleType | None:
@@ -152,6 +162,15 @@ def _junit() -> ModuleType | None:
     except ModuleNotFoundError:
         return None
     return junit
+
+
+def _page() -> ModuleType | None:
+    """Return what writes report.html, None on a machine without the package that it needs."""
+    try:
+        from conformance.report.page import run  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    return run
 
 
 def replay(path: Path, reporter: Reporter, verdict: Verdict | None = None) -> int:

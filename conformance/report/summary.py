@@ -12,7 +12,8 @@ from conformance.report.verdict import Conclusion, Verdict
 
 _KLOG = 45  # lines of the kernel log shown of an agent that gave up
 _NAMES = 12  # rules without a test named one by one; more are counted by group
-_CONCLUSIONS = {
+#: The verdict in words.
+CONCLUSIONS = {
     Conclusion.CONFORMS: "conforms",
     Conclusion.REQUIREMENT_FAILED: "does not conform",
     Conclusion.BAD_USAGE: "nothing was judged: bad usage",
@@ -96,12 +97,12 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     skipped = [rule for rule in musts if rule.verdict is RuleVerdict.SKIPPED]
     if skipped:
         lines += ["", style.yellow(f"SKIPPED  {plural(len(skipped), 'MUST rule')} not judged:")]
-        for reason, ids in _by_reason(skipped).items():
+        for reason, ids in by_reason(skipped).items():
             lines += _indented(f"{reason}:", width, 2) + _indented(" ".join(ids), width, 6)
     apart = [rule for rule in results.rules() if rule.verdict is RuleVerdict.NOT_APPLICABLE]
     if apart:
         lines += ["", style.yellow(f"NOT APPLICABLE  {plural(len(apart), 'rule')}:")]
-        for reason, ids in _by_reason(apart).items():
+        for reason, ids in by_reason(apart).items():
             named = " ".join(ids) if len(ids) <= _NAMES else plural(len(ids), "rule")
             lines += _indented(f"{reason}:", width, 2) + _indented(named, width, 6)
     untested = [rule for rule in musts if rule.verdict is RuleVerdict.NOT_TESTED]
@@ -115,7 +116,8 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     return lines
 
 
-def _by_reason(rules: list[RuleResult]) -> dict[str, list[str]]:
+def by_reason(rules: list[RuleResult]) -> dict[str, list[str]]:
+    """Return the rules by the reason for which they were not judged."""
     reasons: dict[str, list[str]] = {}
     for rule in rules:
         reasons.setdefault("; ".join(rule.skip_reasons), []).append(rule.requirement.id)
@@ -145,17 +147,17 @@ def _ending(results: Results, verdict: Verdict, style: Style, width: int) -> lis
     # All of it: who watched the console has chosen the lines, the cause comes first.
     lines += listing("console", verdict.console, len(verdict.console))
     good = verdict.conclusion is Conclusion.CONFORMS
-    reason = _reach(results) if good else printable(verdict.reason)
+    reason = reach(results) if good else printable(verdict.reason)
     first, *rest = reason.splitlines() or [""]
     paint = style.green if good else style.red
-    lines.append(paint(f"{_CONCLUSIONS[verdict.conclusion]}{first and ': '}{first}"))
+    lines.append(paint(f"{CONCLUSIONS[verdict.conclusion]}{first and ': '}{first}"))
     lines += rest
     lines += [f"  {printable(verdict.hint)}"] if verdict.hint else []
-    lines += [_tests(results)] if results.session else []
+    lines += [tests_in_words(results)] if results.session else []
     return lines
 
 
-def _reach(results: Results) -> str:
+def reach(results: Results) -> str:
     """Tell how much a run without a failed rule proves."""
     verdicts = [rule.verdict for rule in results.rules() if rule.requirement.level == "MUST"]
     verdicts = [verdict for verdict in verdicts if verdict is not RuleVerdict.NOT_APPLICABLE]
@@ -165,7 +167,7 @@ def _reach(results: Results) -> str:
     return f"{passed} of {len(verdicts)} MUST rules passed, the others were not judged"
 
 
-def _tests(results: Results) -> str:
+def tests_in_words(results: Results) -> str:
     """Count the tests in one line, as pytest would."""
     count = results.count
     failed = count(TestOutcome.FAILED) + count(TestOutcome.ERROR)
