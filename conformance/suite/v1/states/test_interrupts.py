@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Interrupts that the user has set up, over every way out of _RUNNING and back."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from conformance.migration.v1.client import Client
+from conformance.migration.v1.region import MigrationRegion
+from conformance.model.v1.states import State
+from conformance.plugin.checks import expect_equal
+from conformance.suite.support.cases import named
+from conformance.suite.support.life import SOON, WHILE, Life
+from conformance.suite.v1.cases import by_state
+from conformance.suite.v1.steps import save_and_run
+from conformance.vfio.interrupts import Vectors
+
+STANDING = (State.STOPPED, State.STOP_AND_COPY)
+BACK = named(
+    {
+        "0-1": ((0, 1),),
+        "2-1": ((2, 1),),
+        "3-1": ((3, 1),),
+        "2-0-1": ((2, 0, 1),),
+        "3-2-1": ((3, 2, 1),),
+        "0-2-1": ((0, 2, 1),),
+        "all-twice": ((0, 1, 2, 1, 3, 1, 0, 1, 2, 1, 3, 1),),
+    }
+)
+
+
+@pytest.fixture
+def vectors(life: Life) -> Vectors:
+    """Return the vectors of a device of which it is known what raises an interrupt."""
+    if life.vectors is None:
+        pytest.skip("nothing is known that raises an interrupt: give --vfio-trigger")
+    return life.vectors
+
+
+def expect_all_arrive(life: Life, did: str) -> None:
+    """Demand that each interrupt arrives when it is raised."""
+    __tracebackhide__ = True
+    for trigger in life.triggers:
+        life.expect_interrupt(trigger, did)
+
+
+def raise_all(life: Life) -> list[int]:
+    """Raise each interrupt and return the vectors."""
+    for trigger in life.triggers:
+        trigger.pull()
+    return sorted(trigger.vector for trigger in life.triggers)
+
+
+def arrived(vectors: Vectors, wanted: Sequence[int]) -> list[int]:
+    """Wait for interrupts; return the vectors of which one came, wanted or not."""
+    end = time.monotonic() + SOON
+    came: set[int] = set()
+    while not came.issuperset(wanted) and time.monotonic() < end:
+        came.update(vectors.take_all())
+        time.sleep(0.001)
+    return sorted(came)
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("path", BACK)
+def test_arrive_again(
+    life: Life, vectors: Vectors, migration: MigrationRegion, path: tuple[int, ...]
+) -> None:
+    """Leave _RUNNING and come back: each interrupt arrives."""
+    assert vectors
+    migration.enter(*path)
+    expect_all_arrive(life, f"write {path}")
+
+
+@pytest.mark.rule("irq.kept")
+def test_arrive_after_a_resume(life: Life, vectors: Vectors, client: Client) -> None:
+    """Resume the device from its own stream: each interrupt arrives."""
+    assert vectors
+    client.resume(save_and_run(client))
+    expect_all_arrive(life, "save, resume")
+
+
+@pytest.mark.rule("irq.kept")
+def test_arrive_when_enabled_within_a_resume(life: Life, vectors: Vectors, client: Client) -> None:
+    """Give the whole stream, enable the interrupts, write 1, as the client does: they arrive."""
+    stream = save_and_run(client)
+    client.migration.enter(State.RESUMING)
+    client.write_all(stream)
+    vectors.enable()
+    client.migration.set_state(State.RUNNING)
+    expect_all_arrive(life, "resume, interrupts enabled before the write of 1")
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state(STANDING))
+def test_arrive_when_enabled_while_it_stands(
+    life: Life, vectors: Vectors, migration: MigrationRegion, state: State
+) -> None:
+    """Enable the interrupts of a device that stands, let it run: they arrive, and none before."""
+    migration.enter(state)
+    vectors.enable()
+    life.expect_silence(f"write {state:d}, enable interrupts")
+    migration.enter(State.RUNNING)
+    vectors.take_all()
+    expect_all_arrive(life, f"write {state:d}, enable interrupts, write 1")
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state((*STANDING, State.RESUMING)))
+def test_none_while_it_stands(
+    life: Life, vectors: Vectors, migration: MigrationRegion, state: State
+) -> None:
+    """Raise interrupts while the device stands: none comes."""
+    assert vectors
+    migration.enter(state)
+    life.expect_silence(f"write {state:d}")
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state(STANDING))
+def test_raised_before(
+    life: Life, vectors: Vectors, migration: MigrationRegion, state: State
+) -> None:
+    """Raise interrupts and stop the device at once: they come, now or when it runs again."""
+    vectors.take_all()
+    wanted = raise_all(life)
+    migration.enter(state, State.RUNNING)
+    did = f"raise interrupts, write {state:d} and 1"
+    expect_equal(arrived(vectors, wanted), wanted, did=did)
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state(STANDING))
+def test_raised_while_it_stands(
+    life: Life, vectors: Vectors, migration: MigrationRegion, state: State
+) -> None:
+    """Raise interrupts while the device stands, let it run: they come then."""
+    migration.enter(state)
+    vectors.take_all()
+    wanted = raise_all(life)
+    time.sleep(WHILE)
+    migration.enter(State.RUNNING)
+    did = f"write {state:d}, raise interrupts, write 1"
+    expect_equal(arrived(vectors, wanted), wanted, did=did)
