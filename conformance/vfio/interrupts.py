@@ -49,9 +49,14 @@ class Vectors(Closing):
         """Disable MSI-X and close the eventfds."""
         try:
             with trace.quiet():
-                _set_msix(self.device, _NONE, 0)
+                self.disable()
         finally:
             self._close()
+
+    def disable(self) -> None:
+        """Disable MSI-X; the eventfds remain for when it is enabled again."""
+        with trace.call("VFIO_DEVICE_SET_IRQS MSI-X, none"):
+            _set_msix(self.device, _NONE, 0)
 
     def enable(self) -> None:
         """Enable MSI-X with all eventfds, which a new open of the device has undone."""

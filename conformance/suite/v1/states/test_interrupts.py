@@ -14,6 +14,8 @@ from conformance.suite.support.cases import named
 from conformance.suite.support.life import SOON, WHILE, Life
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.steps import save_and_run
+from conformance.vfio import config
+from conformance.vfio.config import Config
 from conformance.vfio.interrupts import Vectors
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY)
@@ -85,6 +87,7 @@ def test_arrive_after_a_resume(life: Life, vectors: Vectors, client: Client) -> 
 def test_arrive_when_enabled_within_a_resume(life: Life, vectors: Vectors, client: Client) -> None:
     """Give the whole stream, enable the interrupts, write 1, as the client does: they arrive."""
     stream = save_and_run(client)
+    vectors.disable()
     client.migration.enter(State.RESUMING)
     client.write_all(stream)
     vectors.enable()
@@ -98,6 +101,7 @@ def test_arrive_when_enabled_while_it_stands(
     life: Life, vectors: Vectors, migration: MigrationRegion, state: State
 ) -> None:
     """Enable the interrupts of a device that stands, let it run: they arrive, and none before."""
+    vectors.disable()
     migration.enter(state)
     vectors.enable()
     life.expect_silence(f"write {state:d}, enable interrupts")
@@ -143,3 +147,39 @@ def test_raised_while_it_stands(
     migration.enter(State.RUNNING)
     did = f"write {state:d}, raise interrupts, write 1"
     expect_equal(arrived(vectors, wanted), wanted, did=did)
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state(STANDING))
+def test_raised_when_enabled_while_it_stands(
+    life: Life, vectors: Vectors, migration: MigrationRegion, state: State
+) -> None:
+    """Enable interrupts of a device that stands, raise them, let it run: they come then."""
+    vectors.disable()
+    migration.enter(state)
+    vectors.enable()
+    wanted = raise_all(life)
+    time.sleep(WHILE)
+    early = vectors.take_all()
+    migration.enter(State.RUNNING)
+    did = f"write {state:d}, enable interrupts, raise them"
+    expect_equal(early, [], did=did)
+    expect_equal(arrived(vectors, wanted), wanted, did=f"{did}, write 1")
+
+
+@pytest.mark.rule("irq.kept")
+@pytest.mark.parametrize("state", by_state(STANDING))
+def test_raised_after_config_writes(
+    life: Life, vectors: Vectors, migration: MigrationRegion, space: Config, state: State
+) -> None:
+    """Write the command register of a device that stands, raise interrupts: they come in 1."""
+    migration.enter(state)
+    space.set_command(off=config.MASTER)
+    space.set_command(on=config.MASTER | config.MEMORY)
+    vectors.take_all()
+    wanted = raise_all(life)
+    time.sleep(WHILE)
+    did = f"write {state:d}, bus master off and on, raise interrupts"
+    expect_equal(vectors.take_all(), [], did=did)
+    migration.enter(State.RUNNING)
+    expect_equal(arrived(vectors, wanted), wanted, did=f"{did}, write 1")

@@ -175,6 +175,31 @@ static ssize_t i40e_vf_read(struct vfio_device *core_vdev, char __user *buf, siz
 	return ret;
 }
 
+/*
+ * What the user writes to configuration space, or VFIO for the user, can undo what
+ * keeps a stopped device quiet: VFIO unmasks MSI-X when it enables it, as the kernel
+ * does when it restores a function that wakes up. An interrupt between that and this
+ * is lost.
+ *
+ * @command: what the user wrote to the command register, or NULL
+ */
+static void i40e_vf_bus_stop_again(struct i40e_vf_device *xdev, const u8 *command)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+
+	i40e_vf_lock_registers(xdev);
+	mutex_lock(&xdev->migration.lock);
+	if (xdev->bus_stopped) {
+		if (command)
+			xdev->bus_master = *command & PCI_COMMAND_MASTER;
+		if (i40e_vf_mask_msix(pdev, true))
+			xdev->msix_masked = true;
+		pci_clear_master(pdev);
+	}
+	mutex_unlock(&xdev->migration.lock);
+	i40e_vf_unlock_registers(xdev);
+}
+
 /* While the device is stopped bus master is kept off, and what the user wrote kept. */
 static ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *buf,
 			     size_t count, loff_t *ppos)
@@ -182,25 +207,17 @@ static ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *b
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 	const u64 offset = *ppos;
 	ssize_t ret;
-	u8 value;
+	u8 value = 0;
 
-	if (!i40e_vf_has_command(offset, count))
+	if (VFIO_PCI_OFFSET_TO_INDEX(offset) != VFIO_PCI_CONFIG_REGION_INDEX)
 		return vfio_pci_core_write(core_vdev, buf, count, ppos);
 
-	if (get_user(value, (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK)))
+	if (i40e_vf_has_command(offset, count) &&
+	    get_user(value, (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK)))
 		return -EFAULT;
 	ret = vfio_pci_core_write(core_vdev, buf, count, ppos);
-	if (ret <= 0 || !i40e_vf_has_command(offset, ret))
-		return ret;
-
-	i40e_vf_lock_registers(xdev);
-	mutex_lock(&xdev->migration.lock);
-	if (xdev->bus_stopped) {
-		xdev->bus_master = value & PCI_COMMAND_MASTER;
-		pci_clear_master(xdev->core_device.pdev);
-	}
-	mutex_unlock(&xdev->migration.lock);
-	i40e_vf_unlock_registers(xdev);
+	if (ret > 0)
+		i40e_vf_bus_stop_again(xdev, i40e_vf_has_command(offset, ret) ? &value : NULL);
 	return ret;
 }
 
@@ -311,11 +328,6 @@ static int i40e_vf_get_region_info(struct vfio_device *core_vdev, struct vfio_re
 	return i40e_vf_add_saving(caps, layout);
 }
 
-static long i40e_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
-{
-	return compat_vfio_pci_ioctl(core_vdev, cmd, arg, i40e_vf_get_region_info);
-}
-
 static int i40e_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma)
 {
 	unsigned int index = vma->vm_pgoff >> (VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT);
@@ -325,6 +337,15 @@ static int i40e_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vm
 	if (ret || !i40e_vf_find_layout(index))
 		return ret;
 	return i40e_vf_ledger_add(&i40e_vf_of_vdev(core_vdev)->ledger, vma);
+}
+
+static long i40e_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
+{
+	long ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, i40e_vf_get_region_info);
+
+	if (cmd == VFIO_DEVICE_SET_IRQS)
+		i40e_vf_bus_stop_again(i40e_vf_of_vdev(core_vdev), NULL);
+	return ret;
 }
 
 static const struct vfio_device_ops i40e_vf_ops = {
