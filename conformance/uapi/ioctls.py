@@ -35,6 +35,7 @@ VFIO_DEVICE_SET_IRQS: Final = _io(10)
 VFIO_DEVICE_RESET: Final = _io(11)
 VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: Final = _io(12)
 VFIO_DEVICE_PCI_HOT_RESET: Final = _io(13)
+VFIO_DEVICE_IOEVENTFD: Final = _io(16)
 VFIO_DEVICE_FEATURE: Final = _io(17)
 # on the data_fd of a migration
 VFIO_MIG_GET_PRECOPY_INFO: Final = _io(21)

@@ -170,6 +170,19 @@ class vfio_irq_set(ctypes.Structure):
     ]
 
 
+class vfio_device_ioeventfd(ctypes.Structure):
+    """Argument of VFIO_DEVICE_IOEVENTFD."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("offset", c_uint64),
+        ("data", c_uint64),
+        ("fd", c_int32),
+        ("pad", c_uint32),
+    ]
+
+
 class vfio_pci_dependent_device(ctypes.Structure):
     """A function that a hot reset would reset as well."""
 

@@ -10,10 +10,8 @@ from conformance.model.layout import PAGE
 from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import ALL_STAGES
-from conformance.suite.support.windows import layout_of
 from conformance.vfio.counters import AccessCounters
 from conformance.vfio.device import Device
-from conformance.vfio.region import Region
 
 
 @pytest.fixture
@@ -25,61 +23,52 @@ def counters(device: Device) -> AccessCounters:
     return found
 
 
-@pytest.fixture
-def trapped(scratch: list[Scratch], conflicting_regions: list[Region]) -> Scratch:
-    """Choose a register that may be written and lies in a trapped range; skips without one."""
-    layouts = {region.index: layout_of(region) for region in conflicting_regions}
-    for place in scratch:
-        layout = layouts.get(place.region.index)
-        if layout and layout.conflicts((place.offset - place.offset % PAGE, PAGE)):
-            return place
-    pytest.skip("none of the registers that may be written lies in a trapped range")
-
-
 @pytest.mark.rule("saving.trapped-access")
 @ALL_STAGES
 def test_write_arrives_once(
-    saver: Saver, counters: AccessCounters, trapped: Scratch, stage: Stage
+    saver: Saver, counters: AccessCounters, trapped_place: Scratch, stage: Stage
 ) -> None:
     """Write a trapped register three times in each stage: three writes arrive, and no read."""
     saver.reach(stage)
-    value = 0x35C6A9B8 & trapped.mask
-    before = counters.read(trapped.region, trapped.offset)
-    for flip in (0, trapped.mask, 0):
-        trapped.region.write_int(trapped.offset, value ^ flip)
-    after = counters.read(trapped.region, trapped.offset)
-    did = f"write {trapped.offset:#x} 3 times in {stage.value}"
+    value = 0x35C6A9B8 & trapped_place.mask
+    before = counters.read(trapped_place.region, trapped_place.offset)
+    for flip in (0, trapped_place.mask, 0):
+        trapped_place.region.write_int(trapped_place.offset, value ^ flip)
+    after = counters.read(trapped_place.region, trapped_place.offset)
+    did = f"write {trapped_place.offset:#x} 3 times in {stage.value}"
     expect_equal(after.writes - before.writes, 3, did=f"{did}, count writes")
     expect_equal(after.reads - before.reads, 0, did=f"{did}, count reads")
-    expect_equal(after.value & trapped.mask, value, did=f"{did}, look at the device")
+    expect_equal(after.value & trapped_place.mask, value, did=f"{did}, look at the device")
 
 
 @pytest.mark.rule("saving.trapped-access")
 @ALL_STAGES
 def test_read_arrives_once(
-    saver: Saver, counters: AccessCounters, trapped: Scratch, stage: Stage
+    saver: Saver, counters: AccessCounters, trapped_place: Scratch, stage: Stage
 ) -> None:
     """Read a trapped register in each stage: the device is read once and not written."""
     saver.reach(stage)
-    before = counters.read(trapped.region, trapped.offset)
-    value = trapped.region.read_int(trapped.offset)
-    after = counters.read(trapped.region, trapped.offset)
-    did = f"read {trapped.offset:#x} in {stage.value}"
+    before = counters.read(trapped_place.region, trapped_place.offset)
+    value = trapped_place.region.read_int(trapped_place.offset)
+    after = counters.read(trapped_place.region, trapped_place.offset)
+    did = f"read {trapped_place.offset:#x} in {stage.value}"
     expect_equal(after.reads - before.reads, 1, did=f"{did}, count reads")
     expect_equal(after.writes - before.writes, 0, did=f"{did}, count writes")
     expect_equal(value, after.value, did=f"{did}, look at the device")
 
 
 @pytest.mark.rule("saving.trapped-access")
-def test_refusal_touches_nothing(saver: Saver, counters: AccessCounters, trapped: Scratch) -> None:
+def test_refusal_touches_nothing(
+    saver: Saver, counters: AccessCounters, trapped_place: Scratch
+) -> None:
     """Be refused to save while the register is mapped: the device is not written."""
-    page = trapped.offset - trapped.offset % PAGE
-    with trapped.region.map(page, PAGE) as mapping:
-        before = counters.read(trapped.region, trapped.offset)
+    page = trapped_place.offset - trapped_place.offset % PAGE
+    with trapped_place.region.map(page, PAGE) as mapping:
+        before = counters.read(trapped_place.region, trapped_place.offset)
         with expect_errno(EBUSY, did=f"{saver.words(saver.first)} while it is mapped"):
             saver.enter(saver.first)
-        mapping.store(trapped.offset - page, 0x12 & trapped.mask)
-    after = counters.read(trapped.region, trapped.offset)
+        mapping.store(trapped_place.offset - page, 0x12 & trapped_place.mask)
+    after = counters.read(trapped_place.region, trapped_place.offset)
     expect_equal(
         after.writes - before.writes, 1, did="be refused, then store by the mapping, count writes"
     )

@@ -386,8 +386,13 @@ static int i40e_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vm
 
 static long i40e_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
 {
-	long ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, i40e_vf_get_region_info);
+	long ret;
 
+	/* The kernel would write registers for the user while the device is saved. */
+	if (cmd == VFIO_DEVICE_IOEVENTFD)
+		return -ENOTTY;
+
+	ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, i40e_vf_get_region_info);
 	if (cmd == VFIO_DEVICE_SET_IRQS)
 		i40e_vf_bus_stop_again(i40e_vf_of_vdev(core_vdev), NULL);
 	return ret;

@@ -344,8 +344,13 @@ static int igb_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma
 
 static long igb_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
 {
-	long ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, igb_vf_get_region_info);
+	long ret;
 
+	/* The kernel would write registers for the user while the device is saved. */
+	if (cmd == VFIO_DEVICE_IOEVENTFD)
+		return -ENOTTY;
+
+	ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, igb_vf_get_region_info);
 	if (cmd == VFIO_DEVICE_SET_IRQS)
 		igb_vf_bus_stop_again(igb_vf_of_vdev(core_vdev), NULL);
 	return ret;

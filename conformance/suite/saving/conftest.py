@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests of the saving layout look at."""
+
+import pytest
+
+from conformance.model.layout import PAGE
+from conformance.plugin.devices import Scratch
+from conformance.suite.support.windows import layout_of
+from conformance.vfio.region import Region
+
+
+@pytest.fixture
+def trapped_place(scratch: list[Scratch], conflicting_regions: list[Region]) -> Scratch:
+    """Choose a register that may be written and lies in a trapped range; skips without one."""
+    layouts = {region.index: layout_of(region) for region in conflicting_regions}
+    for place in scratch:
+        layout = layouts.get(place.region.index)
+        if layout and layout.conflicts((place.offset - place.offset % PAGE, PAGE)):
+            return place
+    pytest.skip("none of the registers that may be written lies in a trapped range")
