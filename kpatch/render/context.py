@@ -80,8 +80,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     them, `both` whether it is more than one, and `interface` is the name; `p2p` says whether the
     device has the peer-to-peer states, `states` lists the groups of states in words; `wrapped` says
     whether the ledger has to wrap vfio-pci-core's operations on a vma; `iomap`,
-    `core_region_info`, `region_ioctl`, `region_info` and `storage` name functions
-    of vfio-pci-core, or of the layer over it, as they are called there. `kind` is what the driver
+    `core_region_info`, `region_ioctl`, `region_info`, `vm_flags_set` and `storage` name functions
+    of the kernel, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` says whether it is a software device, whose moving
     registers are `counter`, `doorbell` and `address`.
@@ -182,6 +182,7 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
         "iomap": "compat_vfio_pci_iomap",
         "core_region_info": "compat_vfio_pci_get_region_info",
         "region_ioctl": "compat_vfio_pci_ioctl",
+        "vm_flags_set": "vm_flags_set" if form.intree else "compat_vm_flags_set",
         "region_info": f"{device.prefix}_get_region_info" if saving else core_info,
         "storage": "static inline",  # in a header
     }

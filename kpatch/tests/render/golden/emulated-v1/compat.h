@@ -37,6 +37,11 @@ static inline void compat_vfio_release(struct vfio_device *core_vdev)
 
 #define COMPAT_VFIO_REGION_INFO_OPS
 
+static inline void compat_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vm_flags_set(vma, flags);
+}
+
 /* Answers VFIO_DEVICE_GET_REGION_INFO from @get_info. */
 static inline long compat_vfio_region_info_ioctl(struct vfio_device *core_vdev, unsigned long arg,
 						 int (*get_info)(struct vfio_device *core_vdev,
@@ -78,11 +83,6 @@ static inline long compat_vfio_region_info_ioctl(struct vfio_device *core_vdev, 
 out_free:
 	kfree(caps.buf);
 	return ret;
-}
-
-static inline void compat_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
-{
-	vm_flags_set(vma, flags);
 }
 
 #endif /* EMULATED_COMPAT_H */

@@ -5,7 +5,8 @@
  * Generated from emulated.toml; edit that file or the templates, not this one.
  *
  * A header of type 0 without capabilities. BARs can be sized; where they are put and
- * whether memory is enabled has no effect, since no bus decodes them.
+ * whether memory is enabled has no effect, since no bus decodes them. Nor has bus
+ * master: the device writes to memory whenever it runs.
  */
 
 #include <linux/string.h>

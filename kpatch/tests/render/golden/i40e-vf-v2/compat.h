@@ -10,6 +10,7 @@
 
 #include <linux/io.h>
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -33,6 +34,11 @@
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 
 #define COMPAT_VFIO_REGION_INFO_OPS
+
+static inline void compat_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vm_flags_set(vma, flags);
+}
 
 #define COMPAT_VFIO_MATCH_OPS
 
@@ -70,22 +76,24 @@ static inline int compat_vfio_pci_get_region_info(struct vfio_device *core_vdev,
 		.id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
 		.version = 1,
 	};
+	unsigned int index;
 
 	if (info->index > VFIO_PCI_BAR5_REGION_INDEX)
 		return -EOPNOTSUPP;
 
-	info->offset = VFIO_PCI_INDEX_TO_OFFSET(info->index);
-	info->size = pci_resource_len(core->pdev, info->index);
+	index = array_index_nospec(info->index, PCI_STD_NUM_BARS);
+	info->offset = VFIO_PCI_INDEX_TO_OFFSET(index);
+	info->size = pci_resource_len(core->pdev, index);
 	info->flags = 0;
 	if (!info->size)
 		return 0;
 
 	info->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	if (!core->bar_mmap_supported[info->index])
+	if (!core->bar_mmap_supported[index])
 		return 0;
 
 	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-	if (info->index != core->msix_bar)
+	if (index != core->msix_bar)
 		return 0;
 	return vfio_info_add_capability(caps, &msix, sizeof(msix));
 }

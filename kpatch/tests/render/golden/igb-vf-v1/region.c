@@ -7,6 +7,7 @@
 
 #include <linux/bits.h>
 #include <linux/limits.h>
+#include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -270,17 +271,27 @@ ssize_t igb_vf_migration_rw(struct igb_vf_device *xdev, char __user *buf, size_t
 	return left ? -EFAULT : count;
 }
 
-/* Maps the data section, of which @start is a place: an offset in the region. */
+/* Maps the data section from @start, an offset in the region. */
 int igb_vf_migration_mmap(struct igb_vf_device *xdev, struct vm_area_struct *vma,
 			  u64 start)
 {
 	u64 size = vma->vm_end - vma->vm_start;
+	void *data;
+	u64 at;
+	int ret;
 
 	if (start < IGB_VF_DATA_OFFSET || start >= IGB_VF_REGION_SIZE ||
 	    size > IGB_VF_REGION_SIZE - start)
 		return -EINVAL;
-	return remap_vmalloc_range(vma, xdev->migration.data,
-				   (start - IGB_VF_DATA_OFFSET) >> PAGE_SHIFT);
+
+	data = xdev->migration.data + start - IGB_VF_DATA_OFFSET;
+	for (at = 0; at < size; at += PAGE_SIZE) {
+		ret = vm_insert_page(vma, vma->vm_start + at, vmalloc_to_page(data + at));
+		if (ret)
+			return ret;
+	}
+	compat_vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	return 0;
 }
 
 int igb_vf_migration_add_capability(struct vfio_info_cap *caps)
@@ -309,7 +320,8 @@ int igb_vf_migration_open(struct igb_vf_device *xdev)
 	struct igb_vf_migration *mig = &xdev->migration;
 	void *data;
 
-	data = vmalloc_user(IGB_VF_DATA_SIZE);
+	/* As vmalloc_user(), but it counts for the memory cgroup of the user. */
+	data = __vmalloc(IGB_VF_DATA_SIZE, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!data)
 		return -ENOMEM;
 	if (igb_vf_alloc_stream(mig)) {
