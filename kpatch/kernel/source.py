@@ -15,7 +15,6 @@ from kpatch.kernel.features import Features
 
 CORE_HEADER = "include/linux/vfio_pci_core.h"
 CORE_SOURCE = "drivers/vfio/pci/vfio_pci_core.c"
-UAPI_HEADER = "include/uapi/linux/vfio.h"
 DEVICE_HEADER = "include/linux/vfio.h"
 UAPI_HEADER = "include/uapi/linux/vfio.h"
 
@@ -68,6 +67,15 @@ def features(tree: Path) -> Features:
         migration_data_size="(*migration_get_data_size)"
         in _struct(tree, DEVICE_HEADER, "vfio_migration_ops"),
     )
+
+
+def has_pci_ops(tree: Path) -> bool:
+    """Return whether a driver has operations for vfio-pci-core: struct vfio_pci_device_ops.
+
+    Raises:
+        SourceTreeError: The tree has no vfio-pci-core.
+    """
+    return "\nstruct vfio_pci_device_ops {" in read(tree, CORE_HEADER)
 
 
 def read(tree: Path, name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.errors import ProgramFailed, SeriesError, SourceTreeError
+from kpatch.kernel import source
 from kpatch.render.render import fill
 from kpatch.series.steps import wrap
 from kpatch.tools import git, programs
@@ -17,6 +18,9 @@ from kpatch.tools.git import Identity, Repository
 
 UAPI_LIST = "linux-api@vger.kernel.org"
 """The list that changes of the user API go to as well."""
+
+MEMORY_LIST = "linux-mm@kvack.org"
+"""The list to ask where a driver relies on how mappings are split and copied."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,11 @@ def recipients(tree: Path, maintainers: Path, patches: Sequence[Path], who: Iden
             f"{script} cannot name the recipients: {error.tail.strip() or error}. Is the source "
             "tree whole? --no-recipients makes the series without them."
         ) from error
-    if any("+++ b/include/uapi/" in path.read_text("utf-8", errors="replace") for path in patches):
+    texts = [path.read_text("utf-8", errors="replace") for path in patches]
+    if any("+++ b/include/uapi/" in text for text in texts):
         cc.append(UAPI_LIST)
+    if any(f"+++ b/{source.CORE_SOURCE}" in text for text in texts):
+        cc.append(MEMORY_LIST)
     mine = who.email.lower()
     to = [fromkey for fromkey in dict.fromkeys(to) if mine not in fromkey.lower()]
     cc = [

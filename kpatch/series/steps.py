@@ -75,10 +75,9 @@ def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
     """
     document = _document(device)
     whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
-    selftest = bool(_selftest(tree)) and whole.saving
     found = [
         Step("uapi", edits=_UAPI, saving=True),
-        Step("core", edits=_CORE, saving=True),
+        Step("core", edits=_CORE_OPS if source.has_pci_ops(tree) else _CORE, saving=True),
         Step(
             "driver",
             replace(whole, migration=False, saving=False),
@@ -87,17 +86,12 @@ def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
         ),
         Step("migration", replace(whole, saving=False)),
         Step("saving", whole, saving=True),
+        *([_SELFTEST_STEP] if _selftest(tree) else []),
         Step(
             "documentation",
             whole,
             edits=(_INDEX_EDIT, _owned(device)),
             files=((document, "series/documentation/driver.rst.j2"),),
-        ),
-        Step(
-            "testing",
-            whole,
-            edits=(_testing(document), *(_SELFTEST_EDITS if selftest else ())),
-            files=_SELFTEST_FILES if selftest else (),
         ),
     ]
     return [step for step in found if whole.saving or not step.saving]
@@ -107,7 +101,8 @@ def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> di
     """Return the variables of messages, edits and documents: those of the whole driver, and more.
 
     Beside those of `kpatch.render.context.variables`: `maintainer`, `document` (path),
-    `document_name` (as in a toctree), `selftest` (name, or empty), `version` (of the tree),
+    `document_name` (as in a toctree), `selftest` (name, or empty), `pci_ops` (whether drivers have
+    operations for vfio-pci-core), `version` (of the tree),
     `in_qemu` (whether the device is one that QEMU has), `speaks` (`protocol`).
     """
     whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
@@ -118,6 +113,7 @@ def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> di
         "document": document,
         "document_name": Path(document).stem,
         "selftest": _selftest(tree) if whole.saving else "",
+        "pci_ops": source.has_pci_ops(tree),
         "version": source.version(tree),
         "speaks": protocol,
         "in_qemu": any(one.vendor == 0x8086 and one.device == 0x10CA for one in device.ids),
@@ -223,10 +219,6 @@ def _owned(device: Device) -> Edit:
     )
 
 
-def _testing(document: str) -> Edit:
-    return Edit(document, "series/documentation/testing.j2", after=r"\Z", what="the end")
-
-
 _UAPI = (
     Edit(
         source.UAPI_HEADER,
@@ -243,6 +235,29 @@ _MEMBER = (
     r"^struct vfio_pci_core_device \{\n\tstruct vfio_device\s+vdev;\n\tstruct pci_dev\s+\*pdev;\n"
 )
 _VM_OPS = r"^static const struct vm_operations_struct vfio_pci_mmap_ops = \{\n(?=\t\.fault)"
+_CALLBACKS = (
+    Edit(
+        source.CORE_SOURCE,
+        "series/core/entries.c.j2",
+        after=_VM_OPS,
+        what="a vfio_pci_mmap_ops without open and close",
+    ),
+    Edit(
+        source.CORE_SOURCE,
+        "series/core/functions.c.j2",
+        after=r"^(?=static const struct vm_operations_struct vfio_pci_mmap_ops = \{$)",
+        what="vfio_pci_mmap_ops",
+    ),
+)
+_CORE_OPS = (
+    Edit(
+        source.CORE_HEADER,
+        "series/core/members.h.j2",
+        after=r"^struct vfio_pci_device_ops \{\n(?:\t.*\n)*",
+        what="struct vfio_pci_device_ops",
+    ),
+    *_CALLBACKS,
+)
 _CORE = (
     Edit(
         source.CORE_HEADER,
@@ -256,18 +271,7 @@ _CORE = (
         after=r"^(?=struct vfio_pci_core_device \{$)",
         what="struct vfio_pci_core_device",
     ),
-    Edit(
-        source.CORE_SOURCE,
-        "series/core/entries.c.j2",
-        after=_VM_OPS,
-        what="a vfio_pci_mmap_ops without open and close",
-    ),
-    Edit(
-        source.CORE_SOURCE,
-        "series/core/functions.c.j2",
-        after=r"^(?=static const struct vm_operations_struct vfio_pci_mmap_ops = \{$)",
-        what="vfio_pci_mmap_ops",
-    ),
+    *_CALLBACKS,
 )
 _REGISTER = (
     Edit(
@@ -298,3 +302,4 @@ _SELFTEST_EDITS = (
         what="vfio_pci_device_test",
     ),
 )
+_SELFTEST_STEP = Step("selftest", edits=_SELFTEST_EDITS, files=_SELFTEST_FILES, saving=True)
