@@ -37,11 +37,17 @@ class Step(NamedTuple):
     """A step of a walk: the method of the walker, and its arguments."""
 
     name: str
-    arguments: tuple[int, ...]
+    arguments: tuple[int | str, ...]
 
     def __str__(self) -> str:
-        shown = (f"{argument:#x}" if argument > 9 else str(argument) for argument in self.arguments)
+        shown = map(_shown, self.arguments)
         return f"walker.{self.name}({', '.join(shown)})"
+
+
+def _shown(argument: int | str) -> str:
+    if isinstance(argument, str):
+        return f'"{argument}"'
+    return f"{argument:#x}" if argument > 9 else str(argument)
 
 
 class Machine(stateful.RuleBasedStateMachine):
@@ -70,7 +76,7 @@ class Machine(stateful.RuleBasedStateMachine):
             self.step("settle")
         self.walker.end()
 
-    def step(self, name: str, *arguments: int) -> None:
+    def step(self, name: str, *arguments: int | str) -> None:
         """Take a step, and note it."""
         self.script.append(Step(name, arguments))
         try:

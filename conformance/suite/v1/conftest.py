@@ -15,6 +15,7 @@ from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import Side
 from conformance.suite.v1.steps import attempt, begin_iteration, save_and_run
 from conformance.suite.v1.walks.walker import Walker
+from conformance.vfio import config, trace
 from conformance.vfio.config import Config
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
@@ -112,6 +113,9 @@ def sides(source: Side, destination: Side) -> tuple[Side, Side]:
 def walker(devices: Devices, device: Device, migration: MigrationRegion) -> Iterator[Walker]:
     """Provide what takes the steps of a walk; what it has mapped is unmapped in the end."""
     regions = [region for region in device.regions if region.runtime_areas and not region.type]
-    made = Walker(migration, regions, devices.scratch_of(device))
+    space = Config(device)
+    with trace.quiet():
+        space.set_command(on=config.MEMORY)
+    made = Walker(migration, regions, devices.scratch_of(device), space)
     yield made
     made.end()

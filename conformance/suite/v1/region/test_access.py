@@ -21,6 +21,7 @@ from conformance.plugin.checks import expect_equal, expect_success, expect_true,
 from conformance.suite.support.cases import named
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
+from conformance.suite.v1.steps import expect_whole
 
 PLAIN = {"device_state": DEVICE_STATE, "reserved": RESERVED}
 ITERATION = {"data_offset": DATA_OFFSET, "data_size": DATA_SIZE}
@@ -162,6 +163,33 @@ def test_offset_cannot_be_written(migration: MigrationRegion, value: int) -> Non
     """Write data_offset in an iteration: an error or ignored, it reads as before."""
     with unchanged(lambda: migration.data_offset, did=f"write {value:#x} to data_offset"):
         write_tolerantly(migration, DATA_OFFSET, value)
+
+
+@pytest.mark.rule("access.read-only")
+@pytest.mark.parametrize("value", [0, 0x1008, (1 << 64) - 1])
+@pytest.mark.parametrize("state", by_state((State.STOP_AND_COPY, State.PRE_COPY)))
+def test_offset_is_written_all_through_a_save(client: Client, state: State, value: int) -> None:
+    """Write data_offset before and after each read of it, in a whole save: the stream is whole."""
+    migration = client.migration
+    migration.enter(state)
+    stream = read_writing(client, value)
+    if state is State.PRE_COPY:
+        migration.enter(State.STOP_AND_COPY)
+        stream += read_writing(client, value)
+    migration.enter(State.RUNNING)
+    expect_whole(client, stream, did=f"write {value:#x} to data_offset all through a save")
+
+
+def read_writing(client: Client, value: int) -> list[bytes]:
+    """Take all buffers, and write data_offset wherever one could."""
+    migration, stream = client.migration, []
+    while migration.pending_bytes:
+        write_tolerantly(migration, DATA_OFFSET, value)
+        window = client.read_window()
+        write_tolerantly(migration, DATA_OFFSET, value)
+        stream.append(migration.region.read_exact(*window))
+        write_tolerantly(migration, DATA_OFFSET, value)
+    return stream
 
 
 @pytest.mark.rule("access.read-only")

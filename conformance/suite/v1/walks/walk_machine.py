@@ -13,6 +13,8 @@ from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
 _STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
+_RESETS = ("",) * 14 + ("config-space", "sysfs")
+"""Seldom, for they take long. A hot reset may be one of others, too."""
 
 
 class _Machine(Machine):
@@ -23,6 +25,27 @@ class _Machine(Machine):
     @stateful.rule(value=st.sampled_from(_STATES))
     def write_state(self, value: int) -> None:
         self.step("write_state", value)
+
+    @stateful.precondition(lambda self: self.walker.space)
+    @stateful.rule(value=st.sampled_from(_STATES))
+    def write_state_undecoded(self, value: int) -> None:
+        self.step("write_state_undecoded", value)
+
+    @stateful.precondition(lambda self: self.walker.space)
+    @stateful.rule(on=st.integers(0, 1))
+    def set_master(self, on: int) -> None:
+        self.step("set_master", on)
+
+    @stateful.precondition(lambda self: self.walker.space)
+    @stateful.rule()
+    def read_master(self) -> None:
+        self.step("read_master")
+
+    @stateful.precondition(lambda self: self.walker.space)
+    @stateful.rule(way=st.sampled_from(_RESETS))
+    def reset_by(self, way: str) -> None:
+        if way:
+            self.step("reset_by", way)
 
     @stateful.rule()
     def read_state(self) -> None:

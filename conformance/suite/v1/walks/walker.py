@@ -20,6 +20,8 @@ from conformance.plugin.checks import (
 from conformance.plugin.devices import Scratch
 from conformance.suite.support import walker
 from conformance.suite.v1.steps import attempt
+from conformance.vfio import config, resets
+from conformance.vfio.config import Config
 from conformance.vfio.region import Region
 
 
@@ -30,6 +32,7 @@ class Walker(walker.Walker):
         migration: The migration region.
         regions: The regions of which pages are mapped.
         scratch: Registers that may be written.
+        space: Config space, with decoding on; None to leave it alone.
     """
 
     late_mmap_rule = "saving.late-mmap"
@@ -42,9 +45,15 @@ class Walker(walker.Walker):
     oracle: Walk
 
     def __init__(
-        self, migration: MigrationRegion, regions: Sequence[Region], scratch: Sequence[Scratch]
+        self,
+        migration: MigrationRegion,
+        regions: Sequence[Region],
+        scratch: Sequence[Scratch],
+        space: Config | None = None,
     ) -> None:
         self.migration = migration
+        self.space = space
+        self._master: bool | None = None
         super().__init__(migration.device, regions, scratch)
 
     def back_to_running(self) -> None:
@@ -54,6 +63,7 @@ class Walker(walker.Walker):
 
     def new_oracle(self, ledger: Ledger) -> Walk:
         """Return the oracle of a device that runs."""
+        self._master = None
         return Walk(ledger)
 
     def enter(self, value: int) -> None:
@@ -86,6 +96,34 @@ class Walker(walker.Walker):
             fail("state.readback", did=f"{did}, read it", expected=shown, actual=words(now))
         return State(now)
 
+    def write_state_undecoded(self, value: int) -> None:
+        """Write device_state while memory decoding is off: the outcome is the same."""
+        if not self.space:
+            return
+        self.space.set_command(off=config.MEMORY)
+        try:
+            self.write_state(value)
+            decoding = self.space.command & config.MEMORY
+            did = f"switch decoding off, write {words(value)}, read COMMAND"
+            expect_equal(decoding, 0, did=did, rule="state.decode-off")
+        finally:
+            self.space.set_command(on=config.MEMORY)
+
+    def set_master(self, on: int) -> None:
+        """Set or clear bus master."""
+        if not self.space:
+            return
+        self.space.set_command(on=config.MASTER if on else 0, off=0 if on else config.MASTER)
+        self._master = bool(on)
+
+    def read_master(self) -> None:
+        """Read bus master of a device that runs: as it was written last."""
+        if not self.space or self._master is None or not self.oracle.may_write_registers():
+            return
+        now = bool(self.space.command & config.MASTER)
+        did = "read bus master of the running device"
+        expect_equal(now, self._master, did=did, rule="state.keeps-config")
+
     def read_state(self) -> None:
         """Read device_state."""
         now = self.migration.state
@@ -95,9 +133,20 @@ class Walker(walker.Walker):
         """Reset the function."""
         with expect_success(did="VFIO_DEVICE_RESET", rule="state.reset"):
             self.device.reset()
+        self._was_reset("reset", "state.reset")
+
+    def reset_by(self, way: str) -> None:
+        """Reset the function in another way, where it has that."""
+        if not self.space or resets.lacking(self.device, way):
+            return
+        with expect_success(did=f"reset by {way}", rule="state.reset-every-way"):
+            resets.WAYS[way](self.device)
+        self._was_reset(f"reset by {way}", "state.reset-every-way")
+
+    def _was_reset(self, did: str, rule: str) -> None:
         self.oracle.reset()
-        now = self.migration.state
-        expect_equal(now, State.RUNNING, did="reset, read device_state", rule="state.reset")
+        self._master = None
+        expect_equal(self.migration.state, State.RUNNING, did=f"{did}, read it", rule=rule)
 
     def poll(self) -> int:
         """Read pending_bytes twice, with the same result."""
