@@ -11,6 +11,7 @@ from collections.abc import Callable
 SIZE = 4096
 
 _COMMAND = 0x04
+_BUS_MASTER = 0x0004
 _STATUS_CAPABILITIES = 0x0010
 _BARS = 0x10
 _CAPABILITIES = 0x34
@@ -80,6 +81,11 @@ class ConfigSpace:
     def awake(self) -> bool:
         """Whether the function is in D0: in D3hot it answers to its config space only."""
         return self._pmcsr is None or not self._bytes[self._pmcsr] & _POWER_STATE
+
+    @property
+    def masters(self) -> bool:
+        """Whether the function may access memory: it has bus master and is in D0."""
+        return self.awake and bool(self._bytes[_COMMAND] & _BUS_MASTER)
 
     def watch(self, offset: int, call: Callable[[], None]) -> None:
         """Call `call` when the byte at an offset is written."""

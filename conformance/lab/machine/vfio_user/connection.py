@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterable
 
@@ -17,6 +18,10 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for a request, or for so long; return whether one came, or the client went."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
     def receive(self) -> Message | None:
         """Return the next request, or None after the last one.

@@ -11,6 +11,7 @@ from conformance.lab.machine.vfio_user import config
 from conformance.lab.machine.vfio_user.config import ConfigSpace
 from conformance.lab.machine.vfio_user.errors import RefusedError
 from conformance.lab.machine.vfio_user.interrupts import Interrupts
+from conformance.lab.machine.vfio_user.memory import DmaMemory
 from conformance.lab.machine.vfio_user.registers import RegisterFile
 from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_NUM_REGIONS
 
@@ -24,6 +25,7 @@ class PciFunction:
         config: Its config space.
         bars: Its BARs by index.
         interrupts: Its MSI-X vectors.
+        memory: What it can access by DMA.
         resets: How often it was reset since the server's start.
     """
 
@@ -33,6 +35,7 @@ class PciFunction:
         self.config = space
         self.bars = dict(bars)
         self.interrupts = interrupts
+        self.memory = DmaMemory()
         self.resets = 0
         for index, bar in self.bars.items():
             space.add_bar(index, bar.size)
@@ -78,6 +81,13 @@ class PciFunction:
         for bar in self.bars.values():
             bar.reset()
         self.interrupts.clear_pending()
+
+    def pause(self) -> float | None:
+        """Return the seconds until the function does something by itself; None if it does not."""
+        return None
+
+    def run(self) -> None:
+        """Do what the function does by itself, if it is due."""
 
     def _deaf(self, place: RegisterFile | ConfigSpace) -> bool:
         return place is not self.config and not self.config.awake

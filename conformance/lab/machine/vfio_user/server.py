@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Serves a function to one client after the other, as the protocol wants it.
 
-What the client maps for DMA is kept track of and never looked at: no function here does DMA.
+All that a function does by itself it does between two requests, in the same thread.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ class Session:
     def __init__(self, connection: Connection, function: PciFunction) -> None:
         self._connection = connection
         self._function = function
-        self._maps: dict[int, int] = {}
         self._handlers: dict[int, Callable[[Message], bytes]] = {
             Command.VERSION: self._version,
             Command.DMA_MAP: self._dma_map,
@@ -92,7 +91,7 @@ class Session:
         """
         try:
             first = True
-            while message := self._connection.receive():
+            while message := self._next():
                 if first and message.command != Command.VERSION:
                     close_all(message.fds)
                     raise ProtocolError(f"The first request is {message.command}, not VERSION.")
@@ -100,6 +99,14 @@ class Session:
                 self._answer(message)
         finally:
             self._function.interrupts.disconnect()
+            self._function.memory.clear()
+
+    def _next(self) -> Message | None:
+        """Return the next request; let the function go on until it comes."""
+        self._function.run()
+        while not self._connection.wait(self._function.pause()):
+            self._function.run()
+        return self._connection.receive()
 
     def _answer(self, message: Message) -> None:
         handler = self._handlers.get(message.command, self._unknown)
@@ -126,21 +133,18 @@ class Session:
         return protocol.VERSION.pack(protocol.MAJOR, protocol.MINOR) + text
 
     def _dma_map(self, message: Message) -> bytes:
-        _argsz, _flags, _offset, address, size = _unpack(protocol.DMA_MAP, message)
-        for start, length in self._maps.items():
-            if address < start + length and start < address + size:
-                raise RefusedError(errno.EEXIST, f"{address:#x} plus {size:#x} is partly mapped")
-        self._maps[address] = size
+        _argsz, flags, offset, address, size = _unpack(protocol.DMA_MAP, message)
+        fd = message.fds[0] if message.fds else None
+        self._function.memory.map(address, size, flags, offset, fd)
         close_all(message.fds)
         return b""
 
     def _dma_unmap(self, message: Message) -> bytes:
         argsz, flags, address, size = _unpack(protocol.DMA_UNMAP, message)
         if flags & VFIO_DMA_UNMAP_FLAG_ALL:
-            self._maps.clear()
+            self._function.memory.clear()
         # The protocol wants one whole range; QEMU, with an IOMMU in the guest, unmaps many at once.
-        for start in [start for start in self._maps if address <= start < address + size]:
-            del self._maps[start]
+        self._function.memory.unmap(address, size)
         return protocol.DMA_UNMAP.pack(argsz, flags, address, size)
 
     def _device_info(self, message: Message) -> bytes:
