@@ -16,7 +16,7 @@ from conformance.lab.check.run import driver_error
 from conformance.lab.guest.run import guest
 from conformance.running.steps import Steps
 from conformance.vmm import nested
-from conformance.vmm.inside.scenarios import SCENARIOS
+from conformance.vmm.inside.scenarios import SCENARIOS, WORKING
 
 MEMORY = 2048
 """MiB of the lab's machine: two QEMUs with guests, and their streams in a RAM disk."""
@@ -39,13 +39,18 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
         out: Where progress and verdict go.
 
     Raises:
-        UsageError: There is no such scenario, or no QEMU that speaks this version.
+        UsageError: There is no such scenario, or the function lacks what it needs.
         ConformanceError: The lab failed, or the kernel died.
         KpatchError: The driver does not build.
         OSError: The results cannot be written.
     """
     if unknown := [name for name in chosen if name not in SCENARIOS]:
         raise UsageError(f"There is no scenario {unknown[0]}. There are: {', '.join(SCENARIOS)}.")
+
+    if not request.machine.doorbells and (bad := [name for name in chosen if name in WORKING]):
+        raise UsageError(f"{request.name} has no doorbells, which {bad[0]} needs. Omit it.")
+    if not chosen:
+        chosen = [name for name in SCENARIOS if request.machine.doorbells or name not in WORKING]
 
     def say(line: str) -> None:
         print(line, file=out, flush=True)
@@ -66,6 +71,7 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     argv = ["python3", "-m", "conformance.vmm.inside", "--programs", _PROGRAMS]
     argv += ["--ids", machine.virtual_function or _EMULATED]
     argv += [word for place in machine.scratch[:REGISTERS] for word in ("--register", place)]
+    argv += [word for place in machine.doorbells[:1] for word in ("--doorbell", place)]
     argv += [word for name in chosen for word in ("--scenario", name)]
     say(f"QEMU {image.manifest['qemu']} migrates a guest with {request.name}:")
     rows: list[dict[str, Any]] = []
@@ -76,7 +82,7 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
             say(line_of(row))
     text = json.dumps({"versions": prepared.versions, "scenarios": rows}, indent=1)
     (results / "vmm.json").write_text(text + "\n", encoding="utf-8")
-    wanted = len(chosen or SCENARIOS)
+    wanted = len(chosen)
     if len(rows) != wanted:
         raise LabError(
             f"{len(rows)} of {wanted} scenarios ended. What was printed: {results / 'vmm.log'}."

@@ -19,10 +19,10 @@ from conformance.vmm import nested
 from conformance.vmm.inside import bench as benches
 from conformance.vmm.inside.bench import Bench, Register, Unexpected
 from conformance.vmm.inside.machine import Function, Machine
-from conformance.vmm.inside.scenarios import SCENARIOS
+from conformance.vmm.inside.scenarios import SCENARIOS, WORKING
 
 IMAGE = definitions.image("trixie")
-NEED_VFIO = {"layout.refused", "stream.cut"}
+NEED_VFIO = {"layout.refused", "stream.cut", *WORKING}
 
 pytestmark = [
     pytest.mark.slow,

@@ -141,6 +141,17 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
     assert taken == STEPS
 
 
+@pytest.mark.parametrize(("lost", "wrong"), [("0", "0"), ("1", "0"), ("0", "2")])
+def test_doorbells_that_were_not_served_are_noticed(lost: str, wrong: str) -> None:
+    bench = Bench((Path(), Path()), "", [], Path(), Path(), Path(), Path())
+    guest = Guest("4 0 0", "4 0 0", "6 0 0", "", f"6 {lost} {wrong}")
+    if lost == wrong:
+        bench.worked(guest)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(Unexpected, match="doorbells that were"):
+            bench.worked(guest)  # type: ignore[arg-type]
+
+
 def test_only_what_differs_is_unexpected() -> None:
     expect("it", 1, 1)
     with pytest.raises(Unexpected, match="it: expected 2, got 1"):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.kernel.log import KernelLog, Taint, reports
-from conformance.vmm.inside.bench import Bench, Register, Unexpected
+from conformance.vmm.inside.bench import Bench, Doorbell, Register, Unexpected
 from conformance.vmm.inside.order import states_of, unknown
 from conformance.vmm.inside.qmp import Lost, Refused
 from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
@@ -25,6 +25,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--ids", required=True)
     parser.add_argument("--register", action="append", default=[])
+    parser.add_argument("--doorbell", default="")
     parser.add_argument("--scenario", action="append", default=[])
     arguments = parser.parse_args(words)
     folder = Path("/run/vmm")
@@ -40,6 +41,9 @@ def main(words: Sequence[str]) -> int:
         firmware=arguments.programs,
         state=arguments.programs / "state",
         folder=folder,
+        doorbell=Doorbell(*(int(part, 0) for part in arguments.doorbell.split(":")))
+        if arguments.doorbell
+        else None,
     )
     failed = 0
     try:

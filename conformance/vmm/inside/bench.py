@@ -41,6 +41,15 @@ class Register:
     mask: int
 
 
+@dataclass(frozen=True)
+class Doorbell:
+    """A register that makes the function write its value to the address in two others."""
+
+    bar: int
+    offset: int
+    address: int
+
+
 @dataclass
 class Bench:
     """Two functions, one guest, and as many QEMUs as a scenario needs.
@@ -53,6 +62,7 @@ class Bench:
         firmware: Its firmware.
         state: The saved state of a guest that has booted and has no function yet.
         folder: For sockets and streams.
+        doorbell: What makes the function write to memory, if it has that.
     """
 
     functions: tuple[Path, Path]
@@ -62,6 +72,7 @@ class Bench:
     firmware: Path
     state: Path
     folder: Path
+    doorbell: Doorbell | None = None
     _machines: dict[str, Machine] = field(default_factory=dict)
     _made: int = 0
     _round: int = 0
@@ -123,6 +134,34 @@ class Bench:
         """Begin a migration that stays in pre-copy, and wait until the function is there."""
         source.send_slowly(uri)
         self.in_precopy(source)
+
+    def work(self, machine: Machine) -> None:
+        """Let a guest ring the doorbell all the time, and wait until it has done so."""
+        bell = self.doorbell
+        if bell is None:
+            raise Unexpected("the function has no doorbell for the guest to ring")
+        target = int(machine.guest.ask("target").split()[0], 16)
+        for offset, half in ((0, target & 0xFFFFFFFF), (4, target >> 32)):
+            machine.guest.ask(f"write {bell.bar} {bell.address + offset:x} {half:x}")
+        machine.guest.ask(f"work {bell.bar} {bell.offset:x}")
+        self._rings(machine)
+
+    def worked(self, machine: Machine) -> None:
+        """Demand that a guest still works, and that the function served each doorbell."""
+        self._rings(machine)
+        machine.guest.ask("rest")
+        _, lost, wrong = machine.guest.ask("count").split()
+        expect("doorbells that were lost", lost, "0")
+        expect("doorbells that were served wrongly", wrong, "0")
+
+    def _rings(self, machine: Machine) -> None:
+        """Wait until more doorbells were rung than at first."""
+        first = int(machine.guest.ask("count").split()[0])
+        deadline = time.monotonic() + _PRE_COPY
+        while int(machine.guest.ask("count").split()[0]) <= first + 1:
+            if time.monotonic() > deadline:
+                raise Unexpected(f"the guest rings no doorbell any more, after {first}")
+            time.sleep(0.05)
 
     def in_precopy(self, machine: Machine) -> None:
         """Wait until the monitor has put the function into pre-copy."""

@@ -43,6 +43,14 @@ def there_and_back(bench: Bench) -> None:
     bench.over_socket(bench.over_socket(bench.guest()))
 
 
+def working(bench: Bench) -> None:
+    """Migrate a guest that rings doorbells all the time: none is lost, and none served wrongly."""
+    source = bench.guest()
+    bench.work(source)
+    target = bench.over_socket(source, check=False)
+    bench.worked(target)
+
+
 def paused(bench: Bench) -> None:
     """Migrate a guest that stands: it stands at the destination, and goes on when told to."""
     source = bench.guest()
@@ -186,6 +194,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "file.and-back": file_and_back,
     "live": live,
     "live.and-back": there_and_back,
+    "live.working": working,
     "paused": paused,
     "given-up.pre-copy": given_up,
     "given-up.stopped": given_up_stopped,
@@ -196,6 +205,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "snapshot": snapshot,
     "stream.cut": cut_stream,
 }
+
+WORKING: Final = ("live.working",)
+"""Scenarios for functions that have doorbells."""
 
 SHORT: Final = ("layout.refused", "live")
 """A selection for every change."""
