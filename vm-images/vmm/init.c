@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The only program of the innermost guest, which owns the function and is migrated with it.
+ * The only program of the innermost guest, which owns its functions and is migrated with them.
  *
  * Serves commands on the second serial port, a line each, and answers each with a line: "ok ..."
  * or "failed ...". Between commands it works, if it was told to: it rings a doorbell of the
@@ -26,6 +26,7 @@
 #define PCI "/sys/bus/pci/devices"
 #define PAGE 4096UL
 #define BARS 6
+#define FUNCTIONS 2
 #define LOT_PAGES 1024		/* memory that is filled and summed */
 #define COMMAND 0x04		/* in configuration space, see linux/pci_regs.h */
 #define COMMAND_MEMORY 0x2
@@ -37,8 +38,13 @@ struct bar {
 	size_t size;
 };
 
-static struct bar bars[BARS];
-static char folder[300];
+struct function {
+	char folder[300];
+	struct bar bars[BARS];
+};
+
+static struct function functions[FUNCTIONS];
+static struct function *function = functions;	/* that commands are about */
 static volatile uint32_t *target;	/* one page that the function writes to */
 static uint64_t *lot;
 static int port;
@@ -46,8 +52,7 @@ static int port;
 /* The work: doorbells that were rung, and what became of them. */
 static struct {
 	int on;
-	unsigned int bar;
-	unsigned long doorbell;
+	volatile uint32_t *doorbell;
 	uint32_t rung, lost, wrong;
 } work;
 
@@ -100,15 +105,18 @@ static int is(const char *device, const char *file, unsigned int wanted)
 	return strtoul(text, NULL, 16) == wanted;
 }
 
-static int find(unsigned int vendor, unsigned int device)
+/* Finds the function of these ids that comes after so many others of them. */
+static int find(unsigned int vendor, unsigned int device, unsigned int others)
 {
 	char name[32];
 
 	for (unsigned int bus = 0; bus < 8; bus++)
 		for (unsigned int slot = 0; slot < 32; slot++) {
 			snprintf(name, sizeof(name), "0000:%02x:%02x.0", bus, slot);
-			if (is(name, "vendor", vendor) && is(name, "device", device)) {
-				snprintf(folder, sizeof(folder), PCI "/%s", name);
+			if (is(name, "vendor", vendor) && is(name, "device", device) &&
+			    !others--) {
+				snprintf(function->folder, sizeof(function->folder), PCI "/%s",
+					 name);
 				return 1;
 			}
 		}
@@ -121,7 +129,7 @@ static int switch_on(void)
 	uint16_t command;
 	int fd, moved;
 
-	snprintf(path, sizeof(path), "%s/config", folder);
+	snprintf(path, sizeof(path), "%s/config", function->folder);
 	fd = open(path, O_RDWR);
 	if (fd < 0)
 		return 0;
@@ -141,13 +149,13 @@ static void rescan(void)
 		close(fd);
 }
 
-static void open_function(unsigned int vendor, unsigned int device)
+static void open_function(unsigned int vendor, unsigned int device, unsigned int others)
 {
 	unsigned int found = 0;
 	char path[512];
 	struct stat about;
 
-	for (int tries = 0; !find(vendor, device); tries++) {
+	for (int tries = 0; !find(vendor, device, others); tries++) {
 		rescan();
 		if (tries == 300) {
 			answer("failed there is no function %04x:%04x", vendor, device);
@@ -162,7 +170,7 @@ static void open_function(unsigned int vendor, unsigned int device)
 	for (unsigned int index = 0; index < BARS; index++) {
 		int fd;
 
-		snprintf(path, sizeof(path), "%s/resource%u", folder, index);
+		snprintf(path, sizeof(path), "%s/resource%u", function->folder, index);
 		fd = open(path, O_RDWR);
 		if (fd < 0)
 			continue;
@@ -171,30 +179,31 @@ static void open_function(unsigned int vendor, unsigned int device)
 					  fd, 0);
 
 			if (base != MAP_FAILED) {
-				bars[index] = (struct bar){ base, about.st_size };
+				function->bars[index] = (struct bar){ base, about.st_size };
 				found |= 1u << index;
 			}
 		}
 		close(fd);
 	}
-	answer("ok %s %#x", strrchr(folder, '/') + 1, found);
+	answer("ok %s %#x", strrchr(function->folder, '/') + 1, found);
 }
 
 static volatile uint32_t *place(unsigned int bar, unsigned long offset)
 {
-	if (bar >= BARS || !bars[bar].base || offset % 4 || offset + 4 > bars[bar].size)
+	const struct bar *in = bar < BARS ? &function->bars[bar] : NULL;
+
+	if (!in || !in->base || offset % 4 || offset + 4 > in->size)
 		return NULL;
-	return (volatile uint32_t *)(bars[bar].base + offset);
+	return (volatile uint32_t *)(in->base + offset);
 }
 
 /* One step of work: the value is the number of the step, so that none can be taken for another. */
 static void step(void)
 {
-	volatile uint32_t *doorbell = place(work.bar, work.doorbell);
 	uint32_t before = *target;
 	int looks = 0;
 
-	*doorbell = ++work.rung;
+	*work.doorbell = ++work.rung;
 	while (*target == before && looks < PATIENCE)
 		looks++;
 	if (looks == PATIENCE)
@@ -232,7 +241,11 @@ static void serve(const char *line)
 	uint64_t seed;
 
 	if (sscanf(line, "open %x:%x", &a, &b) == 2) {
-		open_function(a, b);
+		open_function(a, b, function - functions);
+	} else if (sscanf(line, "use %u", &a) == 1) {
+		if (a < FUNCTIONS)
+			function = &functions[a];
+		answer(a < FUNCTIONS ? "ok" : "failed there is no function %u", a);
 	} else if (sscanf(line, "read %u %lx", &a, &offset) == 2) {
 		at = place(a, offset);
 		if (at)
@@ -251,14 +264,9 @@ static void serve(const char *line)
 	} else if (!strcmp(line, "target")) {
 		answer("ok %#" PRIx64 " %#x", physical(target), *target);
 	} else if (sscanf(line, "work %u %lx", &a, &offset) == 2) {
-		if (!place(a, offset)) {
-			answer("failed there is no register %u:%#lx", a, offset);
-			return;
-		}
-		work.on = 1;
-		work.bar = a;
-		work.doorbell = offset;
-		answer("ok");
+		work.doorbell = place(a, offset);
+		work.on = !!work.doorbell;
+		answer(work.on ? "ok" : "failed there is no register %u:%#lx", a, offset);
 	} else if (!strcmp(line, "rest")) {
 		work.on = 0;
 		answer("ok");

@@ -22,7 +22,7 @@ from conformance.vmm.inside.machine import Function, Machine
 from conformance.vmm.inside.scenarios import SCENARIOS, WORKING
 
 IMAGE = definitions.image("trixie")
-NEED_VFIO = {"layout.refused", "stream.cut", *WORKING}
+NEED_VFIO = {"layout.refused", "stream.cut", "stream.corrupt", "stream.foreign", *WORKING}
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +36,8 @@ def _bench(
     class Emulated(Function):
         def properties(self) -> dict[str, object]:
             rom = {"romfile": ""} if driver == "e1000" else {}
-            return {"driver": driver, "id": "function", "bus": "pci.0", "addr": "0x5", **rom}
+            place = {key: super(Emulated, self).properties()[key] for key in ("id", "bus", "addr")}
+            return {"driver": driver, **place, **rom}
 
         def option(self) -> str:
             named = [f"{key}={value}" for key, value in self.properties().items()]
@@ -45,6 +46,7 @@ def _bench(
     def at_once(_: Bench, machine: Machine) -> None:
         """There is no state of a function to wait for."""
 
+    patch.setattr(benches, "states", lambda _: ["STOP_COPY"])
     patch.setattr(benches, "Function", Emulated)
     patch.setattr(Bench, "in_precopy", at_once)
     made = image.provide(IMAGE, Steps(print))
@@ -54,7 +56,15 @@ def _bench(
     qemu.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
     qemu.chmod(0o755)
     firmware = state.parent / "firmware"
-    return Bench((Path("/a"), Path("/b")), ids, registers, qemu, firmware, state, folder)
+    return Bench(
+        [Path("/a"), Path("/b"), Path("/c"), Path("/d")],
+        ids,
+        registers,
+        qemu,
+        firmware,
+        state,
+        folder,
+    )
 
 
 @pytest.fixture

@@ -162,13 +162,14 @@ class Guest:
     """Stands for a machine whose guest has these registers and memory."""
 
     status = "running"
+    functions = (None,)
 
     def __init__(self, *answers: str) -> None:
         self.guest = self
         self._answers = list(answers)
 
-    def ask(self, _: str) -> str:
-        return self._answers.pop(0)
+    def ask(self, line: str) -> str:
+        return "" if line.startswith("use ") else self._answers.pop(0)
 
 
 def test_a_register_or_memory_that_did_not_move_is_noticed() -> None:
@@ -190,6 +191,51 @@ def test_monitor_and_command_line_give_the_same_function(*, mapped: bool) -> Non
     for key, value in function.properties().items():
         assert key == "driver" or f",{key}={words.get(str(value), value)}" in option
     assert f"x-no-mmap={'off' if mapped else 'on'}" in option
+
+
+def test_what_is_mapped_has_its_interrupt_table_elsewhere() -> None:
+    assert "x-msix-relocation=bar2" in Function(Path("/sys/f"), mapped=True).option()
+    assert "x-msix-relocation" not in Function(Path("/sys/f")).option()
+
+
+def test_each_function_of_a_guest_has_a_place_of_its_own() -> None:
+    options = [Function(Path("/sys/f"), slot=slot).option() for slot in (0, 1)]
+    assert [f"id=function{slot}" in option for slot, option in enumerate(options)] == [True, True]
+    assert ["addr=0x5" in option for option in options] == [True, False]
+
+
+def test_memory_is_pinned_behind_an_iommu(tmp_path: Path) -> None:
+    assert not Function(tmp_path).pins
+    (tmp_path / "iommu").mkdir()
+    assert Function(tmp_path).pins
+
+
+def test_a_guest_with_more_functions_than_there_are() -> None:
+    bench = Bench([Path("/a"), Path("/b")], "", [], Path(), Path(), Path(), Path())
+    with pytest.raises(Unexpected, match="too few functions for a guest with 2"):
+        bench.guest(count=2)
+
+
+def _piece(data: bytes) -> bytes:
+    return bytes.fromhex("ffffffffef100004") + len(data).to_bytes(8, "big") + data
+
+
+@pytest.mark.parametrize("name", ["stream.cut", "stream.corrupt", "stream.foreign"])
+def test_streams_are_spoilt_in_the_last_piece_of_the_function(name: str, tmp_path: Path) -> None:
+    good = b"memory" + _piece(b"identity") + _piece(bytes(range(100))) + b"rest"
+    (tmp_path / "good").write_bytes(good)
+    loaded = {}
+
+    def load(file: str, _: object) -> None:
+        loaded[file] = (tmp_path / file).read_bytes()
+        raise Lost(file)
+
+    with pytest.raises(Lost):
+        SCENARIOS[name](Mock(folder=tmp_path, from_file=load))
+    bad, start = loaded["bad"], good.index(bytes(range(100)))
+    assert bad[:start] == good[:start]
+    assert bad != good
+    assert name == "stream.cut" or (len(bad) == len(good) and bad.endswith(b"rest"))
 
 
 def test_the_selection_exists() -> None:

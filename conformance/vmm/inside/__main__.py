@@ -30,9 +30,9 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     folder = Path("/run/vmm")
     folder.mkdir(exist_ok=True)
-    one, other, *_ = (_folder(name) for name in os.environ["VFIO_KIT_FUNCTIONS"].split())
+    functions = [_folder(name) for name in os.environ["VFIO_KIT_FUNCTIONS"].split()]
     bench = Bench(
-        functions=(one, other),
+        functions=functions[: len(functions) // 2 * 2],
         ids=arguments.ids,
         registers=[
             Register(*(int(part, 0) for part in text.split(":"))) for text in arguments.register

@@ -4,6 +4,7 @@
 import contextlib
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -52,10 +53,10 @@ class Doorbell:
 
 @dataclass
 class Bench:
-    """Two functions, one guest, and as many QEMUs as a scenario needs.
+    """Functions in pairs, one guest, and as many QEMUs as a scenario needs.
 
     Attributes:
-        functions: Their folders in sysfs: where the guest begins, and where it goes.
+        functions: Their folders in sysfs: of each pair where the guest begins, and where it goes.
         ids: Vendor and device of the functions.
         registers: What the guest writes in the function.
         qemu: The program.
@@ -65,7 +66,7 @@ class Bench:
         doorbell: What makes the function write to memory, if it has that.
     """
 
-    functions: tuple[Path, Path]
+    functions: Sequence[Path]
     ids: str
     registers: list[Register]
     qemu: Path
@@ -86,24 +87,31 @@ class Bench:
         """Return how a monitor is told to write a file."""
         return f"exec:cat > {self.folder / name}"
 
-    def guest(self, *, mapped: bool = False) -> Machine:
-        """Return a guest that has the function, and has written registers and memory.
+    def guest(self, *, mapped: bool = False, count: int = 1) -> Machine:
+        """Return a guest that has one function or more, and has written registers and memory.
 
         The guest of the scenario before serves again, if it is well.
         """
+        wanted = self.functions[::2][:count]
+        if len(wanted) < count:
+            raise Unexpected(f"there are too few functions for a guest with {count}")
         if not mapped:
             for machine in self._machines.values():
                 with contextlib.suppress(Exception):
-                    if machine.alive and machine.status == "running":
+                    fits = len(machine.functions) == count
+                    if fits and machine.alive and machine.status == "running":
                         self._write(machine)
                         return machine
         self.clear()
-        machine = self._start(None)
+        machine = self._start([])
         machine.receive(f"exec:cat {self.state}")
         expect("the run state of the booted guest", machine.arrived(), "paused")
         machine.qmp.run("cont")
-        machine.plug(Function(self.functions[0], mapped=mapped))
-        machine.guest.ask(f"open {self.ids}")
+        for slot, folder in enumerate(wanted):
+            machine.plug(Function(folder, mapped=mapped, slot=slot))
+        for slot in range(count):
+            machine.guest.ask(f"use {slot}")
+            machine.guest.ask(f"open {self.ids}")
         self._write(machine)
         return machine
 
@@ -111,18 +119,24 @@ class Bench:
         """Give registers and memory values of their own, for none to be there by chance."""
         self._round += 1
         machine.guest.ask(f"fill {PATTERN + self._round:x}")
-        for place, register in enumerate(self.registers):
-            value = (0x9E3779B1 * (place + 16 * self._round + 1)) & register.mask
-            machine.guest.ask(f"write {register.bar} {register.offset:x} {value:x}")
+        for slot in range(len(machine.functions)):
+            machine.guest.ask(f"use {slot}")
+            for place, register in enumerate(self.registers):
+                seed = place + 16 * slot + 32 * self._round + 1
+                value = (0x9E3779B1 * seed) & register.mask
+                machine.guest.ask(f"write {register.bar} {register.offset:x} {value:x}")
         found = self.fingerprint(machine)
         expect("registers that hold what was written", len(set(found)) > 2, True)
 
     def fingerprint(self, machine: Machine) -> list[str]:
         """Return the registers and a sum of the memory of a guest, as it sees them."""
-        values = [
-            int(machine.guest.ask(f"read {one.bar} {one.offset:x}"), 16) & one.mask
-            for one in self.registers
-        ]
+        values = []
+        for slot in reversed(range(len(machine.functions))):  # that in use at last is the first
+            machine.guest.ask(f"use {slot}")
+            values += [
+                int(machine.guest.ask(f"read {one.bar} {one.offset:x}"), 16) & one.mask
+                for one in self.registers
+            ]
         return [*(f"{value:#010x}" for value in values), machine.guest.ask("sum")]
 
     def went_on(self, machine: Machine, before: list[str]) -> None:
@@ -163,6 +177,12 @@ class Bench:
                 raise Unexpected(f"the guest rings no doorbell any more, after {first}")
             time.sleep(0.05)
 
+    def enter_stop_copy(self, source: Machine, uri: str) -> None:
+        """Begin a migration that halts when guest and function have stopped."""
+        source.send_until_stopped(uri)
+        expect("the migration", source.migration, "pre-switchover")
+        expect("the last state that the monitor has set", states(source)[-1:], ["STOP_COPY"])
+
     def in_precopy(self, machine: Machine) -> None:
         """Wait until the monitor has put the function into pre-copy."""
         deadline = time.monotonic() + _PRE_COPY
@@ -172,10 +192,14 @@ class Bench:
             time.sleep(0.05)
 
     def destination(self, source: Machine) -> Machine:
-        """Start a QEMU on the function that the source does not have."""
-        assert source.function
-        other = next(folder for folder in self.functions if folder != source.function.folder)
-        return self._start(Function(other, mapped=False))
+        """Start a QEMU on the functions that are the peers of the source's."""
+        places = {folder: place for place, folder in enumerate(self.functions)}
+        return self._start(
+            [
+                Function(self.functions[places[one.folder] ^ 1], slot=one.slot)
+                for one in source.functions
+            ]
+        )
 
     def listening(self, source: Machine) -> Machine:
         """Start a destination that waits for a live migration."""
@@ -186,14 +210,10 @@ class Bench:
     def through_file(self, source: Machine) -> Machine:
         """Move a guest through a file to the other function; return where it is now."""
         before = self.fingerprint(source)
-        path = self.folder / "stream"
-        source.send(self.file("stream"))
-        expect("the migration", source.outcome()["status"], "completed")
-        target = self.destination(source)
+        self.save(source, "stream")
         self.drop(source)
-        target.receive(f"exec:cat {path}")
-        expect("the run state at the destination", target.arrived(), "running")
-        path.unlink()
+        target = self.from_file("stream", source)
+        (self.folder / "stream").unlink()
         self.went_on(target, before)
         return target
 
@@ -209,10 +229,15 @@ class Bench:
             self.went_on(target, before)
         return target
 
-    def from_file(self, path: Path, source: Machine) -> Machine:
+    def save(self, source: Machine, name: str) -> None:
+        """Write a guest to a file."""
+        source.send(self.file(name))
+        expect("the migration", source.outcome()["status"], "completed")
+
+    def from_file(self, name: str, source: Machine) -> Machine:
         """Load a guest from a file that an earlier source has written."""
         target = self.destination(source)
-        target.receive(f"exec:cat {path}")
+        target.receive(f"exec:cat {self.folder / name}")
         target.arrived()
         return target
 
@@ -226,10 +251,10 @@ class Bench:
         for machine in list(self._machines.values()):
             self.drop(machine)
 
-    def _start(self, function: Function | None) -> Machine:
+    def _start(self, functions: Sequence[Function]) -> Machine:
         self._made += 1
         name = f"monitor-{self._made}"
-        machine = Machine(name, self.folder, self.qemu, self.firmware, function)
+        machine = Machine(name, self.folder, self.qemu, self.firmware, functions)
         self._machines[name] = machine
         return machine
 

@@ -4,7 +4,7 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,11 @@ from conformance.vmm.inside.qmp import Lost, Program, Qmp
 FAST: Final = 1 << 33
 SLOW: Final = 1 << 16
 """Bytes a second that a migration may take: all, or so few that it does not end by itself."""
+
+_SLOT: Final = 5
+_SHORT: Final = 300
+_LONG: Final = 30_000
+"""Milliseconds for which the guest may stand: QEMU's own limit, and enough to send all memory."""
 
 _PAUSE: Final = 0.05
 _PATIENCE: Final = 90.0
@@ -35,24 +40,34 @@ class Function:
     Args:
         folder: Its folder in sysfs.
         mapped: Whether QEMU may map its registers, as it does by default.
+        slot: Its number in the guest.
     """
 
-    def __init__(self, folder: Path, *, mapped: bool) -> None:
+    def __init__(self, folder: Path, *, mapped: bool = False, slot: int = 0) -> None:
         self.folder = folder
         self.mapped = mapped
+        self.slot = slot
+
+    @property
+    def pins(self) -> bool:
+        """Whether the guest's memory is pinned for it, all of which then counts as dirty."""
+        return (self.folder / "iommu").exists()
 
     def properties(self) -> dict[str, object]:
         """Return the properties of the device, as the monitor takes them."""
         return {
             "driver": "vfio-pci",
-            "id": "function",
+            "id": f"function{self.slot}",
             "sysfsdev": str(self.folder),
             "bus": "pci.0",
-            "addr": "0x5",
+            "addr": hex(_SLOT + self.slot),
             "rombar": 0,
             # Without a say QEMU wants the device to track dirty pages; it marks all without it.
             "enable-migration": "on",
             "x-no-mmap": not self.mapped,
+            # QEMU asks which pages are dirty behind an MSI-X table in a mapped BAR, not in whole
+            # pages, and the kernel refuses that: the migration fails before any driver is asked.
+            **({"x-msix-relocation": "bar2"} if self.mapped else {}),
         }
 
     def option(self) -> str:
@@ -72,17 +87,18 @@ class Machine:
         folder: Where these are.
         qemu: The program.
         firmware: Its firmware.
-        function: The function that it has from the start; None for one that gets it later.
+        functions: Those that it has from the start.
 
     Attributes:
-        function: The function that it has.
+        functions: Those that it has.
     """
 
     def __init__(
-        self, name: str, folder: Path, qemu: Path, firmware: Path, function: Function | None
+        self, name: str, folder: Path, qemu: Path, firmware: Path, functions: Sequence[Function]
     ) -> None:
         self.name = name
-        self.function = function
+        self.functions = list(functions)
+        self._halts = False
         self.log = folder / f"{name}.log"
         socket = {what: folder / f"{name}.{what}" for what in ("qmp", "port")}
         for path in socket.values():
@@ -95,7 +111,7 @@ class Machine:
             *("-serial", "chardev:port", "-incoming", "defer"),
             *("-qmp", f"unix:{socket['qmp']},server=on,wait=off"),
             *("-trace", "vfio_migration_*", "-trace", "vfio_save_*", "-trace", "vfio_load_*"),
-            *(["-device", function.option()] if function else []),
+            *(word for function in functions for word in ("-device", function.option())),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -132,14 +148,20 @@ class Machine:
         """The run state."""
         return str(self.qmp.run("query-status")["status"])
 
+    @property
+    def migration(self) -> str:
+        """How far the migration is."""
+        return str(self.qmp.run("query-migrate").get("status"))
+
     def plug(self, function: Function) -> None:
         """Give the guest the function."""
         self.qmp.run("device_add", **function.properties())
-        self.function = function
+        self.functions.append(function)
 
     def send(self, uri: str, bandwidth: int = FAST) -> None:
         """Begin a migration."""
-        self.qmp.run("migrate-set-parameters", max_bandwidth=bandwidth)
+        limit = _LONG if any(function.pins for function in self.functions) else _SHORT
+        self.qmp.run("migrate-set-parameters", max_bandwidth=bandwidth, downtime_limit=limit)
         self.qmp.run("migrate", uri=uri)
 
     def send_slowly(self, uri: str) -> None:
@@ -151,13 +173,31 @@ class Machine:
         self.send(uri, SLOW)
         self.wait(lambda found: found.get("status") == "active")
 
+    def send_until_stopped(self, uri: str) -> None:
+        """Begin a migration that halts in stop-and-copy, when it has stopped the guest."""
+        self._halt_when_stopped(state=True)
+        self.send(uri)
+        self.wait(lambda found: found.get("status") in ("pre-switchover", *_ENDS))
+
+    def go_on(self) -> None:
+        """Let a migration go on that has halted."""
+        self.qmp.run("migrate-continue", state="pre-switchover")
+
+    def _halt_when_stopped(self, *, state: bool) -> None:
+        self._halts = state
+        named = {"capability": "pause-before-switchover", "state": state}
+        self.qmp.run("migrate-set-capabilities", capabilities=[named])
+
     def cancel(self) -> None:
         """Give a migration up."""
         self.qmp.run("migrate_cancel")
 
     def outcome(self) -> dict[str, Any]:
         """Wait until the migration has ended, and return how."""
-        return self.wait(lambda found: found.get("status") in _ENDS)
+        found = self.wait(lambda found: found.get("status") in _ENDS)
+        if self._halts:  # the next one need not
+            self._halt_when_stopped(state=False)
+        return found
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the migration is in a state, and return that.

@@ -6,7 +6,7 @@ from typing import Final
 
 from conformance.vmm.inside.bench import Bench, expect
 from conformance.vmm.inside.machine import FAST
-from conformance.vmm.inside.qmp import Lost, Refused
+from conformance.vmm.inside.streams import corrupt_stream, cut_stream, foreign_stream
 
 Scenario = Callable[[Bench], None]
 
@@ -85,6 +85,17 @@ def given_up_stopped(bench: Bench) -> None:
     bench.went_on(source, before)
 
 
+def given_up_in_stop_copy(bench: Bench) -> None:
+    """Give a migration up in STOP_COPY; the guest goes on, and can still migrate."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    bench.enter_stop_copy(source, bench.file("given-up"))
+    source.cancel()
+    expect("the migration", source.outcome()["status"], "cancelled")
+    bench.went_on(source, before)
+    bench.through_file(source)
+
+
 def stopped_in_precopy(bench: Bench) -> None:
     """Stop and continue the guest in pre-copy: it goes on, and can migrate.
 
@@ -93,7 +104,6 @@ def stopped_in_precopy(bench: Bench) -> None:
     """
     source = bench.guest()
     before = bench.fingerprint(source)
-    path = bench.folder / "stopped"
     bench.enter_precopy(source, bench.file("stopped"))
     source.qmp.run("stop")
     source.qmp.run("cont")
@@ -104,7 +114,23 @@ def stopped_in_precopy(bench: Bench) -> None:
         return
     expect("the migration", source.outcome()["status"], "completed")
     bench.drop(source)
-    bench.went_on(bench.from_file(path, source), before)
+    bench.went_on(bench.from_file("stopped", source), before)
+
+
+def reset_in_precopy(bench: Bench) -> None:
+    """Reset the machine in pre-copy: its guest is gone, and another uses and migrates the function.
+
+    The reset ends the session of the function, so QEMU 10 gives up as it does after a stop.
+    """
+    source = bench.guest()
+    bench.enter_precopy(source, bench.file("reset"))
+    source.qmp.run("system_reset")
+    source.qmp.run("migrate-set-parameters", max_bandwidth=FAST)
+    if source.outcome()["status"] == "failed":
+        expect("why it failed", _OUT_OF_SYNC in source.log.read_text(), True)
+    expect("the monitor runs", source.alive, True)
+    bench.drop(source)
+    bench.through_file(bench.guest())
 
 
 def connection_lost(bench: Bench) -> None:
@@ -128,6 +154,20 @@ def destination_killed(bench: Bench) -> None:
     bench.went_on(source, before)
 
 
+def destination_killed_stopped(bench: Bench) -> None:
+    """Kill the destination in STOP_COPY; the guest goes on at the source, and can migrate."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    target = bench.listening(source)
+    bench.enter_stop_copy(source, bench.address)
+    target.kill()
+    bench.drop(target)
+    source.go_on()
+    expect("the migration", source.outcome()["status"], "failed")
+    bench.went_on(source, before)
+    bench.through_file(source)
+
+
 def source_killed(bench: Bench) -> None:
     """Kill the source in pre-copy: the destination gives up, and both functions can be used."""
     source = bench.guest()
@@ -140,51 +180,37 @@ def source_killed(bench: Bench) -> None:
     bench.through_file(bench.guest())
 
 
+def source_killed_stopped(bench: Bench) -> None:
+    """Kill the source in STOP_COPY: the destination gives up, and both functions can be used."""
+    source = bench.guest()
+    target = bench.listening(source)
+    bench.enter_stop_copy(source, bench.address)
+    source.kill()
+    bench.drop(source)
+    expect("the destination without its source ended", target.ended(), True)
+    bench.drop(target)
+    bench.through_file(bench.guest())
+
+
+def two_functions(bench: Bench) -> None:
+    """Migrate a guest with two functions over a socket, and back."""
+    there = bench.over_socket(bench.guest(count=2))
+    bench.drop(bench.over_socket(there))
+
+
 def snapshot(bench: Bench) -> None:
     """Save a guest that stands and let it go on where it is; the file is good as well."""
     source = bench.guest()
     before = bench.fingerprint(source)
     source.qmp.run("stop")
-    source.send(bench.file("snapshot"))
-    expect("the migration", source.outcome()["status"], "completed")
+    bench.save(source, "snapshot")
     source.qmp.run("cont")
     bench.went_on(source, before)
     bench.drop(source)
-    target = bench.from_file(bench.folder / "snapshot", source)
+    target = bench.from_file("snapshot", source)
     target.qmp.run("cont")
     bench.went_on(target, before)
 
-
-def _bad_stream(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
-    """Load a spoilt file: the destination must fail, and the good file still load there."""
-    source = bench.guest()
-    before = bench.fingerprint(source)
-    good, bad = bench.folder / "good", bench.folder / "bad"
-    source.send(bench.file("good"))
-    expect("the migration", source.outcome()["status"], "completed")
-    bench.drop(source)
-    data = good.read_bytes()
-    spoilt = spoil(data)
-    expect("the stream was changed", spoilt != data, True)
-    bad.write_bytes(spoilt)
-    try:
-        target = bench.from_file(bad, source)
-    except (Lost, Refused):
-        pass
-    else:
-        expect("the run state after a bad stream", target.status, "no start")
-    bench.clear()
-    bad.unlink()
-    bench.went_on(bench.from_file(good, source), before)
-
-
-def cut_stream(bench: Bench) -> None:
-    """Refuse a stream that was cut in the function's part."""
-    _bad_stream(bench, lambda data: data[: data.rindex(_DATA) + 2 * len(_DATA) + 8])
-
-
-_DATA: Final = bytes.fromhex("ffffffffef100004")
-"""What QEMU's stream has before each piece of the function's data, and its length."""
 
 _OUT_OF_SYNC: Final = "data_fd out of sync"
 """What QEMU says when it gets a data_fd and has one."""
@@ -198,12 +224,19 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "paused": paused,
     "given-up.pre-copy": given_up,
     "given-up.stopped": given_up_stopped,
+    "given-up.stop-copy": given_up_in_stop_copy,
+    "pre-copy.reset": reset_in_precopy,
     "pre-copy.stop-and-cont": stopped_in_precopy,
     "connection.lost": connection_lost,
     "destination.killed": destination_killed,
+    "destination.killed-stopped": destination_killed_stopped,
     "source.killed": source_killed,
+    "source.killed-stopped": source_killed_stopped,
+    "two-functions": two_functions,
     "snapshot": snapshot,
     "stream.cut": cut_stream,
+    "stream.corrupt": corrupt_stream,
+    "stream.foreign": foreign_stream,
 }
 
 WORKING: Final = ("live.working",)
