@@ -11,12 +11,13 @@ from typing import Any, TextIO
 
 from conformance.errors import LabError, UsageError
 from conformance.events.kinds import AgentError, Event, Output
-from conformance.lab.check.prepare import LabRequest, contents, prepare
+from conformance.lab.check.prepare import LabRequest, Prepared, contents, prepare
 from conformance.lab.check.run import driver_error
 from conformance.lab.guest.run import guest
+from conformance.running import driver
 from conformance.running.steps import Steps
 from conformance.vmm import nested
-from conformance.vmm.inside.scenarios import SCENARIOS, WORKING
+from conformance.vmm.inside.scenarios import RENDERED, SCENARIOS, WORKING
 
 MEMORY = 2048
 """MiB of the lab's machine: two QEMUs with guests, and their streams in a RAM disk."""
@@ -25,8 +26,8 @@ REGISTERS = 6
 """Registers of the function that the guest writes, of those it may."""
 
 _PROGRAMS = "/run/kit/programs"
-_EMULATED = "1234:5646"
-"""What the emulated device shows as its ids."""
+_ADDED = 4
+"""Bytes that the stream of the other version of a driver has in addition."""
 
 
 def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) -> int:
@@ -47,10 +48,10 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     if unknown := [name for name in chosen if name not in SCENARIOS]:
         raise UsageError(f"There is no scenario {unknown[0]}. There are: {', '.join(SCENARIOS)}.")
 
-    if not request.machine.doorbells and (bad := [name for name in chosen if name in WORKING]):
-        raise UsageError(f"{request.name} has no doorbells, which {bad[0]} needs. Omit it.")
-    if not chosen:
-        chosen = [name for name in SCENARIOS if request.machine.doorbells or name not in WORKING]
+    cannot = impossible(request)
+    if bad := [name for name in chosen if name in cannot]:
+        raise UsageError(f"{bad[0]} cannot be run: {cannot[bad[0]]}. Omit it.")
+    chosen = chosen or [name for name in SCENARIOS if name not in cannot]
 
     def say(line: str) -> None:
         print(line, file=out, flush=True)
@@ -62,16 +63,19 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     if prepared is None:
         raise LabError("Nothing was prepared.")
     image = prepared.lab.emulator
-    programs = {
+    programs: dict[str, Path] = {
         "state": nested.provide(image, steps),
         "qemu-system-x86_64": image.root / "usr/bin/qemu-system-x86_64",
         **nested.firmware(image),
     }
+    if "driver.other" in chosen:
+        programs |= _versions(request, prepared, results, steps)
     inside = replace(contents(request, prepared), programs=programs)
     argv = ["python3", "-m", "conformance.vmm.inside", "--programs", _PROGRAMS]
-    argv += ["--ids", machine.virtual_function or _EMULATED]
+    argv += ["--ids", _ids(request)]
     argv += [word for place in machine.scratch[:REGISTERS] for word in ("--register", place)]
     argv += [word for place in machine.doorbells[:1] for word in ("--doorbell", place)]
+    argv += [f"--parameter={one}" for one in machine.parameters]
     argv += [word for name in chosen for word in ("--scenario", name)]
     say(f"QEMU {image.manifest['qemu']} migrates a guest with {request.name}:")
     rows: list[dict[str, Any]] = []
@@ -90,6 +94,45 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     failed = [row["id"] for row in rows if row["failure"]]
     say(f"{wanted - len(failed)} of {wanted} scenarios passed; written: {results / 'vmm.json'}")
     return int(bool(failed))
+
+
+def impossible(request: LabRequest) -> dict[str, str]:
+    """Return the scenarios that cannot be run with a function, and why."""
+    found: dict[str, str] = {}
+    if not request.machine.doorbells:
+        found |= dict.fromkeys(WORKING, f"{request.name} has no doorbells")
+    if request.options.module:
+        found |= dict.fromkeys(RENDERED, "of a module there is no other version")
+    return found
+
+
+def _ids(request: LabRequest) -> str:
+    """Return vendor and device of what the guest is given."""
+    if request.machine.virtual_function:
+        return request.machine.virtual_function
+    assert request.device
+    first = request.device.ids[0]
+    return f"{first.vendor:04x}:{first.device:04x}"
+
+
+def _versions(
+    request: LabRequest, prepared: Prepared, results: Path, steps: Steps
+) -> dict[str, Path]:
+    """Build another version of the driver, whose stream is longer; return both."""
+    device, kernel = request.device, prepared.lab.kernel
+    assert device
+    assert prepared.module
+    migration = device.migration
+    longer = migration.model_copy(update={"padding": migration.padding + _ADDED})
+    other = driver.build(
+        device.model_copy(update={"migration": longer}),
+        kernel.tree,
+        f"{kernel.key}-other",
+        results,
+        steps,
+        protocols=request.protocols,
+    )
+    return {"driver.ko": prepared.module.path, "other.ko": other}
 
 
 def line_of(row: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from conformance.kernel.log import KernelLog, Taint, reports
 from conformance.vmm.inside.bench import Bench, Doorbell, Register, Unexpected
+from conformance.vmm.inside.driver import Driver
 from conformance.vmm.inside.order import states_of, unknown
 from conformance.vmm.inside.qmp import Lost, Refused
 from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
@@ -26,6 +28,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--ids", required=True)
     parser.add_argument("--register", action="append", default=[])
     parser.add_argument("--doorbell", default="")
+    parser.add_argument("--parameter", action="append", default=[])
     parser.add_argument("--scenario", action="append", default=[])
     arguments = parser.parse_args(words)
     folder = Path("/run/vmm")
@@ -44,6 +47,7 @@ def main(words: Sequence[str]) -> int:
         doorbell=Doorbell(*(int(part, 0) for part in arguments.doorbell.split(":")))
         if arguments.doorbell
         else None,
+        driver=_driver(arguments.programs, functions, arguments.parameter),
     )
     failed = 0
     try:
@@ -54,6 +58,11 @@ def main(words: Sequence[str]) -> int:
     finally:
         bench.clear()
     return int(failed > 0)
+
+
+def _driver(programs: Path, functions: Sequence[Path], parameters: list[str]) -> Driver | None:
+    module, other = (programs / name for name in ("driver.ko", "other.ko"))
+    return Driver(functions, module, other, parameters) if other.exists() else None
 
 
 def _folder(name: str) -> Path:
@@ -69,7 +78,7 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
         flags = taint.read()
         try:
             scenario(bench)
-        except (Unexpected, Lost, Refused) as error:
+        except (Unexpected, Lost, Refused, OSError, subprocess.CalledProcessError) as error:
             failure = f"{type(error).__name__}: {error}"
         faults = reports(log.read())
         if not failure and (faults or taint.read() & ~flags):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from conformance.vmm.inside.driver import Driver
 from conformance.vmm.inside.machine import Function, Machine
 from conformance.vmm.inside.order import states_of
 from conformance.vmm.inside.qmp import Lost
@@ -64,6 +65,7 @@ class Bench:
         state: The saved state of a guest that has booted and has no function yet.
         folder: For sockets and streams.
         doorbell: What makes the function write to memory, if it has that.
+        driver: What drives the functions, if there is another version of it.
     """
 
     functions: Sequence[Path]
@@ -74,6 +76,7 @@ class Bench:
     state: Path
     folder: Path
     doorbell: Doorbell | None = None
+    driver: Driver | None = None
     _machines: dict[str, Machine] = field(default_factory=dict)
     _made: int = 0
     _round: int = 0

@@ -6,7 +6,12 @@ from typing import Final
 
 from conformance.vmm.inside.bench import Bench, expect
 from conformance.vmm.inside.machine import FAST
-from conformance.vmm.inside.streams import corrupt_stream, cut_stream, foreign_stream
+from conformance.vmm.inside.streams import (
+    corrupt_stream,
+    cut_stream,
+    foreign_stream,
+    other_driver,
+)
 
 Scenario = Callable[[Bench], None]
 
@@ -237,10 +242,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "stream.cut": cut_stream,
     "stream.corrupt": corrupt_stream,
     "stream.foreign": foreign_stream,
+    "driver.other": other_driver,
 }
 
 WORKING: Final = ("live.working",)
 """Scenarios for functions that have doorbells."""
+
+RENDERED: Final = ("driver.other",)
+"""Scenarios for a driver of which another version can be built."""
 
 SHORT: Final = ("layout.refused", "live")
 """A selection for every change."""

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from conformance.vmm.inside.bench import Bench, expect
+from conformance.vmm.inside.bench import Bench, Unexpected, expect
 from conformance.vmm.inside.machine import Machine
 from conformance.vmm.inside.qmp import Lost, Refused
 
@@ -74,18 +74,39 @@ def _refused_by_monitor(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
 
 
 def _refused_by_driver(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
-    """Load a file whose function's state is spoilt: none of it may get into the function.
+    """Load a file whose function's state is spoilt: none of it may get into the function."""
+    source, before = _spoilt(bench, spoil)
+    _driver_refuses(bench, source, before, "bad")
+    _good_one_loads(bench, source, before)
+
+
+def other_driver(bench: Bench) -> None:
+    """Refuse a stream of another version of the driver, and take it with the right one again."""
+    if bench.driver is None:
+        raise Unexpected("there is no other version of the driver")
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    bench.save(source, "good")
+    bench.clear()
+    with bench.driver.replaced():
+        try:
+            _driver_refuses(bench, source, before, "good")
+        finally:
+            bench.clear()
+    bench.went_on(bench.from_file("good", source), before)
+
+
+def _driver_refuses(bench: Bench, source: Machine, before: list[str], name: str) -> None:
+    """Load a file at a destination whose driver must not take the function's state.
 
     QEMU writes the data without a look at it, and leaves RESUMING when the guest starts. If the
     driver refuses that, it resets the function and starts the guest all the same.
     """
-    source, before = _spoilt(bench, spoil)
-    target = bench.from_file("bad", source)
+    target = bench.from_file(name, source)
     expect("the driver refused the state", _REFUSAL in target.log.read_text(), True)
     registers = bench.fingerprint(target)[:-1]
     kept = [one for one, was in zip(registers, before, strict=False) if one == was]
-    expect("registers from a bad stream", kept, [])
-    _good_one_loads(bench, source, before)
+    expect("registers from a stream that was refused", kept, [])
 
 
 def _good_one_loads(bench: Bench, source: Machine, before: list[str]) -> None:
