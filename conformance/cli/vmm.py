@@ -12,6 +12,9 @@ from conformance.cli.options import Say
 _QUIET = 600.0
 """Seconds without an event: one scenario may take minutes under emulation within emulation."""
 
+_OLD = "bookworm-qemu"
+"""The image whose QEMU speaks version 1 of the protocol."""
+
 HELP = "let QEMU migrate a guest that has the function, in the lab's machine"
 
 
@@ -36,15 +39,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Settle the device, the version and the scenarios."""
     options.named_device(parser, arguments)
-    arguments.protocol = arguments.protocol or "v2"
-    if arguments.protocol != "v2":
+    arguments.protocol = arguments.protocol or ("v1" if arguments.image == _OLD else "v2")
+    if (arguments.protocol == "v1") != (arguments.image == _OLD):
         parser.error(
-            "QEMU 10 speaks version 2 of the protocol alone: omit --protocol, or say --protocol v2"
+            f"QEMU 7.2 speaks version 1 of the protocol and later ones version 2: omit --protocol, "
+            f"or say --image {_OLD} with --protocol v1, and another image with --protocol v2"
         )
     if arguments.stranger:
         parser.error("vmm runs a driver of kpatch/devices or --module: omit --stranger")
     if arguments.image == "bookworm":
-        parser.error("vmm runs the QEMU of the image's own suite: bookworm's (7.2) speaks no v2")
+        parser.error(f"the image bookworm has no QEMU: say --image {_OLD}")
 
 
 def run(arguments: argparse.Namespace, say: Say) -> int:

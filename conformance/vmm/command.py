@@ -26,6 +26,9 @@ REGISTERS = 6
 """Registers of the function that the guest writes, of those it may."""
 
 _PROGRAMS = "/run/kit/programs"
+_SINCE = 8
+"""The first QEMU that speaks version 2, and no other."""
+
 _ADDED = 4
 """Bytes that the stream of the other version of a driver has in addition."""
 
@@ -56,13 +59,18 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     def say(line: str) -> None:
         print(line, file=out, flush=True)
 
+    protocol = request.options.protocol or "v2"
     steps = Steps(say)
     machine = request.machine.model_copy(update={"memory": MEMORY})
     request = replace(request, machine=machine)
     prepared = prepare(request, results, steps)
     if prepared is None:
         raise LabError("Nothing was prepared.")
-    image = prepared.lab.emulator
+    lab = prepared.lab
+    image = lab.image if lab.image.manifest["qemu"] else lab.emulator
+    qemu = str(image.manifest["qemu"])
+    if speaks(qemu) != protocol:
+        raise UsageError(f"QEMU {qemu} of {image.definition.name} does not speak {protocol}.")
     programs: dict[str, Path] = {
         "state": nested.provide(image, steps),
         "qemu-system-x86_64": image.root / "usr/bin/qemu-system-x86_64",
@@ -72,20 +80,20 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
         programs |= _versions(request, prepared, results, steps)
     inside = replace(contents(request, prepared), programs=programs)
     argv = ["python3", "-m", "conformance.vmm.inside", "--programs", _PROGRAMS]
-    argv += ["--ids", _ids(request)]
+    argv += ["--ids", _ids(request), "--protocol", protocol]
     argv += [word for place in machine.scratch[:REGISTERS] for word in ("--register", place)]
     argv += [word for place in machine.doorbells[:1] for word in ("--doorbell", place)]
     argv += [f"--parameter={one}" for one in machine.parameters]
     argv += [word for name in chosen for word in ("--scenario", name)]
-    say(f"QEMU {image.manifest['qemu']} migrates a guest with {request.name}:")
+    say(f"QEMU {qemu} migrates a guest with {request.name}:")
     rows: list[dict[str, Any]] = []
     with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
         running.order("script", argv=argv)
         for row in follow(running.events(request.options.quiet), results / "vmm.log"):
             rows.append(row)
             say(line_of(row))
-    text = json.dumps({"versions": prepared.versions, "scenarios": rows}, indent=1)
-    (results / "vmm.json").write_text(text + "\n", encoding="utf-8")
+            text = json.dumps({"versions": prepared.versions, "scenarios": rows}, indent=1)
+            (results / "vmm.json").write_text(text + "\n", encoding="utf-8")
     wanted = len(chosen)
     if len(rows) != wanted:
         raise LabError(
@@ -94,6 +102,16 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     failed = [row["id"] for row in rows if row["failure"]]
     say(f"{wanted - len(failed)} of {wanted} scenarios passed; written: {results / 'vmm.json'}")
     return int(bool(failed))
+
+
+def speaks(version: str) -> str:
+    """Return the version of the migration protocol that a QEMU speaks.
+
+    >>> speaks("1:7.2+dfsg-7+deb12u18"), speaks("1:10.0.13+ds-0+deb13u1")
+    ('v1', 'v2')
+    """
+    major = int(version.rpartition(":")[2].partition(".")[0])
+    return "v2" if major >= _SINCE else "v1"
 
 
 def impossible(request: LabRequest) -> dict[str, str]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from conformance.errors import QemuError
 from conformance.lab.boot.cpio import Cpio
 from conformance.lab.image.image import Image
-from conformance.lab.machine.monitor import Monitor
 from conformance.running import locked, paths
 from conformance.running.steps import Steps
 from conformance.vmm.inside.machine import system
+from conformance.vmm.inside.qmp import Lost, Qmp, Refused
 from kpatch.tools import programs
 
 _PROGRAM = paths.DATA / "vmm/init.c"
@@ -80,16 +80,23 @@ def _make(image: Image, part: Path) -> None:
     ]
     sandboxed = image.sandbox.argv(command, ro_bind=[image.vmlinuz.parent], bind=[part])
     with programs.start(sandboxed, log=part / "qemu.log") as process:
-        monitor = Monitor(part / "qmp", alive=lambda: process.poll() is None)
         try:
-            _wait_for(part / "port", "ok up", part / "console")
-            monitor.execute("stop")
-            monitor.execute("migrate", uri=f"exec:cat > {part}/state")
-            _wait_saved(monitor)
-            monitor.quit()
-        finally:
-            monitor.close()
+            _save(part)
+        except (Lost, Refused) as error:
+            raise QemuError(f"The innermost guest was not saved: {error}.") from error
         process.wait(5)
+
+
+def _save(part: Path) -> None:
+    monitor = Qmp(part / "qmp")
+    try:
+        _wait_for(part / "port", "ok up", part / "console")
+        monitor.run("stop")
+        monitor.run("migrate", uri=f"exec:cat > {part}/state")
+        monitor.migration(lambda status: status == "completed", _SAVE_TIMEOUT)
+        monitor.run("quit")
+    finally:
+        monitor.close()
 
 
 def _wait_for(path: Path, wanted: str, console: Path) -> None:
@@ -101,12 +108,4 @@ def _wait_for(path: Path, wanted: str, console: Path) -> None:
                 f"The innermost guest did not come up within {_BOOT_TIMEOUT:g} s. Its console "
                 f"said at last:\n{said}"
             )
-        time.sleep(0.05)
-
-
-def _wait_saved(monitor: Monitor) -> None:
-    deadline = time.monotonic() + _SAVE_TIMEOUT
-    while (found := monitor.execute("query-migrate").get("status")) != "completed":
-        if found == "failed" or time.monotonic() > deadline:
-            raise QemuError(f"The state of the innermost guest was not saved: {found}.")
         time.sleep(0.05)

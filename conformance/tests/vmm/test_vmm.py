@@ -17,6 +17,7 @@ from conformance.cli.arguments import parse
 from conformance.errors import AgentError, DriverError
 from conformance.events.kinds import Agent, Event, Output, Phase
 from conformance.events.kinds import AgentError as AgentErrorEvent
+from conformance.migration.v1.vmm import Vmm as OldVmm
 from conformance.migration.v2.states import State
 from conformance.migration.v2.vmm import Vmm
 from conformance.uapi import constants as c
@@ -138,7 +139,54 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
                 loaded.stop()
             loaded.load([b"data"])
             loaded.start()
-    assert taken == STEPS
+    assert taken == STEPS["v2"]
+
+
+class OldSteps:
+    """Stands for the migration region of a function: takes every state, and keeps the steps."""
+
+    def __init__(self, taken: set[tuple[str, str]], begun: int) -> None:
+        self.state, self._taken, self.device = begun, taken, Mock()
+
+    def set_state(self, new: int) -> None:
+        self._taken.add((_name(self.state), _name(new)))
+        self.state = new
+
+
+def _name(state: int) -> str:
+    (found,) = states_of(f"vfio_migration_set_state  (f) state {state}")
+    return found
+
+
+def test_the_known_steps_of_v1_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: set[tuple[str, str]] = set()
+    monkeypatch.setattr(OldVmm, "_map", Mock())
+    monkeypatch.setattr(OldVmm, "iterate", Mock())
+
+    def monitor() -> OldVmm:
+        return OldVmm(OldSteps(taken, 1))  # type: ignore[arg-type]
+
+    phases = ("start", "pause", "complete")
+    for end, then in product(range(len(phases) + 1), ("give_up", "run")):
+        saved = monitor()
+        for phase in phases[:end]:
+            getattr(saved, phase)()
+        getattr(saved, then)()
+    stands = monitor()
+    stands.pause()
+    stands.complete()
+    monitor().load([])
+    assert {(a, b) for a, b in taken if a != b} == STEPS["v1"]
+
+
+def test_the_image_decides_on_the_version() -> None:
+    assert parse(["vmm", "emulated"]).protocol == "v2"
+    assert parse(["vmm", "emulated", "--image", "bookworm-qemu"]).protocol == "v1"
+
+
+def test_the_old_monitor_has_another_property() -> None:
+    assert ",enable-migration=on" in Function(Path("/f")).option()
+    assert ",x-enable-migration=on" in Function(Path("/f"), protocol="v1").option()
 
 
 @pytest.mark.parametrize(("lost", "wrong"), [("0", "0"), ("1", "0"), ("0", "2")])
@@ -245,9 +293,10 @@ def test_the_selection_exists() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--protocol", "v1"], "version 2 of the protocol alone"),
+        (["--protocol", "v1"], "say --image bookworm-qemu with --protocol v1"),
+        (["--protocol", "v2", "--image", "bookworm-qemu"], "another image with --protocol v2"),
         (["--stranger", "mtty"], "omit --stranger"),
-        (["--image", "bookworm"], "speaks no v2"),
+        (["--image", "bookworm"], "has no QEMU: say --image bookworm-qemu"),
     ],
 )
 def test_what_qemu_cannot_do_is_refused(

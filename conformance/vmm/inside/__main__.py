@@ -26,6 +26,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--ids", required=True)
+    parser.add_argument("--protocol", required=True)
     parser.add_argument("--register", action="append", default=[])
     parser.add_argument("--doorbell", default="")
     parser.add_argument("--parameter", action="append", default=[])
@@ -37,6 +38,7 @@ def main(words: Sequence[str]) -> int:
     bench = Bench(
         functions=functions[: len(functions) // 2 * 2],
         ids=arguments.ids,
+        protocol=arguments.protocol,
         registers=[
             Register(*(int(part, 0) for part in text.split(":"))) for text in arguments.register
         ],
@@ -87,7 +89,7 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
         path.stem: path.read_text(errors="replace")[seen.get(path, 0) :] for path in bench.logs()
     }
     states = {who: found for who, text in said.items() if (found := states_of(text))}
-    foreign = [step for found in states.values() for step in unknown(found)]
+    foreign = [step for found in states.values() for step in unknown(found, bench.protocol)]
     if not failure and foreign:
         failure = f"steps that the model of a monitor does not have: {', '.join(foreign)}"
     if failure:

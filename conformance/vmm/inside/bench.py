@@ -65,6 +65,7 @@ class Bench:
         state: The saved state of a guest that has booted and has no function yet.
         folder: For sockets and streams.
         doorbell: What makes the function write to memory, if it has that.
+        protocol: Version of the migration protocol.
         driver: What drives the functions, if there is another version of it.
     """
 
@@ -76,6 +77,7 @@ class Bench:
     state: Path
     folder: Path
     doorbell: Doorbell | None = None
+    protocol: str = "v2"
     driver: Driver | None = None
     _machines: dict[str, Machine] = field(default_factory=dict)
     _made: int = 0
@@ -111,7 +113,7 @@ class Bench:
         expect("the run state of the booted guest", machine.arrived(), "paused")
         machine.qmp.run("cont")
         for slot, folder in enumerate(wanted):
-            machine.plug(Function(folder, mapped=mapped, slot=slot))
+            machine.plug(Function(folder, mapped=mapped, slot=slot, protocol=self.protocol))
         for slot in range(count):
             machine.guest.ask(f"use {slot}")
             machine.guest.ask(f"open {self.ids}")
@@ -199,7 +201,9 @@ class Bench:
         places = {folder: place for place, folder in enumerate(self.functions)}
         return self._start(
             [
-                Function(self.functions[places[one.folder] ^ 1], slot=one.slot)
+                Function(
+                    self.functions[places[one.folder] ^ 1], slot=one.slot, protocol=one.protocol
+                )
                 for one in source.functions
             ]
         )

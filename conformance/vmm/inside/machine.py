@@ -4,7 +4,7 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,12 +41,16 @@ class Function:
         folder: Its folder in sysfs.
         mapped: Whether QEMU may map its registers, as it does by default.
         slot: Its number in the guest.
+        protocol: Version of the migration protocol: QEMU had an experimental property for v1.
     """
 
-    def __init__(self, folder: Path, *, mapped: bool = False, slot: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, mapped: bool = False, slot: int = 0, protocol: str = "v2"
+    ) -> None:
         self.folder = folder
         self.mapped = mapped
         self.slot = slot
+        self.protocol = protocol
 
     @property
     def pins(self) -> bool:
@@ -63,7 +67,7 @@ class Function:
             "addr": hex(_SLOT + self.slot),
             "rombar": 0,
             # Without a say QEMU wants the device to track dirty pages; it marks all without it.
-            "enable-migration": "on",
+            "x-enable-migration" if self.protocol == "v1" else "enable-migration": "on",
             "x-no-mmap": not self.mapped,
             # QEMU asks which pages are dirty behind an MSI-X table in a mapped BAR, not in whole
             # pages, and the kernel refuses that: the migration fails before any driver is asked.
@@ -171,13 +175,13 @@ class Machine:
             Lost: It did not begin.
         """
         self.send(uri, SLOW)
-        self.wait(lambda found: found.get("status") == "active")
+        self.qmp.migration(lambda status: status == "active", _PATIENCE)
 
     def send_until_stopped(self, uri: str) -> None:
         """Begin a migration that halts in stop-and-copy, when it has stopped the guest."""
         self._halt_when_stopped(state=True)
         self.send(uri)
-        self.wait(lambda found: found.get("status") in ("pre-switchover", *_ENDS))
+        self.qmp.migration(lambda status: status in ("pre-switchover", *_ENDS), _PATIENCE)
 
     def go_on(self) -> None:
         """Let a migration go on that has halted."""
@@ -194,22 +198,9 @@ class Machine:
 
     def outcome(self) -> dict[str, Any]:
         """Wait until the migration has ended, and return how."""
-        found = self.wait(lambda found: found.get("status") in _ENDS)
+        found = self.qmp.migration(lambda status: status in _ENDS, _PATIENCE)
         if self._halts:  # the next one need not
             self._halt_when_stopped(state=False)
-        return found
-
-    def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait until the migration is in a state, and return that.
-
-        Raises:
-            Lost: It did not come, or QEMU ended.
-        """
-        deadline = time.monotonic() + _PATIENCE
-        while not wanted(found := dict(self.qmp.run("query-migrate"))):
-            if time.monotonic() > deadline:
-                raise Lost(f"the migration does not end: {found}")
-            time.sleep(_PAUSE)
         return found
 
     def receive(self, uri: str) -> None:

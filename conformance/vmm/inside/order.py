@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The order in which a monitor sets states, compared with the model of a monitor.
 
-The model is :class:`conformance.migration.v2.vmm.Vmm`. A step of a real monitor that it does not
-have is one that the suite never tried.
+The models are ``Vmm`` in :mod:`conformance.migration.v1.vmm` and its namesake of v2. A step of a
+real monitor that they do not have is one that the suite never tried.
 """
 
 import re
@@ -15,8 +15,25 @@ _SET: Final = re.compile(
     r"|in recover state (?P<recovered>\w+)"
 )
 
-#: The steps of the model, from state to state; a unit test drives it and compares.
-STEPS: Final = frozenset(
+_WORDS: Final = {"0": "STOP", "1": "RUNNING", "2": "STOP_COPY", "3": "PRE_COPY", "4": "RESUMING"}
+"""Values of v1's device_state, of which QEMU prints the number, as v2 calls the states."""
+
+_V1: Final = frozenset(
+    {
+        ("RUNNING", "PRE_COPY"),
+        ("RUNNING", "STOP"),
+        ("RUNNING", "RESUMING"),
+        ("PRE_COPY", "RUNNING"),
+        ("PRE_COPY", "STOP_COPY"),
+        ("STOP", "RUNNING"),
+        ("STOP", "STOP_COPY"),
+        ("STOP_COPY", "RUNNING"),
+        ("STOP_COPY", "STOP"),
+        ("RESUMING", "RUNNING"),
+    }
+)
+
+_V2: Final = frozenset(
     {
         ("RUNNING", "PRE_COPY"),
         ("RUNNING", "STOP"),
@@ -41,22 +58,30 @@ STEPS: Final = frozenset(
 )
 
 
+#: The steps of the models, from state to state; unit tests drive these and compare.
+STEPS: Final = {"v1": _V1, "v2": _V2}
+
+
 def states_of(trace: str) -> list[str]:
     """Return the states that a monitor has set, by its own trace.
 
     >>> states_of("vfio_migration_set_state  (dev) new state PRE_COPY, recover state RUNNING")
     ['PRE_COPY']
+    >>> states_of("vfio_migration_set_state  (dev) state 3")
+    ['PRE_COPY']
     >>> states_of("dev: Failed setting device state to STOP. Setting device in recover state ERROR")
     ['ERROR']
     """
-    return [found["set"] or found["recovered"] for found in _SET.finditer(trace)]
+    found = [one["set"] or one["recovered"] for one in _SET.finditer(trace)]
+    return [_WORDS.get(state, state) for state in found]
 
 
-def unknown(states: Sequence[str], begun: str = "RUNNING") -> list[str]:
+def unknown(states: Sequence[str], protocol: str = "v2") -> list[str]:
     """Return the steps between states that the model does not have.
 
     >>> unknown(["PRE_COPY", "STOP_COPY", "STOP"]), unknown(["PRE_COPY", "STOP"])
     ([], ['PRE_COPY > STOP'])
     """
-    steps = pairwise([begun, *states])
-    return [f"{a} > {b}" for a, b in steps if a != b and (a, b) not in STEPS]
+    known = STEPS[protocol]
+    steps = pairwise(["RUNNING", *states])
+    return [f"{a} > {b}" for a, b in steps if a != b and (a, b) not in known]

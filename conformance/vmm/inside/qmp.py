@@ -4,6 +4,7 @@
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +75,19 @@ class Qmp:
                 raise Refused(found["error"]["desc"])
             if "return" in found:
                 return found["return"]
+
+    def migration(self, wanted: Callable[[str], bool], patience: float) -> dict[str, Any]:
+        """Wait until the status of the migration is wanted, and return what QEMU says of it.
+
+        Raises:
+            Lost: That did not come within so many seconds, or QEMU is gone.
+        """
+        deadline = time.monotonic() + patience
+        while not wanted(str((found := dict(self.run("query-migrate"))).get("status"))):
+            if time.monotonic() > deadline:
+                raise Lost(f"the migration does not end: {found}")
+            time.sleep(_PAUSE)
+        return found
 
     def _receive(self) -> dict[str, Any]:
         try:
