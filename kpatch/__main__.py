@@ -28,6 +28,7 @@ from kpatch.render.context import Form
 from kpatch.render.render import render
 from kpatch.series import command as series_command
 from kpatch.series import make as series_make
+from kpatch.series.mail import Version
 from kpatch.tools import programs
 
 _EXIT_FOUND = 1
@@ -234,10 +235,24 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _series(arguments: argparse.Namespace) -> int:
     _refuse_dry()
+    if arguments.project == "qemu":
+        return _series_of_qemu(arguments)
     for path in series_make.make(series_command.request(arguments), arguments.output):
         print(path)
     send = arguments.output / "send.sh"
     print(f"Read them, judge them with `python -m conformance gate`, then run {send}.")
+    return 0
+
+
+def _series_of_qemu(arguments: argparse.Namespace) -> int:
+    if arguments.device or arguments.tested or arguments.base != "HEAD":
+        raise SeriesError("--for qemu takes no DEVICE, --tested or --base: it is of QEMU alone.")
+    version = Version(arguments.reroll_count, arguments.previous, arguments.rfc)
+    made = series_make.make_qemu(
+        arguments.tree, arguments.output, version, signoff=arguments.signoff
+    )
+    for path in made:
+        print(path)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from conformance.cli import options
 from conformance.cli.options import Say
@@ -32,6 +33,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="only this one, such as `live`; may be repeated",
     )
     parser.add_argument(
+        "--aware",
+        type=Path,
+        metavar="DIR",
+        help="build QEMU of this unpacked source with the series of `kpatch series --for qemu`, "
+        "which drops conflicting mappings before it saves, and run it instead of the image's",
+    )
+    parser.add_argument(
         "--short", action="store_true", help="a selection: a refusal and a live migration"
     )
 
@@ -45,6 +53,8 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
             f"QEMU 7.2 speaks version 1 of the protocol and later ones version 2: omit --protocol, "
             f"or say --image {_OLD} with --protocol v1, and another image with --protocol v2"
         )
+    if arguments.aware and arguments.protocol == "v1":
+        parser.error("--aware is of QEMU 10 and later, which speak version 2: omit --protocol v1")
     if arguments.stranger:
         parser.error("vmm runs a driver of kpatch/devices or --module: omit --stranger")
     if arguments.image == "bookworm":
@@ -55,11 +65,13 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     """Do it, and return the exit code."""
     from conformance.running import paths
     from conformance.vmm.command import vmm
-    from conformance.vmm.inside.scenarios import SHORT
+    from conformance.vmm.inside.scenarios import AWARE, SHORT, UNAWARE
 
     request = options.request(arguments)
     if arguments.dry_run:
         return options.dry(arguments, say)
-    chosen = arguments.scenario or (list(SHORT) if arguments.short else [])
+    short = [name for name in SHORT if not arguments.aware or name not in UNAWARE]
+    short += AWARE if arguments.aware else ()
+    chosen = arguments.scenario or (short if arguments.short else [])
     results = paths.new_results(arguments.results, f"vmm-{request.name}", request.definition.name)
-    return vmm(request, chosen, results.absolute(), sys.stdout)
+    return vmm(request, chosen, results.absolute(), sys.stdout, arguments.aware)

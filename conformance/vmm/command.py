@@ -16,8 +16,9 @@ from conformance.lab.check.run import driver_error
 from conformance.lab.guest.run import guest
 from conformance.running import driver
 from conformance.running.steps import Steps
-from conformance.vmm import nested
-from conformance.vmm.inside.scenarios import RENDERED, SCENARIOS, WORKING
+from conformance.vmm import aware, nested
+from conformance.vmm.inside.scenarios import AWARE, RENDERED, SCENARIOS, UNAWARE, WORKING
+from kpatch.series import qemu as qemu_series
 
 MEMORY = 2048
 """MiB of the lab's machine: two QEMUs with guests, and their streams in a RAM disk."""
@@ -33,7 +34,9 @@ _ADDED = 4
 """Bytes that the stream of the other version of a driver has in addition."""
 
 
-def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) -> int:
+def vmm(
+    request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO, source: Path | None
+) -> int:
     """Run scenarios, print and write what became of each, and return the exit code.
 
     Args:
@@ -41,6 +44,8 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
         chosen: Names of scenarios; empty for all.
         results: The folder of this run, which exists; an absolute path.
         out: Where progress and verdict go.
+        source: The source of a QEMU that is to be built and run, aware of the saving layout;
+            without it the image's.
 
     Raises:
         UsageError: There is no such scenario, or the function lacks what it needs.
@@ -51,7 +56,7 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     if unknown := [name for name in chosen if name not in SCENARIOS]:
         raise UsageError(f"There is no scenario {unknown[0]}. There are: {', '.join(SCENARIOS)}.")
 
-    cannot = impossible(request)
+    cannot = impossible(request, knows=bool(source))
     if bad := [name for name in chosen if name in cannot]:
         raise UsageError(f"{bad[0]} cannot be run: {cannot[bad[0]]}. Omit it.")
     chosen = chosen or [name for name in SCENARIOS if name not in cannot]
@@ -71,9 +76,10 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     qemu = str(image.manifest["qemu"])
     if speaks(qemu) != protocol:
         raise UsageError(f"QEMU {qemu} of {image.definition.name} does not speak {protocol}.")
+    built = aware.provide(source, steps) if source else None
     programs: dict[str, Path] = {
-        "state": nested.provide(image, steps),
-        "qemu-system-x86_64": image.root / "usr/bin/qemu-system-x86_64",
+        "state": nested.provide(image, steps, built),
+        "qemu-system-x86_64": built or image.root / "usr/bin/qemu-system-x86_64",
         **nested.firmware(image),
     }
     if "driver.other" in chosen:
@@ -81,11 +87,13 @@ def vmm(request: LabRequest, chosen: Sequence[str], results: Path, out: TextIO) 
     inside = replace(contents(request, prepared), programs=programs)
     argv = ["python3", "-m", "conformance.vmm.inside", "--programs", _PROGRAMS]
     argv += ["--ids", _ids(request), "--protocol", protocol]
+    argv += ["--aware"] if built else []
     argv += [word for place in machine.scratch[:REGISTERS] for word in ("--register", place)]
     argv += [word for place in machine.doorbells[:1] for word in ("--doorbell", place)]
     argv += [f"--parameter={one}" for one in machine.parameters]
     argv += [word for name in chosen for word in ("--scenario", name)]
-    say(f"QEMU {qemu} migrates a guest with {request.name}:")
+    name = qemu_series.version(source) + ", aware of the saving layout," if source else qemu
+    say(f"QEMU {name} migrates a guest with {request.name}:")
     rows: list[dict[str, Any]] = []
     with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
         running.order("script", argv=argv)
@@ -114,9 +122,12 @@ def speaks(version: str) -> str:
     return "v2" if major >= _SINCE else "v1"
 
 
-def impossible(request: LabRequest) -> dict[str, str]:
-    """Return the scenarios that cannot be run with a function, and why."""
-    found: dict[str, str] = {}
+def impossible(request: LabRequest, *, knows: bool) -> dict[str, str]:
+    """Return the scenarios that cannot be run with a function and a QEMU, and why."""
+    found = dict.fromkeys(
+        UNAWARE if knows else AWARE,
+        "this QEMU knows the saving layout" if knows else "it takes --aware",
+    )
     if not request.machine.doorbells:
         found |= dict.fromkeys(WORKING, f"{request.name} has no doorbells")
     if request.options.module:

@@ -8,6 +8,7 @@ plugged into it later.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -39,25 +40,31 @@ def firmware(image: Image) -> dict[str, Path]:
     return {name: share / name for name in ("qboot.rom", "kvmvapic.bin", "linuxboot_dma.bin")}
 
 
-def provide(image: Image, steps: Steps) -> Path:
+def provide(image: Image, steps: Steps, qemu: Path | None = None) -> Path:
     """Return the saved state of a guest that has booted; make it if it is not in the cache.
+
+    Args:
+        image: Has the guest's kernel.
+        steps: Tells the user what is done.
+        qemu: The program that will run the guest; without it the image's.
 
     Raises:
         QemuError: The guest did not boot or was not saved.
         ProgramFailed: Its program does not compile.
     """
     inputs = [_RECIPE, image.key, system(Path("firmware")), _CMDLINE, _PROGRAM.read_text()]
+    inputs += [qemu.parent.name] if qemu else []
     name = hashlib.sha256(json.dumps(inputs, default=str).encode()).hexdigest()[:12]
     folder = paths.cache() / "vmm" / f"{image.definition.name}-{name}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked.lock(folder.parent / "lock"):
         if not folder.exists():
             with steps.step("innermost guest"), locked.whole_folder(folder) as part:
-                _make(image, part)
+                _make(image, part, qemu)
     return folder / "state"
 
 
-def _make(image: Image, part: Path) -> None:
+def _make(image: Image, part: Path, qemu: Path | None) -> None:
     init = part / "init"
     argv = ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-s", "-o", str(init), str(_PROGRAM)]
     programs.run(image.sandbox.argv(argv, ro_bind=[_PROGRAM.parent], bind=[part]), timeout=60)
@@ -72,13 +79,14 @@ def _make(image: Image, part: Path) -> None:
     for name, path in firmware(image).items():
         (place / name).write_bytes(path.read_bytes())
     command = [
-        "qemu-system-x86_64",
+        str(qemu or "qemu-system-x86_64"),
         *system(place),
         *("-kernel", str(image.vmlinuz), "-initrd", str(part / "initrd"), "-append", _CMDLINE),
         *("-serial", f"file:{part}/console", "-serial", f"file:{part}/port"),
         *("-qmp", f"unix:{part}/qmp,server=on,wait=off"),
     ]
-    sandboxed = image.sandbox.argv(command, ro_bind=[image.vmlinuz.parent], bind=[part])
+    shown = [image.vmlinuz.parent, *([qemu.parent] if qemu else [])]
+    sandboxed = image.sandbox.argv(command, ro_bind=shown, bind=[part])
     with programs.start(sandboxed, log=part / "qemu.log") as process:
         try:
             _save(part)
@@ -94,7 +102,8 @@ def _save(part: Path) -> None:
         monitor.run("stop")
         monitor.run("migrate", uri=f"exec:cat > {part}/state")
         monitor.migration(lambda status: status == "completed", _SAVE_TIMEOUT)
-        monitor.run("quit")
+        with contextlib.suppress(Lost):  # it may end before it answers
+            monitor.run("quit")
     finally:
         monitor.close()
 

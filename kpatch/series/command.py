@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.device import load as device
 from kpatch.device.protocols import PROTOCOLS
+from kpatch.errors import SeriesError
 from kpatch.series.mail import Version
 from kpatch.series.make import SeriesRequest
 
@@ -23,10 +24,21 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
         "series",
         help="write the driver as a patch series for a kernel source tree",
         description="Write the driver as a patch series for a kernel source tree, which is only "
-        "read. The author is git's user.name and user.email.",
+        "read. With --for qemu: what QEMU needs to migrate a device with a saving layout. The "
+        "author is git's user.name and user.email.",
     )
     one.add_argument(
-        "device", metavar="DEVICE", help="name of a known device, or the path of a description"
+        "device",
+        nargs="?",
+        metavar="DEVICE",
+        help="name of a known device, or the path of a description; not with --for qemu",
+    )
+    one.add_argument(
+        "--for",
+        dest="project",
+        choices=("linux", "qemu"),
+        default="linux",
+        help="whose source tree it is (default: %(default)s)",
     )
     one.add_argument(
         "--protocol",
@@ -36,10 +48,10 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
     )
     one.add_argument(
         "--tree",
-        metavar="LINUX",
+        metavar="TREE",
         type=Path,
         required=True,
-        help="kernel source tree: a git checkout, or the unpacked source of a distribution",
+        help="source tree: a git checkout, or the unpacked source of a distribution",
     )
     one.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the patches"
@@ -79,7 +91,13 @@ def add(commands: Commands, run: Callable[[argparse.Namespace], int]) -> None:
 
 
 def request(arguments: argparse.Namespace) -> SeriesRequest:
-    """Return what the options ask for."""
+    """Return what the options ask for.
+
+    Raises:
+        SeriesError: No device is named.
+    """
+    if arguments.device is None:
+        raise SeriesError("A series for Linux is of a driver: name its DEVICE.")
     described = device.load(arguments.device)
     spoken = device.spoken(described, arguments.protocol)
     return SeriesRequest(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Changes to files that a kernel tree already has.
+"""Changes to files that a source tree already has.
 
 Each is tied to a place that is found by a regular expression. The place must be there exactly once:
 where it is not, the tree is older or newer than what the change was written for, and saying so is
@@ -36,22 +36,43 @@ class Edit:
     taken: tuple[str, str] | None = None
 
 
-def insert(tree: Path, edit: Edit, text: str) -> None:
+@dataclass(frozen=True)
+class Base:
+    """What a tree is, for messages.
+
+    Attributes:
+        name: Program and version.
+        since: The first version that the series can be for.
+    """
+
+    name: str
+    since: str
+
+
+def insert(tree: Path, edit: Edit, text: str, *, base: Base | None = None) -> None:
     """Make a change.
+
+    Args:
+        tree: The tree.
+        edit: The change.
+        text: What is added.
+        base: What the tree is; without it a kernel.
 
     Raises:
         SourceTreeError: The place is not there, or more than once, or the change is not possible.
     """
     old = source.read(tree, edit.path)
+    base = base or Base(f"Linux {source.version(tree)}", "6.10 at least")
+    where = f"{edit.path} of the tree ({base.name})"
     if edit.taken and re.search(edit.taken[0], old, re.MULTILINE):
-        raise SourceTreeError(f"{_where(tree, edit.path)} {edit.taken[1]}.")
+        raise SourceTreeError(f"{where} {edit.taken[1]}.")
     places = list(re.finditer(edit.after, old, re.MULTILINE))
     if len(places) != 1:
         count = f"is there {len(places)} times" if places else "is not there"
         raise SourceTreeError(
-            f"{_where(tree, edit.path)} is not as the series expects it: {edit.what} {count}. The "
-            "tree is too old for the series (6.10 at least), or too new for this version of the "
-            "kit; in that case the change has to be adapted."
+            f"{where} is not as the series expects it: {edit.what} {count}. The tree is too old "
+            f"for the series ({base.since}), or too new for this version of the kit; in that case "
+            "the change has to be adapted."
         )
     end = places[0].end()
     _write(tree / edit.path, old[:end] + text + old[end:])

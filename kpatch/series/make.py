@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes a series: from a device description and a kernel source tree to a folder of patches."""
+"""Makes a series: from a device description and a source tree to a folder of patches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, SeriesError
 from kpatch.kernel import source
 from kpatch.series import mail as series_mail
+from kpatch.series import qemu
 from kpatch.series import steps as series
 from kpatch.series.mail import FIRST, Recipients, Version
 from kpatch.tools import git
@@ -90,6 +91,30 @@ def make(request: SeriesRequest, target: Path) -> list[Path]:
         done = folder / "done"
         patches = series_mail.format_patches(repository, base, done, version, people, cover=cover)
         series_mail.send_files(done, patches, people, request.device.name)
+        return _replace(done, target, patches)
+
+
+def make_qemu(tree: Path, target: Path, version: Version, *, signoff: bool) -> list[Path]:
+    """Write the series for QEMU into a folder, in place of one that is there.
+
+    Returns:
+        The patches.
+
+    Raises:
+        SourceTreeError: The tree is not QEMU's, or cannot take the series.
+        SeriesError: There is no author.
+        OutputError: The folder cannot be written, or has something else in it.
+    """
+    tree = tree.absolute()
+    qemu.version(tree)
+    _check_target(target, version)
+    who = git.identity(tree)
+    with git.scratch_folder() as folder:
+        repository = qemu.repository(tree, folder / "tree", who)
+        base = repository.out("rev-parse", "HEAD")
+        qemu.commit(repository, tree, date=git.EPOCH + 60, signoff=signoff)
+        done = folder / "done"
+        patches = series_mail.format_patches(repository, base, done, version, Recipients((), ()))
         return _replace(done, target, patches)
 
 

@@ -19,10 +19,18 @@ from conformance.vmm import nested
 from conformance.vmm.inside import bench as benches
 from conformance.vmm.inside.bench import Bench, Register, Unexpected
 from conformance.vmm.inside.machine import Function, Machine
-from conformance.vmm.inside.scenarios import SCENARIOS, WORKING
+from conformance.vmm.inside.scenarios import AWARE, RENDERED, SCENARIOS, WORKING
 
 IMAGE = definitions.image("trixie")
-NEED_VFIO = {"layout.refused", "stream.cut", "stream.corrupt", "stream.foreign", *WORKING}
+NEED_VFIO = {
+    *AWARE,
+    *RENDERED,
+    "layout.refused",
+    "stream.cut",
+    "stream.corrupt",
+    "stream.foreign",
+    *WORKING,
+}
 
 pytestmark = [
     pytest.mark.slow,

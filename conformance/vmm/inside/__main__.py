@@ -27,6 +27,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--ids", required=True)
     parser.add_argument("--protocol", required=True)
+    parser.add_argument("--aware", action="store_true")
     parser.add_argument("--register", action="append", default=[])
     parser.add_argument("--doorbell", default="")
     parser.add_argument("--parameter", action="append", default=[])
@@ -39,6 +40,7 @@ def main(words: Sequence[str]) -> int:
         functions=functions[: len(functions) // 2 * 2],
         ids=arguments.ids,
         protocol=arguments.protocol,
+        aware=arguments.aware,
         registers=[
             Register(*(int(part, 0) for part in text.split(":"))) for text in arguments.register
         ],

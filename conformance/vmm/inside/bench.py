@@ -65,6 +65,8 @@ class Bench:
         state: The saved state of a guest that has booted and has no function yet.
         folder: For sockets and streams.
         doorbell: What makes the function write to memory, if it has that.
+        aware: Whether QEMU drops mappings before it saves: then it maps the registers as it does
+            by default.
         protocol: Version of the migration protocol.
         driver: What drives the functions, if there is another version of it.
     """
@@ -77,6 +79,7 @@ class Bench:
     state: Path
     folder: Path
     doorbell: Doorbell | None = None
+    aware: bool = False
     protocol: str = "v2"
     driver: Driver | None = None
     _machines: dict[str, Machine] = field(default_factory=dict)
@@ -92,15 +95,16 @@ class Bench:
         """Return how a monitor is told to write a file."""
         return f"exec:cat > {self.folder / name}"
 
-    def guest(self, *, mapped: bool = False, count: int = 1) -> Machine:
+    def guest(self, *, mapped: bool | None = None, count: int = 1) -> Machine:
         """Return a guest that has one function or more, and has written registers and memory.
 
         The guest of the scenario before serves again, if it is well.
         """
+        mapped = self.aware if mapped is None else mapped
         wanted = self.functions[::2][:count]
         if len(wanted) < count:
             raise Unexpected(f"there are too few functions for a guest with {count}")
-        if not mapped:
+        if mapped is self.aware:
             for machine in self._machines.values():
                 with contextlib.suppress(Exception):
                     fits = len(machine.functions) == count
@@ -199,12 +203,11 @@ class Bench:
     def destination(self, source: Machine) -> Machine:
         """Start a QEMU on the functions that are the peers of the source's."""
         places = {folder: place for place, folder in enumerate(self.functions)}
+        peers = [self.functions[places[one.folder] ^ 1] for one in source.functions]
         return self._start(
             [
-                Function(
-                    self.functions[places[one.folder] ^ 1], slot=one.slot, protocol=one.protocol
-                )
-                for one in source.functions
+                Function(folder, mapped=one.mapped, slot=one.slot, protocol=one.protocol)
+                for folder, one in zip(peers, source.functions, strict=True)
             ]
         )
 
@@ -275,3 +278,9 @@ class Bench:
 def states(machine: Machine) -> list[str]:
     """Return the states that a monitor has set, by its own trace."""
     return states_of(machine.log.read_text(errors="replace"))
+
+
+def mappings(machine: Machine) -> list[str]:
+    """Return what a monitor did to mappings of registers, in order: mmap or unmap."""
+    text = machine.log.read_text(errors="replace")
+    return re.findall(r"^vfio_region_(mmap|unmap) ", text, re.MULTILINE)

@@ -115,6 +115,7 @@ class Machine:
             *("-serial", "chardev:port", "-incoming", "defer"),
             *("-qmp", f"unix:{socket['qmp']},server=on,wait=off"),
             *("-trace", "vfio_migration_*", "-trace", "vfio_save_*", "-trace", "vfio_load_*"),
+            *("-trace", "vfio_region_mmap", "-trace", "vfio_region_unmap"),
             *(word for function in functions for word in ("-device", function.option())),
         ]
         with self.log.open("ab") as log:

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from conformance.vmm.inside.bench import Bench, expect
+from conformance.vmm.inside.bench import Bench, expect, mappings
 from conformance.vmm.inside.machine import FAST
 from conformance.vmm.inside.streams import (
     corrupt_stream,
@@ -30,6 +30,19 @@ def refused_layout(bench: Bench) -> None:
     expect("why it failed", "busy" in refusal.lower() or refusal, True)
     bench.went_on(source, before)
     bench.drop(source)
+
+
+def dropped_layout(bench: Bench) -> None:
+    """Have a monitor drop its mappings for saving, and restore them when it gives up."""
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    bench.enter_precopy(source, bench.file("given-up"))
+    expect("the last that the monitor did to a mapping", mappings(source)[-1:], ["unmap"])
+    source.cancel()
+    expect("the migration", source.outcome()["status"], "cancelled")
+    expect("the last that the monitor did to a mapping", mappings(source)[-1:], ["mmap"])
+    bench.went_on(source, before)
+    bench.through_file(source)
 
 
 def file_and_back(bench: Bench) -> None:
@@ -222,6 +235,7 @@ _OUT_OF_SYNC: Final = "data_fd out of sync"
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "layout.refused": refused_layout,
+    "layout.dropped": dropped_layout,
     "file.and-back": file_and_back,
     "live": live,
     "live.and-back": there_and_back,
@@ -247,6 +261,12 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 
 WORKING: Final = ("live.working",)
 """Scenarios for functions that have doorbells."""
+
+UNAWARE: Final = ("layout.refused",)
+"""Scenarios for a QEMU that knows nothing of the saving layout."""
+
+AWARE: Final = ("layout.dropped",)
+"""Scenarios for one that does."""
 
 RENDERED: Final = ("driver.other",)
 """Scenarios for a driver of which another version can be built."""
