@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,18 +18,19 @@ from conformance.cli.arguments import parse
 from conformance.errors import AgentError, DriverError
 from conformance.events.kinds import Agent, Event, Output, Phase
 from conformance.events.kinds import AgentError as AgentErrorEvent
+from conformance.lab.check.prepare import Options, look_up
 from conformance.migration.v1.vmm import Vmm as OldVmm
 from conformance.migration.v2.states import State
 from conformance.migration.v2.vmm import Vmm
 from conformance.uapi import constants as c
 from conformance.vfio import features
 from conformance.vfio.data_file import DataFile
-from conformance.vmm.command import follow, line_of
+from conformance.vmm.command import follow, impossible, line_of
 from conformance.vmm.inside.bench import Bench, Register, Unexpected, expect
 from conformance.vmm.inside.machine import Function
 from conformance.vmm.inside.order import STEPS, states_of, unknown
 from conformance.vmm.inside.qmp import Lost, Program, Qmp, Refused
-from conformance.vmm.inside.scenarios import SCENARIOS, SHORT
+from conformance.vmm.inside.scenarios import AWARE, SCENARIOS, SHORT, UNAWARE, WORKING
 
 ROW = {"id": "live", "failure": "", "seconds": 4.5, "states": {"monitor-1": ["PRE_COPY", "STOP"]}}
 
@@ -177,6 +179,18 @@ def test_the_known_steps_of_v1_are_those_of_the_model(monkeypatch: pytest.Monkey
     stands.complete()
     monitor().load([])
     assert {(a, b) for a, b in taken if a != b} == STEPS["v1"]
+
+
+def test_what_cannot_be_run_and_why() -> None:
+    igb = look_up(Options(device="igb-vf"))
+    assert set(impossible(igb, knows=False)) == {*WORKING, *AWARE}
+    assert set(impossible(igb, knows=True)) == {*WORKING, *UNAWARE}
+    soft = look_up(Options(device="emulated"))
+    assert set(impossible(soft, knows=False)) == {*AWARE}
+    module = replace(soft, options=replace(soft.options, module=Path("a.ko")))
+    assert (
+        impossible(module, knows=False)["driver.other"] == "of a module there is no other version"
+    )
 
 
 def test_the_image_decides_on_the_version() -> None:

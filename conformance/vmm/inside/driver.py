@@ -17,12 +17,14 @@ class Driver:
         module: Its file.
         other: That of the other version, which has the same name.
         parameters: Those of the module.
+        pci: The folder of the PCI bus in sysfs.
     """
 
     functions: Sequence[Path]
     module: Path
     other: Path
     parameters: Sequence[str] = ()
+    pci: Path = Path("/sys/bus/pci")
 
     @contextmanager
     def replaced(self) -> Iterator[None]:
@@ -42,12 +44,16 @@ class Driver:
         drivers = {folder: (folder / "driver").resolve() for folder in self.functions}
         name = (drivers[self.functions[0]] / "module").resolve().name
         # What is not on the PCI bus comes and goes with its driver.
-        bound = {folder: driver for folder, driver in drivers.items() if driver.parts[3] == "pci"}
+        bound = {
+            folder: driver
+            for folder, driver in drivers.items()
+            if driver.is_relative_to(self.pci / "drivers")
+        }
         for folder, driver in bound.items():
             (driver / "unbind").write_text(folder.name)
         subprocess.run(["rmmod", name], check=True)
         subprocess.run(["insmod", module, *self.parameters], check=True)
         for folder in bound:  # driver_override still names the driver
-            Path("/sys/bus/pci/drivers_probe").write_text(folder.name)
+            (self.pci / "drivers_probe").write_text(folder.name)
             if not (folder / "driver").exists():
                 raise OSError(f"{module.name} does not take {folder.name}")
