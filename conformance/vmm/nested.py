@@ -26,6 +26,7 @@ from kpatch.tools import programs
 _PROGRAM = paths.DATA / "vmm/init.c"
 _CMDLINE = (
     "console=ttyS0 panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check nowatchdog "
+    "init_on_free=1 "  # pages of zeros are nothing in a stream
     "rcupdate.rcu_cpu_stall_suppress=1 loglevel=4"
 )
 _BOOT_TIMEOUT = 90.0

@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PORT "/dev/ttyS1"
@@ -31,7 +32,8 @@
 #define COMMAND 0x04		/* in configuration space, see linux/pci_regs.h */
 #define COMMAND_MEMORY 0x2
 #define COMMAND_MASTER 0x4
-#define PATIENCE 200000		/* looks at memory before a doorbell counts as lost */
+#define PATIENCE 30		/* seconds before a doorbell counts as lost */
+#define LOOKS 1000		/* at memory, between two at the clock */
 
 struct bar {
 	volatile uint8_t *base;
@@ -197,16 +199,25 @@ static volatile uint32_t *place(unsigned int bar, unsigned long offset)
 	return (volatile uint32_t *)(in->base + offset);
 }
 
+static time_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 /* One step of work: the value is the number of the step, so that none can be taken for another. */
 static void step(void)
 {
+	const time_t end = seconds() + PATIENCE;
 	uint32_t before = *target;
-	int looks = 0;
 
 	*work.doorbell = ++work.rung;
-	while (*target == before && looks < PATIENCE)
-		looks++;
-	if (looks == PATIENCE)
+	while (*target == before && seconds() < end)
+		for (int looks = 0; *target == before && looks < LOOKS; looks++)
+			;
+	if (*target == before)
 		work.lost++;
 	else if (*target != work.rung)
 		work.wrong++;

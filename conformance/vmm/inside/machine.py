@@ -20,7 +20,8 @@ _LONG: Final = 30_000
 """Milliseconds for which the guest may stand: QEMU's own limit, and enough to send all memory."""
 
 _PAUSE: Final = 0.05
-_PATIENCE: Final = 90.0
+_PATIENCE: Final = 240.0
+"""Seconds that emulation within emulation may take on a busy machine."""
 _ENDS: Final = ("completed", "failed", "cancelled")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _PAUSE: Final = 0.05
-_CONNECT: Final = 30.0
-_ANSWER: Final = 60.0
+_CONNECT: Final = 120.0
+_ANSWER: Final = 240.0
 
 
 class Lost(Exception):
