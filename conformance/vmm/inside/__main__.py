@@ -13,7 +13,7 @@ from pathlib import Path
 from conformance.kernel.log import KernelLog, Taint, reports
 from conformance.vmm.inside.bench import Bench, Doorbell, Register, Unexpected
 from conformance.vmm.inside.driver import Driver
-from conformance.vmm.inside.order import states_of, unknown
+from conformance.vmm.inside.order import by_function, unknown
 from conformance.vmm.inside.qmp import Lost, Refused
 from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
 
@@ -90,7 +90,11 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
     said = {
         path.stem: path.read_text(errors="replace")[seen.get(path, 0) :] for path in bench.logs()
     }
-    states = {who: found for who, text in said.items() if (found := states_of(text))}
+    states = {
+        f"{who} {function}": found
+        for who, text in said.items()
+        for function, found in by_function(text).items()
+    }
     foreign = [step for found in states.values() for step in unknown(found, bench.protocol)]
     if not failure and foreign:
         failure = f"steps that the model of a monitor does not have: {', '.join(foreign)}"

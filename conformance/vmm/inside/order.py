@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Final
 
 _SET: Final = re.compile(
-    r"vfio_migration_set_state \s*\([^)]*\) (?:new )?state (?P<set>\w+)"
-    r"|in recover state (?P<recovered>\w+)"
+    r"vfio_migration_set_state \s*\((?P<name>[^)]*)\) (?:new )?state (?P<set>\w+)"
+    r"|(?P<failed>\S+): Failed setting [^\n]* in recover state (?P<recovered>\w+)"
 )
 
 _WORDS: Final = {"0": "STOP", "1": "RUNNING", "2": "STOP_COPY", "3": "PRE_COPY", "4": "RESUMING"}
@@ -74,6 +74,20 @@ def states_of(trace: str) -> list[str]:
     """
     found = [one["set"] or one["recovered"] for one in _SET.finditer(trace)]
     return [_WORDS.get(state, state) for state in found]
+
+
+def by_function(trace: str) -> dict[str, list[str]]:
+    """Return the states that a monitor has set, of each of its functions.
+
+    >>> by_function('''vfio_migration_set_state (a) state STOP
+    ... vfio_migration_set_state (b) state STOP
+    ... a: Failed setting device state to RUNNING. Setting device in recover state STOP''')
+    {'a': ['STOP', 'STOP'], 'b': ['STOP']}
+    """
+    found: dict[str, list[str]] = {}
+    for one in _SET.finditer(trace):
+        found.setdefault(one["name"] or one["failed"], []).extend(states_of(one[0]))
+    return found
 
 
 def unknown(states: Sequence[str], protocol: str = "v2") -> list[str]:
