@@ -35,6 +35,7 @@ _CONFIGURE = (
     *("--target-list=x86_64-softmmu", "--without-default-devices", "--with-devices-x86_64=guest"),
     *("--without-default-features", "--enable-tcg", "--enable-system", "--disable-werror"),
     *("--disable-download", "--disable-docs", "--disable-tools", "--disable-guest-agent"),
+    "--disable-install-blobs",
     "--enable-trace-backends=log",
 )
 

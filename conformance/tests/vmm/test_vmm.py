@@ -292,12 +292,22 @@ def test_streams_are_spoilt_in_the_last_piece_of_the_function(name: str, tmp_pat
         loaded[file] = (tmp_path / file).read_bytes()
         raise Lost(file)
 
-    with pytest.raises(Lost):
-        SCENARIOS[name](Mock(folder=tmp_path, from_file=load))
+    (tmp_path / "log").write_text("Device in error state 0x6\n")
+    bench = Mock(folder=tmp_path, from_file=load, logs=lambda: [tmp_path / "log"])
+    with pytest.raises(Lost, match="good"):
+        SCENARIOS[name](bench)
     bad, start = loaded["bad"], good.index(bytes(range(100)))
     assert bad[:start] == good[:start]
     assert bad != good
     assert name == "stream.cut" or (len(bad) == len(good) and bad.endswith(b"rest"))
+
+
+def test_a_stream_that_the_driver_takes_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    (tmp_path / "good").write_bytes(_piece(b"state"))
+    bench = Mock(folder=tmp_path, logs=lambda: [tmp_path / "log"])
+    with pytest.raises(Unexpected, match="the driver refused the state"):
+        SCENARIOS["stream.corrupt"](bench)
 
 
 def test_the_selection_exists() -> None:
@@ -360,6 +370,23 @@ def test_the_monitor_answers_and_refuses(peer: tuple[Path, list[bytes]]) -> None
         qmp.run("migrate", uri="x")
     with pytest.raises(Lost, match="closed"):
         qmp.run("query-status")
+    qmp.close()
+
+
+def test_the_end_of_a_migration_is_waited_for(peer: tuple[Path, list[bytes]]) -> None:
+    path, answers = peer
+    answers += [
+        b'{"return": {}}\n',
+        b'{"return": {}}\n',
+        b'{"return": {"status": "active"}}\n',
+        b'{"return": {"status": "failed", "error-desc": "busy"}}\n',
+        b'{"return": {"status": "active"}}\n',
+    ]
+    qmp = Qmp(path)
+    found = qmp.migration(lambda status: status == "failed", 10)
+    assert found["error-desc"] == "busy"
+    with pytest.raises(Lost, match="does not end"):
+        qmp.migration(lambda status: status == "completed", -1)
     qmp.close()
 
 
