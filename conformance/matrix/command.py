@@ -16,6 +16,7 @@ from typing import TextIO
 
 from conformance.lab.check.prepare import Options
 from conformance.matrix import cells as matrix
+from conformance.matrix import page as matrix_page
 from conformance.matrix import report as matrix_report
 from conformance.matrix import run as matrix_run
 from conformance.matrix.cells import Cell
@@ -50,10 +51,12 @@ def run(arguments: Namespace, _say: Callable[[str], None]) -> int:
     jobs = arguments.jobs or min(os.cpu_count() or 1, len(cells))
     cells = matrix_run.run(cells, folder, max(1, jobs), watcher, _extra(arguments))
     matrix_report.write(folder, cells)
+    page = matrix_page.write(folder, cells)
     watcher.say("")
     for line in matrix_report.table(cells, Style(watcher.out.terminal)):
         watcher.say(line)
     watcher.say(f"\nresults: {folder}")
+    watcher.say(f"report: {page.as_uri()}")
     return matrix.exit_code(cells)
 
 

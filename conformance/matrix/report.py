@@ -31,10 +31,10 @@ _RULES = 4
 
 def table(cells: Sequence[Cell], style: Style) -> Iterator[str]:
     """Yield the table, and below it what its numbers are and why a cell does not conform."""
-    rows, head = _rows(cells)
+    rows, head = rows_of(cells)
     notes = _notes(cells)
     texts = [[name, *(_words(cell, notes) for cell in row)] for name, row in rows.items()]
-    heads = [["", *(column.name for column in head)], ["", *(_kernel(cells, c) for c in head)]]
+    heads = [["", *(column.name for column in head)], ["", *(kernel_of(cells, c) for c in head)]]
     widths = [max(len(line[at]) for line in [*heads, *texts]) for at in range(len(head) + 1)]
     for line in heads:
         yield "  ".join(
@@ -107,14 +107,15 @@ def include(cells: Sequence[Cell]) -> dict[str, list[dict[str, str]]]:
     return {"include": found}
 
 
-def _rows(cells: Sequence[Cell]) -> tuple[dict[str, list[Cell]], list[Column]]:
+def rows_of(cells: Sequence[Cell]) -> tuple[dict[str, list[Cell]], list[Column]]:
+    """Return the cells of each row, and the columns."""
     rows: dict[str, list[Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.row, []).append(cell)
     return rows, list(dict.fromkeys(cell.column for cell in cells))
 
 
-def _kernel(cells: Sequence[Cell], column: Column) -> str:
+def kernel_of(cells: Sequence[Cell], column: Column) -> str:
     """Return the release of a column's kernel, if a cell has reported it."""
     for cell in cells:
         release = cell.results.get("versions", {}).get("kernel")
@@ -170,9 +171,9 @@ def _as_json(folder: Path, cell: Cell) -> dict[str, Any]:
 
 
 def _markdown(folder: Path, cells: Sequence[Cell]) -> Iterator[str]:
-    rows, head = _rows(cells)
+    rows, head = rows_of(cells)
     notes = _notes(cells)
-    yield "| device | " + " | ".join(f"{c.name} {_kernel(cells, c)}".strip() for c in head) + " |"
+    yield "| device | " + " | ".join(f"{c.name} {kernel_of(cells, c)}".strip() for c in head) + " |"
     yield "|---|" + "---|" * len(head)
     for name, row in rows.items():
         yield f"| {name} | " + " | ".join(_words(cell, notes) for cell in row) + " |"

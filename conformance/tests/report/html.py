@@ -67,15 +67,21 @@ def read(path: Path) -> Element:
     return reader.top
 
 
-def mistakes(page: Element) -> list[str]:
-    """Return what keeps a page from being read by everybody, and without a network."""
+def mistakes(page: Element, folder: Path = Path("/nowhere")) -> list[str]:
+    """Return what keeps a page from being read by everybody, and without a network.
+
+    Args:
+        page: The page.
+        folder: Where it is, with the files that it may link.
+    """
     found = []
     every = page.every()
     ids = [one.attributes["id"] for one in every if "id" in one.attributes]
     found += [f"id {name} is there twice" for name in set(ids) if ids.count(name) > 1]
     for one in every:
-        if one.tag == "a" and one.attributes["href"].removeprefix("#") not in ids:
-            found.append(f"a link leads to {one.attributes['href']}")
+        link = one.attributes.get("href", "")
+        if one.tag == "a" and link.removeprefix("#") not in ids and not (folder / link).is_file():
+            found.append(f"a link leads to {link}")
         found += [f"{one.tag} fetches {one.attributes[x]}" for x in ("src",) if x in one.attributes]
         if "style" in one.attributes or any(name.startswith("on") for name in one.attributes):
             found.append(f"{one.tag} has style or script of its own")
