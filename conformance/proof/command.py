@@ -13,6 +13,7 @@ from conformance import requirements
 from conformance.proof import mutant as mutants
 from conformance.proof import operators_run, pipeline, planned
 from conformance.proof.operators_run import Sample
+from conformance.proof.page import Sheet
 from conformance.proof.pipeline import JOURNAL, Wanted
 from kpatch.kernel import kbuild
 
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             asked = Sample(arguments.operators, seed, arguments.again)
             return 0 if operators_run.run(wanted, asked, results, say) else 1
         good = True
+        sheet = Sheet(results, len(chosen))
         for name, some in mutants.by_device(chosen).items():
             folder = results if name == mutants.DEVICE else results / name
             folder.mkdir(exist_ok=True)
@@ -74,7 +76,9 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
                 stranger=one.stranger,
                 protocol=one.protocol,
             )
-            good &= planned.run(some, own, folder, say)
+            good &= planned.run(some, own, folder, say, sheet)
+        if sheet.parts:
+            say(f"report: {sheet.path.as_uri()}")
         return 0 if good else 1
     except KeyboardInterrupt:
         say(f"Results so far are in {results}; --resume continues this run.")

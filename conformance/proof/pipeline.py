@@ -65,6 +65,11 @@ class Wanted:
     protocol: Protocol = "v1"
 
     @property
+    def driver(self) -> str:
+        """What the driver is called."""
+        return self.stranger or f"{self.device} {self.protocol}"
+
+    @property
     def options(self) -> Options:
         """What the lab is asked for."""
         return Options(

@@ -11,6 +11,7 @@ from conformance.proof import junit, report
 from conformance.proof.build import Built
 from conformance.proof.judge import Judged, Verdict, judge, unjudged
 from conformance.proof.mutant import EditError, Mutant
+from conformance.proof.page import Proved, Sheet
 from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
 from conformance.proof.trials import Outcome
 from conformance.running import selection
@@ -18,7 +19,13 @@ from conformance.running import selection
 _WALK = "/test_walk.py::"
 
 
-def run(mutants: Mapping[str, Mutant], wanted: Wanted, results: Path, say: Say) -> bool:
+def run(
+    mutants: Mapping[str, Mutant],
+    wanted: Wanted,
+    results: Path,
+    say: Say,
+    sheet: Sheet | None = None,
+) -> bool:
     """Judge the suite by mutants.
 
     Args:
@@ -26,6 +33,7 @@ def run(mutants: Mapping[str, Mutant], wanted: Wanted, results: Path, say: Say) 
         wanted: That driver, and where.
         results: Folder of the run; outcomes that are there already are not tried again.
         say: Prints lines for the user.
+        sheet: The page that shows these mutants as well.
 
     Returns:
         Whether each mutant was killed for its reason, and the driver itself passes.
@@ -54,6 +62,8 @@ def run(mutants: Mapping[str, Mutant], wanted: Wanted, results: Path, say: Say) 
         known = proof.unfit if wanted.stranger else {}
         unfit = {} if wanted.stranger else proof.unfit
         junit.write(results, every, unfit)
+        if sheet:
+            sheet.add(Proved(wanted.driver, every, proof.unfit, foreign=bool(wanted.stranger)))
     if known:
         say(f"{len(known)} tests fail with {wanted.stranger} as it is: see docs/findings.md.")
     good = _conclude(every, unfit, results, say)

@@ -14,17 +14,22 @@ TEXT = "matrix.txt"
 JSON = "matrix.json"
 MARKDOWN = "matrix.md"
 
-_MARKS = {
+MARKS = {
     "killed": "K",
     "survived": "S",
     "other": "x",
     "passed": ".",
     "not run": " ",
 }
-_LEGEND = (
-    "K killed by a test of this rule, which the mutant breaks; S survived it; x a test of the rule "
-    "failed too; . all tests of it passed or were skipped; blank: none was run"
-)
+#: What each mark of the kill matrix means.
+LEGEND: Mapping[str, str] = {
+    "killed": "a test of this rule, which the mutant breaks, failed",
+    "survived": "the mutant breaks this rule, and no test of it failed",
+    "other": "a test of the rule failed too",
+    "passed": "all tests of it passed or were skipped",
+    "not run": "no test of it was run",
+}
+_LEGEND = "; ".join(f"{mark.strip() or 'blank'} {LEGEND[word]}" for word, mark in MARKS.items())
 
 
 def write(folder: Path, judged: Sequence[Judged], unfit: Mapping[str, str]) -> None:
@@ -82,7 +87,7 @@ def matrix(judged: Sequence[Judged]) -> Iterator[str]:
         for number, rule in enumerate(rules):
             yield f"{'':{width}}  {'|' * number}{rule}"
         for row in rows:
-            cells = "".join(_MARKS[_cell(row, rule)] for rule in rules)
+            cells = "".join(MARKS[cell(row, rule)] for rule in rules)
             yield f"{row.mutant.id:{width}}  {cells}"
 
 
@@ -90,7 +95,8 @@ def _group(rule: str) -> str:
     return rule.partition(".")[0]
 
 
-def _cell(one: Judged, rule: str) -> str:
+def cell(one: Judged, rule: str) -> str:
+    """Return the word of a cell of the kill matrix."""
     if rule in one.killers:
         return "killed" if one.killers[rule] else "survived"
     if rule in one.others:

@@ -13,6 +13,7 @@ from conformance.lab.check import run
 from conformance.lab.check.prepare import Options, look_up
 from conformance.proof import pipeline
 from conformance.proof import variant as variants
+from conformance.report.page import HTML_FILE
 from conformance.running import paths
 
 
@@ -43,6 +44,7 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         pytest_args=("-k", arguments.keyword) if arguments.keyword else (),
     )
     codes: dict[str, int] = {}
+    pages: dict[str, str] = {}
     for one in chosen:
         say(f"== {one.name}: {one.why}")
         request = replace(look_up(options), device=one.device)
@@ -51,10 +53,11 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
             request = replace(request, machine=machine)
         results = paths.new_results(arguments.results, one.device.name, arguments.image)
         codes[one.name] = run.check(request, results, out)
+        pages[one.name] = (results.absolute() / HTML_FILE).as_uri()
         if codes[one.name] == _INTERRUPTED:
             break
     for name, code in codes.items():
-        say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}")
+        say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}; report: {pages[name]}")
     return next((code for code in codes.values() if code), 0)
 
 

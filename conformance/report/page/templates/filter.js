@@ -9,7 +9,7 @@ for (const filter of document.querySelectorAll("fieldset.filter")) {
   const fits = (row, field) =>
     field.name === "text"
       ? words.get(row).includes(field.value.trim().toLowerCase())
-      : field.value === "" || row.dataset[field.name] === field.value;
+      : field.value === "" || row.dataset[field.name].split("|").includes(field.value);
   const apply = () => {
     let number = 0;
     for (const row of rows) {
