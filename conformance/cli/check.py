@@ -57,6 +57,7 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         "enable",
         "kick",
         "trigger",
+        "busy",
     )
     given = [f"--{name}" for name in names if getattr(arguments, name)]
     if given:

@@ -180,6 +180,14 @@ def registers(parser: argparse._ActionsContainer) -> None:
         help="writes, the last of which raises an interrupt on an MSI-X vector; without them no "
         "interrupts are judged; may be repeated",
     )
+    parser.add_argument(
+        "--busy",
+        action="append",
+        default=[],
+        metavar="BAR:OFFSET:VALUE",
+        help="a write that keeps the device busy, so that it cannot be stopped in time; without "
+        "one no timeout is judged; may be repeated",
+    )
 
 
 def sample(parser: argparse.ArgumentParser) -> None:

@@ -74,6 +74,7 @@ def _request(arguments: Namespace, device: str) -> HostRequest:
     options += [f"--vfio-enable={place}" for place in arguments.enable]
     options += [f"--vfio-kick={place}" for place in arguments.kick]
     options += [f"--vfio-trigger={place}" for place in arguments.trigger]
+    options += [f"--vfio-busy={place}" for place in arguments.busy]
     if arguments.protocol:
         options += [f"--vfio-protocol={arguments.protocol[1:]}"]
     if arguments.walks is not None:

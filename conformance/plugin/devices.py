@@ -106,6 +106,18 @@ class Write:
 
 
 @dataclass(frozen=True)
+class Busy:
+    """A declared write of an open device, after which it takes too long to come to rest."""
+
+    device: Device
+    place: Write
+
+    def write(self) -> None:
+        """Keep the running device busy, until it is reset or has gone on after a stop failed."""
+        self.device.region(self.place.bar).write_int(self.place.offset, self.place.value)
+
+
+@dataclass(frozen=True)
 class TriggerPlace:
     """Declared writes, the last of which raises an interrupt on an MSI-X vector.
 
@@ -170,6 +182,7 @@ class Settings:
         enables: Bits that start a part of the device; they read as set while it runs.
         kicks: Registers that make the running device change another one when written.
         triggers: Writes that raise an interrupt.
+        busies: Writes that keep the running device from coming to rest.
     """
 
     device: str
@@ -185,6 +198,7 @@ class Settings:
     enables: tuple[Place, ...] = ()
     kicks: tuple[KickPlace, ...] = ()
     triggers: tuple[TriggerPlace, ...] = ()
+    busies: tuple[Write, ...] = ()
 
 
 @dataclass
@@ -307,6 +321,10 @@ class Devices:
     def triggers_of(self, device: Device) -> list[Trigger]:
         """Return the declared triggers of a device."""
         return [Trigger(device, place) for place in self.settings.triggers]
+
+    def busies_of(self, device: Device) -> list[Busy]:
+        """Return the declared writes that keep a device busy."""
+        return [Busy(device, place) for place in self.settings.busies]
 
     def after_test(self, *, failed: bool) -> None:
         """Remove what a test left behind; after a failure the devices are opened again."""

@@ -105,6 +105,14 @@ def add(parser: pytest.Parser) -> None:
         "vector of the running device; may be repeated",
     )
     group.addoption(
+        "--vfio-busy",
+        metavar="BAR:OFFSET:VALUE",
+        action="append",
+        default=[],
+        help="a write to a 32-bit register that keeps the device busy, once --vfio-enable has "
+        "started it, so that it cannot be stopped in time; may be repeated",
+    )
+    group.addoption(
         "--vfio-as-is",
         action="store_true",
         help="judge the driver that is bound: no test binds another one; skip all tests if the "
@@ -151,6 +159,7 @@ def read(config: pytest.Config) -> Settings:
     enables = _each(config, "--vfio-enable", read_scratch, wrong)
     kicks = _each(config, "--vfio-kick", read_kick, wrong)
     triggers = _each(config, "--vfio-trigger", read_trigger, wrong)
+    busies = _each(config, "--vfio-busy", read_write, wrong)
     if wrong:
         raise pytest.UsageError("; ".join(wrong))
     seed = config.getoption("--vfio-seed")
@@ -168,6 +177,7 @@ def read(config: pytest.Config) -> Settings:
         enables,
         kicks,
         triggers,
+        busies,
     )
 
 
@@ -218,14 +228,16 @@ def read_trigger(text: str) -> TriggerPlace:
         vector = -1
     if not 0 <= vector < 2048 or not rest:
         raise ValueError(f"{text!r} is not VECTOR,BAR:OFFSET:VALUE, for example 1,0:0x3800:0x5")
-    writes = []
-    for one in rest:
-        bar, offset, value = _numbers(one, "BAR:OFFSET:VALUE, for example 0:0x3800:0x5")
-        _check_register(one, bar, offset)
-        if not 0 <= value < 1 << 32:
-            raise ValueError(f"{one!r}: a register has 32 bits")
-        writes.append(Write(bar, offset, value))
-    return TriggerPlace(vector, tuple(writes))
+    return TriggerPlace(vector, tuple(map(read_write, rest)))
+
+
+def read_write(text: str) -> Write:
+    """Read ``BAR:OFFSET:VALUE``, numbers as in C. Raises :class:`ValueError`."""
+    bar, offset, value = _numbers(text, "BAR:OFFSET:VALUE, for example 0:0x3800:0x5")
+    _check_register(text, bar, offset)
+    if not 0 <= value < 1 << 32:
+        raise ValueError(f"{text!r}: a register has 32 bits")
+    return Write(bar, offset, value)
 
 
 def _numbers(text: str, form: str) -> tuple[int, int, int]:

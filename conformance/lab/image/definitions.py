@@ -116,6 +116,7 @@ class MachineDefinition(_Model):
         scratch: Registers of the function that a test may write: ``BAR:OFFSET:MASK``.
         enables: Bits that start a part of the function: ``BAR:OFFSET:MASK``.
         kicks: Registers that make others change when written: ``BAR:OFFSET:MOVES``.
+        busies: Writes that keep the function from coming to rest: ``BAR:OFFSET:VALUE``.
         triggers: Writes, the last of which raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
     """
 
@@ -142,6 +143,7 @@ class MachineDefinition(_Model):
     enables: tuple[Register, ...] = ()
     kicks: tuple[Register, ...] = ()
     triggers: tuple[TriggerText, ...] = ()
+    busies: tuple[Register, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -165,6 +167,7 @@ class MachineDefinition(_Model):
             *(word for place in self.enables for word in ("--vfio-enable", place)),
             *(word for place in self.kicks for word in ("--vfio-kick", place)),
             *(word for place in self.triggers for word in ("--vfio-trigger", place)),
+            *(word for place in self.busies for word in ("--vfio-busy", place)),
         ]
 
 

@@ -30,6 +30,8 @@ pytest_plugins = ["pytester"]
         (["--vfio-trigger=1"], "is not VECTOR,BAR:OFFSET:VALUE"),
         (["--vfio-trigger=1,0:0x3800"], "is not BAR:OFFSET:VALUE"),
         (["--vfio-trigger=1,0:0:0x100000000"], "32 bits"),
+        (["--vfio-busy=0:0x6400"], "is not BAR:OFFSET:VALUE"),
+        (["--vfio-busy=0:2:1"], "multiple of 4"),
         (["--vfio-volatile=0"], "--vfio-volatile: '0' is not BAR:OFFSET"),
         ([f"--vfio-peer={BDF}"], "the same function as --vfio-device"),
     ],

@@ -4,10 +4,10 @@
 Offsets and bits are those of the XL710 data sheet. What the model does beyond storing:
 
 - The admin send queue consumes what it is given: while it is enabled its head follows its tail.
-  No descriptor is read and none is answered, as there is no physical function.
+  No descriptor is read and none is answered, as there is no physical function. With descriptors
+  left, once its head was written, it cannot be disabled: a queue that takes its time.
 - A software interrupt that is triggered on a vector whose interrupts are enabled is signalled.
 - A reset ends at once, with VFGEN_RSTAT telling that the function is active.
-
 - The admin receive queue is filled at the rate that a test asks for, see `receive`.
 
 Packets are neither sent nor received: the tails of the data queues are stored, and counted like
@@ -97,6 +97,7 @@ class I40eVirtualFunction(PciFunction):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._registers = RegisterFile(0x10000, REGISTERS)
+        self._sending = False
         msix = RegisterFile(0x4000, _TABLE)
         space = ConfigSpace(VENDOR, DEVICE, class_code=_ETHERNET, revision=2)
         super().__init__(space, {0: self._registers, 3: msix}, Interrupts(VECTORS))
@@ -111,6 +112,7 @@ class I40eVirtualFunction(PciFunction):
 
     def reset(self) -> None:
         """Reset it; no buffer is filled until a rate is set again."""
+        self._sending = False
         super().reset()
         self._engine.set_rate(0)
 
@@ -141,12 +143,22 @@ class I40eVirtualFunction(PciFunction):
         self._registers.poke(ARQLEN1, length & ~_ENABLE | _CRITICAL)
 
     def _written(self, offset: int, value: int) -> None:
-        if offset in (ATQT1, ATQLEN1):
+        if offset == ATQT1:
             self._consume()
+        elif offset == ATQLEN1:
+            self._switch(value)
         elif offset == DYN_CTL01:
             self._control(0, offset, value)
         elif DYN_CTLN1 <= offset < DYN_CTLN1 + _QUEUES * WIDTH:
             self._control(1 + (offset - DYN_CTLN1) // WIDTH, offset, value)
+
+    def _switch(self, value: int) -> None:
+        left = self._registers.peek(ATQH1) != self._registers.peek(ATQT1)
+        if self._sending and left and not value & _ENABLE:
+            self._registers.poke(ATQLEN1, value & _ADMIN_LENGTH | _ENABLE)
+        else:
+            self._sending = bool(value & _ENABLE)
+            self._consume()
 
     def _consume(self) -> None:
         if self._registers.peek(ATQLEN1) & _ENABLE:

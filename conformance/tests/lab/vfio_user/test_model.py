@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from conformance.lab.machine.vfio_user.i40e import DEVICE, REGISTERS, VENDOR, I40eVirtualFunction
+from conformance.lab.machine.vfio_user.i40e import (
+    ATQH1,
+    ATQLEN1,
+    ATQT1,
+    DEVICE,
+    REGISTERS,
+    VENDOR,
+    I40eVirtualFunction,
+)
+from conformance.lab.machine.vfio_user.registers import WIDTH
 from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX
 from kpatch.device.load import load
 
@@ -57,3 +67,45 @@ def test_registers_are_out_of_reach_in_d3hot() -> None:
     assert function.read(0, 0xCC00, 4) == b"\xff" * 4
     function.write(VFIO_PCI_CONFIG_REGION_INDEX, 0x44, b"\x00\x00")
     assert function.read(0, 0xCC00, 4) == b"\x01\x02\x03\x04"
+
+
+def test_what_can_be_written_is_state_or_said_to_be_elsewhere() -> None:
+    migration = load("i40e-vf").migration
+    state = {offset for _, offset, _ in described()}
+    words = " ".join(one.what for one in migration.elsewhere)
+    elsewhere = set(re.findall(r"[A-Z][A-Z0-9_]+", words))
+    lost = {
+        register.name
+        for register in REGISTERS
+        if register.writable
+        and not {register.offset + WIDTH * n for n in range(register.count)} <= state
+    }
+    assert lost <= elsewhere
+
+
+def test_a_queue_with_descriptors_left_stays_enabled() -> None:
+    function = I40eVirtualFunction()
+
+    def put(offset: int, value: int) -> None:
+        function.write(0, offset, value.to_bytes(4, "little"))
+
+    def get(offset: int) -> int:
+        return int.from_bytes(function.read(0, offset, 4), "little")
+
+    enable = 1 << 31
+    put(ATQH1, 5)
+    put(ATQLEN1, 0)
+    assert get(ATQLEN1) == 0, "one that is off has nothing to do"
+    put(ATQLEN1, enable)
+    assert get(ATQH1) == get(ATQT1), "what is left is consumed"
+    put(ATQH1, 5)
+    put(ATQLEN1, 3)
+    assert get(ATQLEN1) == enable | 3
+    put(ATQT1, 7)
+    put(ATQLEN1, 0)
+    assert (get(ATQH1), get(ATQLEN1)) == (7, 0)
+    put(ATQLEN1, enable)
+    function.reset()
+    put(ATQH1, 5)
+    put(ATQLEN1, 0)
+    assert get(ATQLEN1) == 0

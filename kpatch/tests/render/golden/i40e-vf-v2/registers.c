@@ -6,6 +6,7 @@
  */
 
 #include <linux/bits.h>
+#include <linux/iopoll.h>
 
 #include "i40e_vf.h"
 
@@ -307,6 +308,33 @@ static void i40e_vf_restore(struct i40e_vf_device *xdev, const struct i40e_vf_re
 	i40e_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }
 
+/* Waits for what the device has still to do after it was stopped. */
+static int i40e_vf_wait_drained(struct i40e_vf_device *xdev)
+{
+	u32 value, i;
+	int ret;
+
+	/* ATQLEN1 */
+	for (i = 0; i < 1; i++) {
+		ret = read_poll_timeout(i40e_vf_read_register, value,
+					(value & 0x80000000) == 0x0,
+					10, 10000, false, xdev, 0,
+					0x6800 + i * 0x4, 4);
+		if (ret)
+			return ret;
+	}
+	/* ARQLEN1 */
+	for (i = 0; i < 1; i++) {
+		ret = read_poll_timeout(i40e_vf_read_register, value,
+					(value & 0x80000000) == 0x0,
+					10, 10000, false, xdev, 0,
+					0x8000 + i * 0x4, 4);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 /**
  * i40e_vf_device_stop - stop a device that runs
  * @xdev: the device
@@ -323,7 +351,9 @@ int i40e_vf_device_stop(struct i40e_vf_device *xdev)
 
 	i40e_vf_for_each(xdev, i40e_vf_stop);
 	i40e_vf_for_each(xdev, i40e_vf_flush);
-	ret = i40e_vf_bus_stop(xdev);
+	ret = i40e_vf_wait_drained(xdev);
+	if (!ret)
+		ret = i40e_vf_bus_stop(xdev);
 	if (ret)
 		i40e_vf_device_start(xdev);
 	return ret;
