@@ -17,7 +17,7 @@ from typing import Final
 from conformance.report.results import Results, RuleResult, RuleVerdict
 
 #: Half of the width and of the height of a state, in units of the drawing.
-HALF: Final = (78, 24)
+HALF: Final = (86, 24)
 #: How far an arc bends, so that it does not cover the one that leads back.
 _BEND: Final = 0.13
 _HEAD: Final = 3.0  # from the border of a state to the point of the arrow

@@ -77,6 +77,7 @@ def mistakes(page: Element, folder: Path = Path("/nowhere")) -> list[str]:
     found = []
     every = page.every()
     ids = [one.attributes["id"] for one in every if "id" in one.attributes]
+    labelled = [one.attributes.get("for") or "nothing" for one in page.all("label")]
     found += [f"id {name} is there twice" for name in set(ids) if ids.count(name) > 1]
     for one in every:
         link = one.attributes.get("href", "")
@@ -93,7 +94,7 @@ def mistakes(page: Element, folder: Path = Path("/nowhere")) -> list[str]:
             named = one.attributes.get("aria-labelledby", "").split()
             if one.attributes.get("role") != "img" or not named or set(named) - set(ids):
                 found.append("a drawing has no name")
-        if one.tag in ("select", "input") and not any(one in x.every() for x in page.all("label")):
+        if one.tag in ("select", "input") and one.attributes.get("id") not in labelled:
             found.append(f"{one.tag} has no label")
     levels = [int(one.tag[1]) for one in every if one.tag in {f"h{n}" for n in range(1, 7)}]
     found += [f"h{b} after h{a}" for a, b in pairwise(levels) if b > a + 1]
