@@ -4,7 +4,9 @@
 import contextlib
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -12,7 +14,7 @@ from typing import TextIO
 from conformance.events.errors import EventError
 from conformance.events.kinds import Event
 from conformance.events.stream import EventDecoder, line
-from conformance.report import jsonfile, ktap, summary
+from conformance.report import jsonfile, kcidb, ktap, summary
 from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.files import write_whole
 from conformance.report.output import Output
@@ -28,6 +30,7 @@ EVENTS_FILE = "events.jsonl"
 JSON_FILE = "results.json"
 JUNIT_FILE = "junit.xml"
 KTAP_FILE = "report.ktap"
+KCIDB_FILE = "kcidb.json"
 
 
 class Reporter:
@@ -63,6 +66,7 @@ class Reporter:
         self._style = Style(self._out.terminal if colour is None else colour)
         self._clock = clock
         self._begun = clock()
+        self._run = kcidb.Run(uuid.uuid4().hex, datetime.now(UTC))
         self._timings: dict[str, float] = {}
         self._problem = ""
         self._exit_code: int | None = None
@@ -150,6 +154,8 @@ class Reporter:
         if junit := _junit():
             write_whole(self._dir / JUNIT_FILE, junit.render(self.results, final, self._versions))
         write_whole(self._dir / KTAP_FILE, ktap.render(self.results, final))
+        document = kcidb.render(self.results, final, self._versions, self._timings, self._run)
+        write_whole(self._dir / KCIDB_FILE, document)
         if page := _page():
             document = page.render(self.results, final, self._versions, self._timings)
             write_whole(self._dir / HTML_FILE, document)

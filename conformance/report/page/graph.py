@@ -23,6 +23,9 @@ _BEND: Final = 0.13
 _HEAD: Final = 3.0  # from the border of a state to the point of the arrow
 
 
+_Point = tuple[float, float]
+
+
 class Seen(StrEnum):
     """What was seen of an arc; the words are those of the legend."""
 
@@ -70,9 +73,8 @@ class Arc:
     @property
     def middle(self) -> tuple[float, float]:
         """The middle of the arc in the drawing."""
-        x, y = _bend(self.source, self.target)
-        ends = self.source.x + self.target.x, self.source.y + self.target.y
-        return round(x / 2 + ends[0] / 4, 1), round(y / 2 + ends[1] / 4, 1)
+        (x1, y1), (x2, y2), (x3, y3) = _points(self.source, self.target)
+        return round((x1 + 2 * x2 + x3) / 4, 1), round((y1 + 2 * y2 + y3) / 4, 1)
 
     @property
     def slug(self) -> str:
@@ -191,19 +193,18 @@ def _seen(rule: RuleResult) -> Seen:
 
 def _path(source: State, target: State) -> str:
     """Return the path of an arc, bent to its left, from border to border."""
-    middle = _bend(source, target)
-    begin, end = _border(source, middle, 0), _border(target, middle, _HEAD)
-    points = [f"{x:.1f} {y:.1f}" for x, y in (begin, middle, end)]
-    return f"M {points[0]} Q {points[1]}, {points[2]}"
+    begin, middle, end = (f"{x:.1f} {y:.1f}" for x, y in _points(source, target))
+    return f"M {begin} Q {middle}, {end}"
 
 
-def _bend(source: State, target: State) -> tuple[float, float]:
-    """Return the point that bends an arc."""
+def _points(source: State, target: State) -> tuple[_Point, _Point, _Point]:
+    """Return where an arc begins, the point that bends it, and where it ends."""
     dx, dy = target.x - source.x, target.y - source.y
-    return (source.x + target.x) / 2 + dy * _BEND, (source.y + target.y) / 2 - dx * _BEND
+    middle = ((source.x + target.x) / 2 + dy * _BEND, (source.y + target.y) / 2 - dx * _BEND)
+    return _border(source, middle, 0), middle, _border(target, middle, _HEAD)
 
 
-def _border(state: State, towards: tuple[float, float], gap: float) -> tuple[float, float]:
+def _border(state: State, towards: _Point, gap: float) -> _Point:
     """Return where a line from the middle of a state leaves its box, and a gap more."""
     dx, dy = towards[0] - state.x, towards[1] - state.y
     share = min((half / abs(d) for half, d in zip(HALF, (dx, dy), strict=True) if d), default=0)

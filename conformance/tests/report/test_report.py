@@ -137,6 +137,7 @@ def test_files_are_whole_without_a_single_event(tmp_path: Path, conclusion: Conc
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "events.jsonl",
         "junit.xml",
+        "kcidb.json",
         "report.html",
         "report.ktap",
         "results.json",
@@ -335,6 +336,7 @@ def test_without_junitparser_the_other_files_are_written(
     assert "junit.xml is not written" in out.getvalue()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "events.jsonl",
+        "kcidb.json",
         "report.html",
         "report.ktap",
         "results.json",
