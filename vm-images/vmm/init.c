@@ -125,6 +125,31 @@ static int find(unsigned int vendor, unsigned int device, unsigned int others)
 	return 0;
 }
 
+/* The kernel shows a function before it has given it addresses, and files for its BARs. */
+static int ready(void)
+{
+	unsigned long start, end, flags;
+	char path[512];
+	int all = 1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/resource", function->folder);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	for (unsigned int index = 0; index < BARS; index++) {
+		if (fscanf(file, "%lx %lx %lx", &start, &end, &flags) != 3) {
+			all = 0;
+			break;
+		}
+		snprintf(path, sizeof(path), "%s/resource%u", function->folder, index);
+		if (flags && (!start || access(path, R_OK | W_OK)))
+			all = 0;
+	}
+	fclose(file);
+	return all;
+}
+
 static int switch_on(void)
 {
 	char path[512];
@@ -157,8 +182,9 @@ static void open_function(unsigned int vendor, unsigned int device, unsigned int
 	char path[512];
 	struct stat about;
 
-	for (int tries = 0; !find(vendor, device, others); tries++) {
-		rescan();
+	for (int tries = 0; !find(vendor, device, others) || !ready(); tries++) {
+		if (!find(vendor, device, others))
+			rescan();
 		if (tries == 300) {
 			answer("failed there is no function %04x:%04x", vendor, device);
 			return;
