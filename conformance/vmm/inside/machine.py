@@ -2,6 +2,7 @@
 """One QEMU with the innermost guest in it, and the migrations it is told to make."""
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from conformance.vmm.inside.qmp import Lost, Program, Qmp
 FAST: Final = 1 << 33
 SLOW: Final = 1 << 16
 """Bytes a second that a migration may take: all, or so few that it does not end by itself."""
+
+_MODULES: Final = "/usr/lib/x86_64-linux-gnu/qemu"
+"""Where Debian has parts of QEMU, which looks for them next to its program: TCG is one in 7.2."""
 
 _SLOT: Final = 5
 _SHORT: Final = 300
@@ -120,7 +124,13 @@ class Machine:
             *(word for function in functions for word in ("-device", function.option())),
         ]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                argv,
+                env={**os.environ, "QEMU_MODULE_DIR": _MODULES},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         try:
             self.qmp = Qmp(socket["qmp"])
             self.guest = Program(socket["port"])
