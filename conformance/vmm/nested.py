@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from conformance.errors import QemuError
@@ -90,14 +91,14 @@ def _make(image: Image, part: Path, qemu: Path | None) -> None:
     sandboxed = image.sandbox.argv(command, ro_bind=shown, bind=[part])
     with programs.start(sandboxed, log=part / "qemu.log") as process:
         try:
-            _save(part)
+            _save(part, lambda: process.poll() is None)
         except (Lost, Refused) as error:
             raise QemuError(f"The innermost guest was not saved: {error}.") from error
         process.wait(5)
 
 
-def _save(part: Path) -> None:
-    monitor = Qmp(part / "qmp")
+def _save(part: Path, alive: Callable[[], bool]) -> None:
+    monitor = Qmp(part / "qmp", alive)
     try:
         _wait_for(part / "port", "ok up", part / "console")
         monitor.run("stop")

@@ -390,6 +390,11 @@ def test_the_end_of_a_migration_is_waited_for(peer: tuple[Path, list[bytes]]) ->
     qmp.close()
 
 
+def test_a_monitor_that_ended_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(Lost, match="QEMU ended while it started: none"):
+        Qmp(tmp_path / "none", alive=lambda: False)
+
+
 def test_the_guest_answers_and_refuses(peer: tuple[Path, list[bytes]]) -> None:
     path, answers = peer
     answers[:] = [b"ok 0x5\n", b"failed there is no register\n"]

@@ -132,8 +132,8 @@ class Machine:
                 stderr=log,
             )
         try:
-            self.qmp = Qmp(socket["qmp"])
-            self.guest = Program(socket["port"])
+            self.qmp = Qmp(socket["qmp"], lambda: self.alive)
+            self.guest = Program(socket["port"], lambda: self.alive)
         except BaseException:
             self.kill()
             raise

@@ -21,11 +21,15 @@ class Refused(Exception):
     """QEMU refused a command; the text is its own."""
 
 
-def connect(path: Path) -> socket.socket:
-    """Connect to a socket that may not be there yet.
+def connect(path: Path, alive: Callable[[], bool]) -> socket.socket:
+    """Connect to a socket of QEMU's that may not be there yet.
+
+    Args:
+        path: The socket.
+        alive: Whether QEMU still runs.
 
     Raises:
-        Lost: It did not come.
+        Lost: It did not come, or QEMU has ended.
     """
     deadline = time.monotonic() + _CONNECT
     while True:
@@ -34,8 +38,9 @@ def connect(path: Path) -> socket.socket:
             made.connect(str(path))
         except OSError as error:
             made.close()
-            if time.monotonic() > deadline:
-                raise Lost(f"{path}: {error}") from error
+            if time.monotonic() > deadline or not alive():
+                what = "QEMU is slow" if alive() else "QEMU ended while it started"
+                raise Lost(f"{what}: {path.name}: {error}") from error
             time.sleep(_PAUSE)
         else:
             made.settimeout(_ANSWER)
@@ -45,8 +50,8 @@ def connect(path: Path) -> socket.socket:
 class Qmp:
     """A connection to a monitor."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = connect(path)
+    def __init__(self, path: Path, alive: Callable[[], bool] = lambda: True) -> None:
+        self._socket = connect(path, alive)
         self._lines = self._socket.makefile("rb")
         self._receive()
         self.run("qmp_capabilities")
@@ -103,8 +108,8 @@ class Qmp:
 class Program:
     """The program in QEMU's guest, at the other end of a serial port."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = connect(path)
+    def __init__(self, path: Path, alive: Callable[[], bool] = lambda: True) -> None:
+        self._socket = connect(path, alive)
         self._lines = self._socket.makefile("rb")
 
     def close(self) -> None:
