@@ -17,7 +17,7 @@ from conformance.events.fields import Fields
 from conformance.events.kinds import KINDS, Event
 
 _KINDS: Final = {kind.KIND: kind for kind in KINDS}
-
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 
 #: Far more than any event has; what is deeper or longer comes from a guest that went wrong.
 _DEEPEST: Final = 20
@@ -36,7 +36,7 @@ def _depth(value: object) -> int:
 
 def line(event: Event) -> bytes:
     """Return the line of an event, its end included."""
-    text = json.dumps(event.as_json(), ensure_ascii=False, default=str)
+    text = _ENCODER.encode(event.as_json())
     return text.encode("utf-8", "replace") + b"\n"
 
 
