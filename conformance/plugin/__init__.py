@@ -17,10 +17,11 @@ from conformance.events import kinds
 from conformance.events.stream import EventWriter
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, lines, taint_words
-from conformance.plugin import options, workers
+from conformance.plugin import options, share, workers
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
 from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
+from conformance.plugin.terse import Terse
 from conformance.vfio import trace
 from conformance.vfio.errors import SysfsError, VfioError
 from conformance.vfio.system import sysfs
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = options.read(config)
     config.stash[DEVICES] = Devices(settings, outcomes=_outcomes)
     config.pluginmanager.register(Session(config, settings), "conformance-session")
+    if config.getoption("--vfio-terse"):
+        config.pluginmanager.register(Terse(), "conformance-terse")
 
 
 def _catalogue() -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Session:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
+        self.share = share.read(config)
         self.events = EventWriter(config.getoption("--vfio-events"))
         self.log = KernelLog()
         self.flags = Taint()
@@ -117,7 +121,7 @@ class Session:
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
         pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
-        pairs = pairs[: workers.count(pairs, len(session.items))]
+        pairs = pairs[: workers.count(pairs, len(session.items) // self.share.count)]
         planned = (kinds.Planned(name_of(item), tuple(rules_of(item))) for item in session.items)
         versions = (platform.release(), platform.python_version(), pytest.__version__)
         self.events.emit(
@@ -134,10 +138,13 @@ class Session:
                 volatile=tuple(str(place) for place in self.settings.volatile),
             )
         )
+        hands = self.share.deal([name_of(item) for item in session.items], len(pairs))
+        dealt = [[session.items[index] for index in hand] for hand in hands]
         if len(pairs) == 1:
+            session.items[:] = dealt[0]
             return None
         self.events.turn = workers.Turn()
-        workers.run(session, pairs, self._take)
+        workers.run(session, pairs, dealt, self._take)
         return True
 
     def _choose_protocol(self) -> str:

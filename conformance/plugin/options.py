@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import pytest
 
+from conformance.plugin import share, terse
 from conformance.plugin.devices import (
     DoorbellPlace,
     KickPlace,
@@ -129,6 +130,8 @@ def add(parser: pytest.Parser) -> None:
         "--vfio-walks", type=int, default=WALKS, metavar="N", help="number of random walks"
     )
     group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
+    share.add_options(group)
+    terse.add_options(group)
 
 
 def read(config: pytest.Config) -> Settings:

@@ -42,12 +42,21 @@ def count(pairs: Sequence[Pair], tests: int) -> int:
     return max(1, min(len(pairs), tests // _FEWEST))
 
 
-def run(session: pytest.Session, pairs: Sequence[Pair], begin: Callable[[Pair], None]) -> None:
-    """Run the session's tests, dealt to the workers in turn.
+Items = Sequence[pytest.Item]
+
+
+def run(
+    session: pytest.Session,
+    pairs: Sequence[Pair],
+    dealt: Sequence[Items],
+    begin: Callable[[Pair], None],
+) -> None:
+    """Run the tests that were dealt to the workers.
 
     Args:
         session: The session after collection.
         pairs: The functions of each worker.
+        dealt: The tests of each worker.
         begin: Called in each worker with its pair.
 
     Raises:
@@ -56,7 +65,9 @@ def run(session: pytest.Session, pairs: Sequence[Pair], begin: Callable[[Pair], 
     sys.stdout.flush()
     sys.stderr.flush()
     stop = mmap.mmap(-1, 1)  # with --exitfirst a failure in one worker ends all
-    children = [_start(session, pairs, index, begin, stop) for index in range(len(pairs))]
+    children = [
+        _start(session, pair, items, begin, stop) for pair, items in zip(pairs, dealt, strict=True)
+    ]
     for child in children:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status not in (0, 1):
@@ -66,8 +77,8 @@ def run(session: pytest.Session, pairs: Sequence[Pair], begin: Callable[[Pair], 
 
 def _start(
     session: pytest.Session,
-    pairs: Sequence[Pair],
-    index: int,
+    pair: Pair,
+    items: Items,
     begin: Callable[[Pair], None],
     stop: mmap.mmap,
 ) -> int:
@@ -76,8 +87,8 @@ def _start(
         return child
     status = 2
     try:
-        begin(pairs[index])
-        _work(session, session.items[index :: len(pairs)], stop)
+        begin(pair)
+        _work(session, items, stop)
         status = int(session.testsfailed > 0)
     except BaseException:  # nobody above could report it
         traceback.print_exc()
@@ -87,7 +98,7 @@ def _start(
         os._exit(status)
 
 
-def _work(session: pytest.Session, items: Sequence[pytest.Item], stop: mmap.mmap) -> None:
+def _work(session: pytest.Session, items: Items, stop: mmap.mmap) -> None:
     """Run tests as pytest's own loop does; print the summary that it would print."""
     for item, following in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

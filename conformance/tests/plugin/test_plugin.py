@@ -245,3 +245,25 @@ def test_events_go_to_nowhere_without_a_path(inner: Inner) -> None:
     result = inner.pytester.runpytest_inprocess("-p", "conformance.plugin", f"--vfio-device={BDF}")
     assert result.ret == 0
     assert not Path(inner.path).exists()
+
+
+EACH = """
+@rule("state.default")
+@pytest.mark.parametrize("number", range(4))
+def test_it(device, number):
+    if number == 1:
+        pytest.skip("no")
+    assert number != 2
+"""
+
+
+def test_terse_session_says_the_same_in_events(inner: Inner) -> None:
+    said = []
+    for options in ((), ("--vfio-terse",)):
+        result = inner.run(EACH, *options, "--vfio-seed=1")
+        said.append([{**event, "duration": 0} for event in inner.events])
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert "assert 2 != 2" in str(result.outlines)
+    assert said[0] == said[1]
+    outcomes = [event["outcome"] for event in inner.results]
+    assert outcomes == ["passed", "skipped", "failed", "passed"]

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs tests without what pytest does for a reader of its output.
+
+The events say all that there is to say of a test. Under emulation pytest's own report of each
+phase, and the search for garbage among what was loaded before, take longer than most tests.
+"""
+
+import gc
+from typing import Final
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+_ALLOCATIONS: Final = 20_000
+"""Objects made between two searches for garbage; Python's default is 700 or 2000."""
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Declare the option."""
+    group.addoption(
+        "--vfio-terse",
+        action="store_true",
+        help="pytest itself reports only tests that do not pass; what the events say is the same",
+    )
+
+
+class Terse:
+    """The hooks that take the place of pytest's."""
+
+    def __init__(self) -> None:
+        self._before = gc.get_threshold()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Keep what was imported and collected out of the search for garbage."""
+        gc.freeze()
+        gc.set_threshold(_ALLOCATIONS, 20, 100)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Leave the process as it was."""
+        gc.unfreeze()
+        gc.set_threshold(*self._before)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Run a test; log its phases only if one is no success."""
+        for report in runtestprotocol(item, log=False, nextitem=nextitem):
+            if not report.passed:
+                item.ihook.pytest_runtest_logreport(report=report)
+        return True
