@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.cli import options
 from conformance.cli.options import Say
+
+if TYPE_CHECKING:
+    from conformance.lab.check.prepare import LabRequest
 
 HELP = "build a driver, run the suite against it, print a verdict"
 USAGE = "%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]"
@@ -25,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="folder for the results, instead of a new one in --results",
     )
     options.tests(parser)
+    options.guests(parser)
     group = parser.add_argument_group(
         "on this machine",
         "With --bdf the driver is built for the running kernel, bound to functions of this "
@@ -80,4 +87,16 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
     results: Path = arguments.into or paths.new_results(arguments.results, name, image)
-    return lab.check(request, results, sys.stdout)
+    return lab.check(request, results, sys.stdout, functools.partial(_touched, request))
+
+
+def _touched(
+    request: LabRequest, before: Mapping[str, str], after: Mapping[str, str]
+) -> Sequence[str]:
+    """Return the tests that a change of the driver concerns, by its mutants."""
+    from conformance.proof import touched
+
+    if request.stranger:
+        return []
+    protocol = request.options.protocol or options.PROTOCOLS[0]
+    return touched.tests(before, after, request.name, protocol)

@@ -106,6 +106,9 @@ def tests(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose tests."""
     parser.add_argument("-k", dest="keyword", metavar="EXPR", help="only matching tests")
     parser.add_argument(
+        *("-x", "--exitfirst"), action="store_true", help="end the run at the first failed test"
+    )
+    parser.add_argument(
         "--walks", type=int, metavar="N", help="number of random walks; thousands for a soak test"
     )
     parser.add_argument(
@@ -115,6 +118,26 @@ def tests(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="only tests of this rule, or of all below it, such as `saving`; may be repeated",
     )
+
+
+def guests(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the number of guests."""
+    parser.add_argument(
+        "--guests",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="guests that share the tests (default: one for each processor, as far as memory and "
+        "tests suffice; one with -x, and where the kernel looks for lost memory)",
+    )
+
+
+def positive(text: str) -> int:
+    """Read a number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number
 
 
 def results(parser: argparse.ArgumentParser) -> None:
@@ -220,9 +243,11 @@ def request(arguments: argparse.Namespace) -> LabRequest:
         accelerator=arguments.accel,
         quiet=arguments.quiet,
         protocol=arguments.protocol,
+        guests=getattr(arguments, "guests", 1),
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
             *(["-k", arguments.keyword] if arguments.keyword else []),
+            *(["--exitfirst"] if getattr(arguments, "exitfirst", False) else []),
             *(["--vfio-walks", str(arguments.walks)] if arguments.walks is not None else []),
             *arguments.pytest_arguments,
         ),

@@ -87,6 +87,7 @@ def _request(arguments: Namespace, device: str) -> HostRequest:
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
             *(["-k", arguments.keyword] if arguments.keyword else []),
+            *(["--exitfirst"] if arguments.exitfirst else []),
             *arguments.pytest_arguments,
         ),
         quiet=arguments.quiet,

@@ -48,8 +48,10 @@ def run(arguments: Namespace, _say: Callable[[str], None]) -> int:
     folder = paths.new_results(arguments.results, "matrix", f"{len(cells)}-cells").absolute()
     watcher = Progress(Output(out), sum(cell.request is not None for cell in cells))
     cells = matrix_run.with_images(cells, Steps(watcher.say))
-    jobs = arguments.jobs or min(os.cpu_count() or 1, len(cells))
-    cells = matrix_run.run(cells, folder, max(1, jobs), watcher, _extra(arguments))
+    jobs = max(1, arguments.jobs or min(os.cpu_count() or 1, len(cells)))
+    # Cells in parallel keep the processors busy by themselves.
+    extra = [*_extra(arguments), *(["--guests", "1"] if jobs > 1 else [])]
+    cells = matrix_run.run(cells, folder, jobs, watcher, extra)
     matrix_report.write(folder, cells)
     page = matrix_page.write(folder, cells)
     watcher.say("")

@@ -41,6 +41,7 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
     options = Options(
         image=arguments.image,
         accelerator=arguments.accel,
+        guests=0,
         pytest_args=("-k", arguments.keyword) if arguments.keyword else (),
     )
     codes: dict[str, int] = {}

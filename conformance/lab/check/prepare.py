@@ -55,6 +55,7 @@ class Options:
         trapped: Whether the suite gets the registers that the driver must see while saving.
         tests: Node ids of the tests to run; empty for the whole suite.
         pytest_args: Arguments for pytest in the guest.
+        guests: How many guests share the tests; 0 for as many as pay off.
     """
 
     device: str = "igb-vf"
@@ -72,6 +73,7 @@ class Options:
     trapped: bool = True
     tests: Sequence[str] = ()
     pytest_args: Sequence[str] = ()
+    guests: int = 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,14 @@ class Prepared:
     module: ModuleInfo | None
     versions: dict[str, str]
     companions: tuple[ModuleInfo, ...] = ()
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Name and text of each source of the module; none of one that was not built here."""
+        if self.module is None:
+            return {}
+        place = self.module.path.parent
+        return {path.name: path.read_text("utf-8", "replace") for path in place.glob("*.[ch]")}
 
 
 def look_up(options: Options) -> LabRequest:

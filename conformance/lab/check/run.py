@@ -3,19 +3,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from conformance import errors, requirements
 from conformance.events.kinds import Agent, AgentError, Coverage, Event, Output, Phase
+from conformance.lab.check import guests
 from conformance.lab.check.coverage import Counts, evaluate
+from conformance.lab.check.merged import Merged
 from conformance.lab.check.prepare import LabRequest, Prepared, contents, prepare
-from conformance.lab.guest.run import guest
-from conformance.report import Reporter, Verdict
+from conformance.lab.guest.guest import Guest
+from conformance.lab.guest.run import Contents
+from conformance.lab.guest.run import guests as several
+from conformance.report import Conclusion, Reporter, ReportError, Verdict
 from conformance.running.follow import PYTEST_LOG, of_pytest, verdict_of
+from conformance.running.history import History
 from conformance.running.steps import Steps
+
+_SEED = "--vfio-seed"
 
 DRIVER_PHASES: dict[str, str] = {
     Phase.MODULE: "the driver could not be loaded",
@@ -27,13 +37,18 @@ DRIVER_PHASES: dict[str, str] = {
 """Phases of the agent in which a failure is the driver's."""
 
 
-def check(request: LabRequest, results: Path, out: TextIO) -> int:
+Touched = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[str]]
+"""From the sources of a driver, before and now, to the tests that its change concerns."""
+
+
+def check(request: LabRequest, results: Path, out: TextIO, touched: Touched | None = None) -> int:
     """Judge a driver and return the exit code.
 
     Args:
         request: What is asked for.
         results: The folder of this run, which exists.
         out: Where progress and summary go.
+        touched: Finds the tests that run first, after those that failed.
 
     Raises:
         ReportError: The results cannot be written.
@@ -42,7 +57,9 @@ def check(request: LabRequest, results: Path, out: TextIO) -> int:
     results = results.absolute()  # QEMU runs in another folder
     reporter = Reporter(results, out, requirements=catalogue, versions={})
     steps = Steps(reporter.note)
-    verdict = verdict_of(lambda: _judge(request, results, reporter, steps), results)
+    run = _Run(request, results, reporter, steps, history(request), touched)
+    verdict = verdict_of(run.judge, results)
+    run.remember(verdict)
     for name, seconds in steps.times.items():
         reporter.timing(name, seconds)
     if summary := steps.summary():
@@ -50,23 +67,80 @@ def check(request: LabRequest, results: Path, out: TextIO) -> int:
     return reporter.finish(verdict)
 
 
-def _judge(request: LabRequest, results: Path, reporter: Reporter, steps: Steps) -> Verdict:
-    prepared = prepare(request, results, steps)
-    if prepared is None:
-        return Verdict.lab_failed("nothing was prepared")
-    for name, value in prepared.versions.items():
-        reporter.version(name, value)
-    inside = contents(request, prepared)
-    with guest(prepared.lab, inside, results, steps, cold=request.options.cold) as running:
-        running.order("check")
-        events = running.events(request.options.quiet)
-        return _follow(_timed(events, steps), prepared, results, reporter)
+@dataclass
+class _Run:
+    """What a run consists of, until it has its verdict."""
+
+    request: LabRequest
+    results: Path
+    reporter: Reporter
+    steps: Steps
+    known: History
+    touched: Touched | None
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def judge(self) -> Verdict:
+        """Have the driver judged."""
+        steps, options = self.steps, self.request.options
+        prepared = prepare(self.request, self.results, steps)
+        if prepared is None:
+            return Verdict.lab_failed("nothing was prepared")
+        for name, value in prepared.versions.items():
+            self.reporter.version(name, value)
+        count = guests.number(options, prepared, self.known)
+        first = [sorted(self.known.failed), self._touched(prepared)]
+        inside = planned(contents(self.request, prepared), self.known, first, count)
+        if count > 1:
+            steps.say(f"{count} guests share the tests.")
+        run = several(prepared.lab, inside, self.results, steps, count, cold=options.cold)
+        with run as coming:
+            merged = Merged(count, options.quiet, self.results)
+            events = _timed(merged, coming, steps)
+            return _follow(events, prepared, self.results, self.reporter)
+
+    def _touched(self, prepared: Prepared) -> list[str]:
+        """Return the tests that the change of the driver since the last run concerns."""
+        self.sources = prepared.sources
+        if self.touched is None or not self.known.sources:
+            return []
+        with self.steps.step("changes"):
+            tests = self.touched(self.known.sources, self.sources)
+        if tests:
+            self.steps.say(f"{len(tests)} tests of the code that was changed come first.")
+        return list(tests)
+
+    def remember(self, verdict: Verdict) -> None:
+        """Keep for the next run what this one has shown."""
+        records = self.reporter.results.tests.values()
+        died = verdict.conclusion is Conclusion.KERNEL_DIED
+        if records:
+            with contextlib.suppress(ReportError):  # it only makes the next run quicker
+                self.known.update(records, self.sources, died=died)
 
 
-def _timed(events: Iterable[Event], steps: Steps) -> Iterable[Event]:
-    """Pass events on and keep the time of the agent's phases."""
-    begun = time.monotonic()
-    for event in events:
+def history(request: LabRequest) -> History:
+    """Return what earlier runs have shown of the tests of the driver that is asked for."""
+    options = request.options
+    name = options.module.name.partition(".")[0] if options.module else request.name
+    return History.load(name, options.protocol or "", request.definition.name)
+
+
+def planned(
+    inside: Contents, known: History, first: Sequence[Sequence[str]], count: int
+) -> Contents:
+    """Return the contents of guests that share the tests: the same plan and seed for all."""
+    plan = {"first": first, "lengths": known.lengths}
+    words = list(inside.job.pytest_args)
+    if count > 1 and not any(word.startswith(_SEED) for word in words):
+        words += [_SEED, str(random.SystemRandom().randrange(1 << 32))]
+    return replace(inside, job=replace(inside.job, pytest_args=words), plan=plan)
+
+
+def _timed(merged: Merged, coming: Iterable[Guest], steps: Steps) -> Iterator[Event]:
+    """Yield what the guests say, and keep the time of the agent's phases."""
+    begun = 0.0
+    for event in merged.events(coming):
+        begun = begun or merged.begun
         if isinstance(event, Agent) and event.phase != Phase.TESTS:
             now = time.monotonic()
             name = "tests" if event.phase == Phase.TESTS_ENDED else f"guest {event.phase}"

@@ -124,12 +124,15 @@ class Guest:
         while True:
             event = self._next(quiet)
             if event is None:
-                reason = f"No event came from the guest for {quiet:g} s after {self._last}."
-                raise GuestHung(reason, self._stuck())
-            self._last = _describe(event) or self._last
+                raise self.hung(quiet)
             yield event
             if is_end(event):
                 return
+
+    def hung(self, quiet: float) -> GuestHung:
+        """Return the error that no event came for so many seconds, with where the kernel is."""
+        reason = f"No event came from the guest for {quiet:g} s after {self._last}."
+        return GuestHung(reason, self._stuck())
 
     def _next(self, timeout: float) -> Event | None:
         """Return the next event, or None if there is none in time."""
@@ -149,7 +152,9 @@ class Guest:
                 raise self._ended()
             elif left <= 0:
                 return None
-        return self._pending.pop(0)
+        event = self._pending.pop(0)
+        self._last = _describe(event) or self._last
+        return event
 
     def _stuck(self) -> tuple[str, ...]:
         """Return the end of the console, after asking the kernel where it is."""

@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from conformance.errors import PayloadError
 from conformance.lab.boot import bootkernel
@@ -101,6 +102,7 @@ def write(
     files: Mapping[str, Path] | None = None,
     *,
     programs: Mapping[str, Path] | None = None,
+    plan: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the payload disk.
 
@@ -111,6 +113,7 @@ def write(
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
         files: More modules besides those of the trials, by name.
         programs: Programs, by name.
+        plan: What is known of the tests, as the suite's ``--vfio-plan`` has it.
 
     Raises:
         PayloadError: It is larger than the disk.
@@ -118,6 +121,8 @@ def write(
     with target.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
             _add_bytes(tar, "job.json", json.dumps(asdict(job), default=str).encode())
+            if plan is not None:
+                _add_bytes(tar, "plan.json", json.dumps(plan).encode())
             _add_folder(tar, kit, "kit")
             if modules:
                 _add_folder(tar, modules, "modules")

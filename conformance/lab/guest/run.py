@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from conformance.lab.guest import payload
 from conformance.lab.guest.bringup import ready_guest
@@ -29,12 +31,14 @@ class Contents:
         under_test: The module under test, and those of its own that it depends on.
         also: Modules of the kernel that the guest loads in addition to those that these need.
         programs: Programs to run, by name.
+        plan: What is known of the tests beforehand, as the suite's ``--vfio-plan`` has it.
     """
 
     job: Job
     under_test: Sequence[ModuleInfo] = ()
     also: Sequence[str] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
+    plan: Mapping[str, Any] | None = None
 
 
 @contextlib.contextmanager
@@ -62,6 +66,58 @@ def guest(
             yield running
 
 
+@contextlib.contextmanager
+def guests(
+    lab: Lab, contents: Contents, logs: Path, steps: Steps, count: int, *, cold: bool = False
+) -> Iterator[Iterator[Guest]]:
+    """Run guests with the same contents; all end with the block.
+
+    Yields them as an iterator, which brings up one when it is asked for: the one before can work
+    meanwhile. Those after the first come from its snapshot, and their logs are in folders of
+    their own, ``guest-2`` and so on.
+
+    Args:
+        lab: What to run.
+        contents: What the guests get.
+        logs: The folder for logs, which stay.
+        steps: Tells the user what is done.
+        count: How many guests.
+        cold: Whether the first boots even if there is a snapshot.
+
+    Raises:
+        GuestLost: A guest did not come up; also raised by the iterator.
+        LabError: The same as for one guest.
+        KpatchError: A program failed.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def coming() -> Iterator[Guest]:
+            with steps.step("payload"):
+                first = stack.enter_context(run_folder(logs))
+                write(lab, contents, first)
+            yield stack.enter_context(ready_guest(lab, first, steps, cold=cold))
+            for number in range(2, count + 1):
+                folder = guest_logs(logs, number)
+                folder.mkdir(exist_ok=True)
+                files = stack.enter_context(run_folder(folder))
+                files.payload.hardlink_to(first.payload)  # a read-only disk
+                with steps.step(f"guest {number}"):
+                    own = Steps(functools.partial(_say, steps, number))
+                    running = stack.enter_context(ready_guest(lab, files, own))
+                yield running
+
+        yield coming()
+
+
+def _say(steps: Steps, number: int, line: str) -> None:
+    steps.say(f"Guest {number}: {line}")
+
+
+def guest_logs(logs: Path, number: int) -> Path:
+    """Return the folder for the logs of one of several guests; that of the run for the first."""
+    return logs if number == 1 else logs / f"guest-{number}"
+
+
 def write(lab: Lab, contents: Contents, files: RunFiles) -> None:
     """Write the payload disk of a run.
 
@@ -78,4 +134,11 @@ def write(lab: Lab, contents: Contents, files: RunFiles) -> None:
         tree = payload.stage_modules(
             contents.under_test, lab.kernel, sandbox, files.folder, contents.also
         )
-    payload.write(files.payload, contents.job, kit, tree, programs=contents.programs)
+    payload.write(
+        files.payload,
+        contents.job,
+        kit,
+        tree,
+        programs=contents.programs,
+        plan=contents.plan,
+    )

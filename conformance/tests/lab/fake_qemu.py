@@ -11,9 +11,11 @@ import asyncio
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Send = Callable[..., None]
 SESSION: dict[str, Any] = {
     "collected": 1,
     "device": {"bdf": "0000:01:10.0", "driver": "x", "vendor": "0x8086", "device": "0x10ca"},
@@ -22,6 +24,16 @@ SESSION: dict[str, Any] = {
     "python": "3.13",
     "pytest": "8.3",
     "seed": 1,
+}
+RESULT: dict[str, Any] = {
+    "rules": ["state.default"],
+    "outcome": "passed",
+    "duration": 0.5,
+    "observed": {},
+    "failure": None,
+    "skip": None,
+    "calls": [],
+    "klog": [],
 }
 CONSOLES = Path(__file__).parents[1] / "kernel/consoles"
 
@@ -101,6 +113,14 @@ class Fake:
             log.write((CONSOLES / f"{console}.log").read_bytes())
         self.over.set()
 
+    def share(self, send: Send, number: str) -> None:
+        """Begin the session of one of two guests, and the one test that is its share."""
+        rules = ["state.default"]
+        tests = [{"id": f"test_state.py::test_{one}", "rules": rules} for one in (1, 2)]
+        seed = int(number) if self.story == "second unlike" else 1
+        send("session", **{**SESSION, "collected": 2, "tests": tests, "seed": seed})
+        send("start", id=f"test_state.py::test_{number}", rules=rules)
+
     async def events(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be the agent."""
         self.kept.append(writer)  # from Python 3.13 on, one that nobody holds closes itself
@@ -108,19 +128,28 @@ class Fake:
         def send(event: str, **fields: object) -> None:
             writer.write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
+        if order := await self.come_up(reader, send):
+            await self.serve(order, writer, send)
+        await writer.drain()
+
+    async def come_up(self, reader: asyncio.StreamReader, send: Send) -> dict[str, Any] | None:
+        """Return the order, or None if the guest does not come to it."""
         await self.running.wait()
         if self.story == "never answers" or (self.story == "sleeps on" and self.incoming):
-            return
+            return None
         if self.story == "init fails":
             self.die("init")
-            return
+            return None
         if not self.incoming:
             send("agent", phase="ready", detail="")
         while True:
-            order = json.loads(await reader.readline())["order"]
-            if order != "wake":
-                break
+            order: dict[str, Any] = json.loads(await reader.readline())
+            if order["order"] != "wake":
+                return order
             send("agent", phase="ready", detail="")
+
+    async def serve(self, order: dict[str, Any], writer: asyncio.StreamWriter, send: Send) -> None:
+        """Do what the story says."""
         send("agent", phase="payload", detail="")
         match self.story:
             case "panics":
@@ -137,13 +166,25 @@ class Fake:
             case "agent breaks":
                 send("agent-error", phase="payload", message="Traceback", klog=[])
                 send("agent", phase="done", detail="")
+            case "shares" | "second panics" | "second unlike":
+                number = order["share"].partition("/")[0]
+                self.share(send, number)
+                if number == "2" and self.story == "second panics":
+                    await writer.drain()
+                    self.die("oops")
+                    return
+                send("result", **RESULT, id=f"test_state.py::test_{number}")
+                send("finish", status=0, duration=float(number))
+                send("output", text=f"guest {number}")
+                send("agent", phase="tests-ended", detail="0")
+                send("agent", phase="unload", detail="")
+                send("agent", phase="done", detail="")
             case "half a line":
                 writer.write(b'{"event": "sta')
                 await writer.drain()
                 self.over.set()
             case _:
                 send("agent", phase="done", detail="")
-        await writer.drain()
 
 
 async def main() -> None:

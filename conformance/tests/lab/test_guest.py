@@ -28,7 +28,7 @@ from conformance.errors import (
 )
 from conformance.events import kinds
 from conformance.events.kinds import Agent
-from conformance.lab.check import prepare, run
+from conformance.lab.check import guests, prepare, run
 from conformance.lab.check.prepare import Options, Prepared
 from conformance.lab.guest import bringup as session
 from conformance.lab.guest import run as guest_run
@@ -235,13 +235,15 @@ def test_kvm_that_fails_after_the_probe_is_given_up(
 @pytest.fixture
 def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that runs the whole of `check` with a story."""
-    monkeypatch.setattr(guest_run, "write", lambda *_: None)
+    monkeypatch.setattr(guest_run, "write", lambda _lab, _in, files: files.payload.touch())
+    monkeypatch.setattr(guests, "_alone", lambda *_: "")
+    monkeypatch.setenv("VFIO_KIT_CACHE", str(tmp_path / "cache"))
 
-    def check(story: str, quiet: float = 0.5) -> tuple[int, str, dict[str, Any]]:
+    def check(story: str, quiet: float = 0.5, **options: Any) -> tuple[int, str, dict[str, Any]]:
         monkeypatch.setattr(
             run, "prepare", lambda *_: Prepared(lab(story, tmp_path), None, {"kernel": "6.12"})
         )
-        request = prepare.look_up(Options(quiet=quiet))
+        request = prepare.look_up(Options(quiet=quiet, **options))
         out = io.StringIO()
         results = tmp_path / "results"
         status = run.check(request, results, out)
@@ -275,6 +277,43 @@ def test_times_are_in_the_results_and_on_the_terminal(checked: Any) -> None:
     _, said, results = checked("good")
     assert "time: " in said
     assert "boot" in results["timings"]
+
+
+def test_two_guests_share_the_tests_and_give_one_result(checked: Any, tmp_path: Path) -> None:
+    status, said, results = checked("shares", guests=2)
+    assert status == 0
+    assert "2 guests share the tests" in said
+    assert [test["id"] for test in results["tests"]] == [
+        "test_state.py::test_1",
+        "test_state.py::test_2",
+    ]
+    folder = tmp_path / "results"
+    assert (folder / "pytest.log").read_text() == "guest 1"
+    assert (folder / "guest-2/pytest.log").read_text() == "guest 2"
+    assert (folder / "guest-2/console.log").exists()
+    known = run.history(prepare.look_up(Options()))
+    assert known.lengths == {"test_state.py::test_1": 0.5, "test_state.py::test_2": 0.5}
+    assert known.failed == set()
+    assert processes(tmp_path) == []
+
+
+def test_one_guest_of_two_dies_and_nothing_of_the_other_is_lost(
+    checked: Any, tmp_path: Path
+) -> None:
+    status, said, results = checked("second panics", guests=2)
+    assert status == 3
+    assert "BUG: kernel NULL pointer dereference" in said
+    outcomes = {test["id"].rpartition("_")[2]: test["outcome"] for test in results["tests"]}
+    assert outcomes == {"1": "passed", "2": "running"}
+    assert run.history(prepare.look_up(Options())).failed == {"test_state.py::test_2"}
+    assert processes(tmp_path) == []
+
+
+def test_guests_that_do_not_agree_are_the_labs_fault(checked: Any) -> None:
+    status, said, results = checked("second unlike", guests=2)
+    assert status == 4
+    assert "does not run the session of the others: seed" in said
+    assert "passed" in {test["outcome"] for test in results["tests"]}
 
 
 def test_agent_error_that_is_not_the_drivers_is_the_labs() -> None:

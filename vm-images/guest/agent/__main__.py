@@ -95,7 +95,7 @@ class Agent:
         else:
             self._begin("tests")
             self._port.phase("tests")
-            status = suite.run(self._port, todo, self._functions)
+            status = suite.run(self._port, todo, self._functions, order.get("share", ""))
             self._port.phase("tests-ended", str(status))
         if todo["module"]:
             self._take_away(todo["module"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent.errors import Failure
-from agent.job import KIT
+from agent.job import KIT, ROOT
 from agent.kernel import say, sysrq
 from agent.port import Port
 
@@ -21,6 +21,9 @@ _EVENTS = Path("/run/events")
 _KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 _OUTPUT = Path("/run/output")
 _LONGEST_OUTPUT = 200_000
+_UNUSED = ("logging", "warnings", "unraisableexception", "threadexception", "hypothesispytest")
+"""Plugins of pytest that have nothing to say here, and take their time in each phase of a test."""
+_PLAN = ROOT / "plan.json"
 _INTERNAL_ERROR = 3
 """pytest's own status for it."""
 
@@ -36,13 +39,16 @@ def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
     return words + list(job["hints"]) + list(job["pytest_args"])
 
 
-def run(port: Port, job: Mapping[str, Any], functions: Sequence[str]) -> int:
-    """Run the suite, pass its events on, and return pytest's status.
+def run(port: Port, job: Mapping[str, Any], functions: Sequence[str], share: str = "") -> int:
+    """Run the suite, or a share of it, pass its events on, and return pytest's status.
 
     Raises:
         Failure: It was killed.
     """
-    arguments = [*command(job, functions), "--vfio-events", str(_EVENTS)]
+    arguments = [*command(job, functions), "--vfio-events", str(_EVENTS), "--vfio-terse"]
+    arguments += [word for name in _UNUSED for word in ("-p", f"no:{name}")]
+    arguments += ["--vfio-share", share] if share else []
+    arguments += ["--vfio-plan", str(_PLAN)] if _PLAN.exists() else []
     return _run(port, job["quiet"], "pytest", arguments)
 
 
