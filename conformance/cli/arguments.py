@@ -22,6 +22,7 @@ from conformance.cli import (
     shell,
     variants,
     vmm,
+    watch,
 )
 from conformance.cli.options import Say
 
@@ -46,6 +47,7 @@ class Command(Protocol):
 
 _COMMANDS: dict[str, Command] = {
     "check": check,
+    "watch": watch,
     "doctor": doctor,
     "run": run,
     "restore": restore,
@@ -61,14 +63,14 @@ _COMMANDS: dict[str, Command] = {
     "devices": devices,
 }
 
-_PYTEST = ("check", "run")
+_PYTEST = ("check", "watch", "run")
 """Commands that pass arguments on to pytest."""
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Ends the program, with status 2, if it makes no sense.
 
-    What follows `--` becomes ``pytest_arguments``.
+    What follows `--` becomes ``pytest_arguments``; ``words`` are those between command and `--`.
     """
     words = list(words)
     rest: list[str] = []
@@ -82,6 +84,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
             f"the command {arguments.command} takes no arguments for pytest, so `--` has no meaning"
         )
     arguments.pytest_arguments = rest
+    arguments.words = words[words.index(arguments.command) + 1 :]
     settle: Callable[..., None] | None
     if settle := getattr(_COMMANDS[arguments.command], "settle", None):
         settle(parser, arguments)
