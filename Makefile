@@ -15,20 +15,23 @@ PEER ?=
 SCRATCH ?=
 VOLATILE ?=
 UNBIND ?=
+AGAINST ?=
 PHYSICAL ?=
 ARGS ?=
 
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check matrix doctor bench vmm test prove shell image setup clean
+.PHONY: help check watch matrix doctor bench bench-kit vmm test prove shell image setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make check    render, build and load a driver, run the suite in a VM, print a verdict'
+	@echo 'make watch    check again on each save of a description, template or C file, until Ctrl-C'
 	@echo 'make matrix   the same for all devices on all kernels: one table'
 	@echo 'make doctor   why a function (BDF=0000:3b:02.0), or this machine, cannot be migrated or tested'
 	@echo 'make bench    measure what a driver costs, as ratios, in the same VM'
+	@echo 'make bench-kit how long a check takes, as ratios: to a boot, to one guest, to a commit (AGAINST=)'
 	@echo 'make vmm      QEMU migrates a guest that has the function, inside the same VM'
 	@echo 'make test     the tests of the kit itself: lint, types, unit tests, driver builds'
 	@echo 'make prove    a sample of what proves the suite: some faulty drivers, a good one; SEED= chooses'
@@ -73,6 +76,11 @@ check: setup
 		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 endif
 
+watch: setup
+	@$(lab) watch $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
+		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
+		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
+
 matrix: setup
 	@$(lab) matrix $(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") $(ARGS)
 
@@ -84,6 +92,10 @@ bench: setup
 	@$(lab) bench $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
+
+# AGAINST names a commit of the kit to compare with.
+bench-kit: setup
+	@$(lab) bench $(DEVICE) --image $(IMAGE) --kit $(if $(AGAINST),--against "$(AGAINST)") $(ARGS)
 
 vmm: setup
 	@$(lab) vmm $(DEVICE) --image $(IMAGE) \
