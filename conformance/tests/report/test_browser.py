@@ -145,6 +145,16 @@ def test_the_keyboard_reaches_the_verdict_and_the_filter(
     assert page.get_by_role("status").inner_text().startswith("1 of ")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_narrow_window_scrolls_tables_only(
+    browser: Any, pages: dict[str, Path], kind: str
+) -> None:
+    page = Opened(browser, pages[kind], viewport={"width": 320, "height": 800}).page
+    for details in page.locator("details").all():
+        details.evaluate("e => { e.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 @pytest.mark.parametrize("protocol", [1, 2])
 def test_the_graph_has_a_name_and_a_table(
     browser: Any, pages: dict[str, Path], protocol: int
