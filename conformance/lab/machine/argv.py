@@ -106,7 +106,7 @@ def qemu_argv(
         ["qemu-system-x86_64"],
         *_host(files, accelerator),
         *_system(machine, accelerator),
-        *_kernel(machine, boot),
+        *_kernel(machine, boot, accelerator),
         *(["-device", device] for device in machine.devices),
         # Read-only, and so without locks: runs may share them.
         *_disk("root", boot.disk),
@@ -143,7 +143,7 @@ def _system(machine: MachineDefinition, accelerator: str) -> Iterator[list[str]]
     yield ["-m", f"{machine.memory}M"]
 
 
-def _kernel(machine: MachineDefinition, boot: Boot) -> Iterator[list[str]]:
+def _kernel(machine: MachineDefinition, boot: Boot, accelerator: str) -> Iterator[list[str]]:
     """Yield the kernel and its command line."""
     words = [
         "console=ttyS0",  # the console is kept, and read when the kernel dies
@@ -151,6 +151,9 @@ def _kernel(machine: MachineDefinition, boot: Boot) -> Iterator[list[str]]:
         "panic=-1",  # at once; with -no-reboot it ends QEMU
         "unknown_nmi_panic=1",  # an NMI from the monitor shows where a hung kernel is,
         "panic_print=0x40",  # on every processor: the first to get it may be an idle one
+        # An emulated processor speculates on nothing, and what guards each indirect call of the
+        # kernel takes a good part of the time of an emulated guest.
+        *(["mitigations=off"] if accelerator == "tcg" else []),
         *machine.cmdline,
         *boot.cmdline,
     ]
