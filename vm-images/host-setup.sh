@@ -122,10 +122,36 @@ make_venv() {
 	printf '%s\n' "$key" >"$venv/made-from"
 }
 
+# Packages are fetched while the virtual environment is made, unless that needs one of them.
+make_both() {
+	local status=0
+	if [ ${#missing[@]} -eq 0 ]; then
+		make_venv
+		return
+	fi
+	case " ${missing[*]} " in
+	*" python3-venv "*)
+		install_packages
+		make_venv
+		return
+		;;
+	esac
+	set -m # a process group of its own, which ends as a whole
+	make_venv </dev/null &
+	making=$!
+	set +m
+	trap 'kill -- -"$making" 2>/dev/null || true' EXIT
+	install_packages
+	wait "$making" || status=$?
+	trap - EXIT
+	[ "$status" -eq 0 ] || exit "$status"
+}
+
 check_python
-if [ "${1:-}" != --no-lab ]; then
+if [ "${1:-}" = --no-lab ]; then
+	make_venv
+else
 	check_packages
-	[ ${#missing[@]} -eq 0 ] || install_packages
+	make_both
 	check_user
 fi
-make_venv
