@@ -142,6 +142,14 @@ def test_registers_that_move_by_themselves_are_not_looked_at() -> None:
     assert moved_between(before, after, volatile) == ["BAR0+0xc"]
 
 
+@pytest.mark.parametrize("offset", [0, 0xFFC, 0x1000, 0x1FFC, 0x2008])
+def test_registers_that_moved_are_found_in_any_page(offset: int) -> None:
+    data = bytearray(0x200C)
+    before = {"BAR0": bytes(data)}
+    data[offset + 3] = 1
+    assert moved_between(before, {"BAR0": bytes(data)}) == [f"BAR0+{offset:#x}"]
+
+
 def test_words_that_differ_are_left_out() -> None:
     one, other = [b"abcdef", b"ghij"], [b"abcdEf", b"ghij"]
     words = differing_words(b"".join(one), b"".join(other))
