@@ -19,6 +19,7 @@ from conformance.errors import AgentError, DriverError
 from conformance.events.kinds import Agent, Event, Output, Phase
 from conformance.events.kinds import AgentError as AgentErrorEvent
 from conformance.lab.check.prepare import Options, look_up
+from conformance.migration.errors import StateError
 from conformance.migration.v1.vmm import Vmm as OldVmm
 from conformance.migration.v2.states import State
 from conformance.migration.v2.vmm import Vmm
@@ -86,6 +87,9 @@ def test_states_are_read_from_the_trace_of_every_version() -> None:
     assert not unknown(states_of(refused))
 
 
+SAVING = (State.PRE_COPY, State.PRE_COPY_P2P, State.STOP_COPY)
+
+
 class Steps:
     """Stands for a function: takes every state, and keeps the steps."""
 
@@ -96,10 +100,9 @@ class Steps:
 
     def set_state(self, _: object, new: int) -> DataFile | None:
         self.taken.add((self.now.name, State(new).name))
+        begins = new in SAVING and self.now not in SAVING
         self.now = State(new)
-        opens = self.now in (State.PRE_COPY, State.RESUMING) or (
-            self.now is State.STOP_COPY and self.file is None
-        )
+        opens = begins or self.now is State.RESUMING
         self.file = Mock(DataFile) if opens else self.file
         if self.file:
             self.file.write.side_effect = len
@@ -135,6 +138,12 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
                 getattr(saved, phase)()
             if then == "give_up" or end in (2, 4):  # the machine starts where it was stopped
                 getattr(saved, then)()
+        if precopy:
+            reset = monitor()
+            reset.setup()
+            reset.device.now = State.RUNNING  # type: ignore[attr-defined]  # unknown to the monitor
+            with pytest.raises(StateError, match="out of sync"):
+                reset.stop()
         for stopped in (False, True):
             loaded = monitor()
             if stopped:

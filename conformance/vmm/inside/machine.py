@@ -121,6 +121,7 @@ class Machine:
             *("-qmp", f"unix:{socket['qmp']},server=on,wait=off"),
             *("-trace", "vfio_migration_*", "-trace", "vfio_save_*", "-trace", "vfio_load_*"),
             *("-trace", "vfio_region_mmap", "-trace", "vfio_region_unmap"),
+            *("-trace", "vfio_pci_reset"),
             *(word for function in functions for word in ("-device", function.option())),
         ]
         with self.log.open("ab") as log:

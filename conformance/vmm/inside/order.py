@@ -13,6 +13,7 @@ from typing import Final
 _SET: Final = re.compile(
     r"vfio_migration_set_state \s*\((?P<name>[^)]*)\) (?:new )?state (?P<set>\w+)"
     r"|(?P<failed>\S+): Failed setting [^\n]* in recover state (?P<recovered>\w+)"
+    r"|vfio_pci_reset \s*\((?P<reset>[^)]*)\)"
 )
 
 _WORDS: Final = {"0": "STOP", "1": "RUNNING", "2": "STOP_COPY", "3": "PRE_COPY", "4": "RESUMING"}
@@ -39,6 +40,8 @@ _V2: Final = frozenset(
         ("RUNNING", "STOP"),
         ("RUNNING", "RESUMING"),
         ("RUNNING", "RUNNING_P2P"),
+        ("RUNNING", "PRE_COPY_P2P"),  # in pre-copy by the monitor's record, and reset meanwhile
+        ("RUNNING", "STOP_COPY"),
         ("RUNNING_P2P", "RUNNING"),
         ("RUNNING_P2P", "STOP"),
         ("PRE_COPY", "RUNNING"),
@@ -63,7 +66,7 @@ STEPS: Final = {"v1": _V1, "v2": _V2}
 
 
 def states_of(trace: str) -> list[str]:
-    """Return the states that a monitor has set, by its own trace.
+    """Return the states that a monitor has set, by its own trace; a reset sets RUNNING.
 
     >>> states_of("vfio_migration_set_state  (dev) new state PRE_COPY, recover state RUNNING")
     ['PRE_COPY']
@@ -71,8 +74,10 @@ def states_of(trace: str) -> list[str]:
     ['PRE_COPY']
     >>> states_of("dev: Failed setting device state to STOP. Setting device in recover state ERROR")
     ['ERROR']
+    >>> states_of("vfio_pci_reset  (dev)")
+    ['RUNNING']
     """
-    found = [one["set"] or one["recovered"] for one in _SET.finditer(trace)]
+    found = [one["set"] or one["recovered"] or "RUNNING" for one in _SET.finditer(trace)]
     return [_WORDS.get(state, state) for state in found]
 
 
@@ -86,7 +91,7 @@ def by_function(trace: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for one in _SET.finditer(trace):
-        found.setdefault(one["name"] or one["failed"], []).extend(states_of(one[0]))
+        found.setdefault(one["name"] or one["failed"] or one["reset"], []).extend(states_of(one[0]))
     return found
 
 
