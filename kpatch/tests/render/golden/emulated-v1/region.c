@@ -60,7 +60,7 @@ static int emulated_set_state(struct emulated_device *xdev, u32 next)
 
 	/* All that can fail comes first, so that a refused write changes nothing. */
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !emulated_received(mig)) {
-		/* A stream cannot be mended, only sent again after a reset. */
+		/* The stream cannot be repaired, only sent again after a reset. */
 		emulated_forget_stream(mig);
 		mig->state = EMULATED_STATE_ERROR;
 		return -EINVAL;

@@ -64,7 +64,7 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 		return -EIO;
 
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !i40e_vf_received(mig)) {
-		/* A stream cannot be mended, only sent again after a reset. */
+		/* The stream cannot be repaired, only sent again after a reset. */
 		i40e_vf_forget_stream(mig);
 		mig->state = I40E_VF_STATE_ERROR;
 		return -EINVAL;
@@ -341,7 +341,7 @@ void i40e_vf_migration_close(struct i40e_vf_device *xdev)
 	i40e_vf_free_stream(mig);
 	vfree(mig->data);
 	mig->data = NULL;
-	/* It is no longer for the user to have. */
+	/* The user has closed the device: bus master stays off. */
 	xdev->bus_master = false;
 	i40e_vf_bus_start(xdev);
 	mutex_unlock(&mig->lock);

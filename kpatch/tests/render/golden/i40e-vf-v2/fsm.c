@@ -272,7 +272,7 @@ void i40e_vf_migration_close(struct i40e_vf_device *xdev)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
 
-	/* Bus master is no longer for the user to have. */
+	/* The user has closed the device: bus master stays off. */
 	mutex_lock(&mig->lock);
 	xdev->bus_master = false;
 	mutex_unlock(&mig->lock);

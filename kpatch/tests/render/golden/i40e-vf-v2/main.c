@@ -14,8 +14,8 @@
  *    the port: held by the physical function; in its memory and
  *    registers, reached by messages only: the guest sets them up anew
  *    after a reset
- *  - VFGEN_RSTAT: held by the physical function; tells how far it is with
- *    a reset of this function
+ *  - VFGEN_RSTAT: held by the physical function; says how far it has got
+ *    with a reset of this function
  *  - VFINT_ICR01: lost; cleared by a read; a cause that was pending is
  *    lost
  *  - configuration space, MSI-X table (MSIXTADD, MSIXTVCTRL), interrupts:

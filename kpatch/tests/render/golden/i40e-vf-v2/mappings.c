@@ -4,32 +4,32 @@
  *
  * Generated from i40e-vf.toml; edit that file or the templates, not this one.
  *
- * A device may be saved only while no page outside the saving layouts is
- * mapped, by whomever. The ledger is one number, the count of such pages. It
- * stays exact because every way to gain or lose a mapping of the device passes
+ * A device may be saved only while no process maps a page outside the
+ * saving layouts. The ledger is one number, the count of such pages. It stays
+ * exact because every way to gain or lose a mapping of the device goes through
  * one of three places, each of which sees the true extent of the vma:
  *
  *  - mmap() adds the pages of the new vma.
- *  - close() takes off the pages that the vma has when it goes, which are fewer
- *    than at mmap() if it was split since.
+ *  - close() subtracts the pages that the vma has when it goes away, which are
+ *    fewer than at mmap() if it was split since.
  *  - open() adds the pages of a copy, made by fork() or mremap(). It is called
- *    for the new part of a split as well, and a split gains no page: what the
- *    new vma has, the old one is about to lose without a call.
+ *    for the new part of a split as well, which adds no page: the old vma is
+ *    about to lose the pages of the new one, without a call.
  *
- * open() knows a split by looking the new vma's address up in its own mm. All of
- * split, fork and mremap() hold that mm's mmap_lock for writing. The new part of
- * a split is not linked yet, so the lookup finds the old vma, which still spans
- * both parts. A copy made by mremap() goes where nothing is mapped. In fork()
- * the lookup finds the copy itself or, in a tree that was duplicated as a whole,
- * the vma of the parent, which belongs to another mm.
+ * open() recognizes a split by looking up the address of the new vma in its own
+ * mm. Split, fork and mremap() all hold the mmap_lock of that mm for writing. The
+ * new part of a split is not in the tree yet, so the lookup finds the old vma,
+ * which still spans both parts. A copy made by mremap() is where nothing else is
+ * mapped. In fork() the lookup finds the copy itself or, in a tree that was
+ * duplicated as a whole, the vma of the parent, which belongs to another mm.
  *
  * A split that fails after open() (only possible up to 6.2) closes a vma that was
- * made empty before, which takes off nothing. Mappings of a device are never
+ * made empty before, which subtracts nothing. Mappings of a device are never
  * merged or expanded, vfio-pci-core makes them VM_IO | VM_PFNMAP | VM_DONTEXPAND.
  *
- * So neither a mapping nor the check costs more than that one lookup, however
- * many mappings there are. A state change takes no mmap_lock, and the ledger's
- * own lock is innermost, so there is no order to invert.
+ * The cost is that one lookup for a copy, however many mappings there are. A
+ * state change takes no mmap_lock, and the lock of the ledger is innermost, so no
+ * lock order can be inverted.
  */
 
 #include <linux/limits.h>
@@ -184,7 +184,7 @@ static struct i40e_vf_ledger *i40e_vf_vma_ledger(const struct vm_area_struct *vm
 	return container_of(vma->vm_ops, struct i40e_vf_ledger, vm_ops);
 }
 
-/* Tells the new part of a split from a copy, see the top of this file. */
+/* Is it the new part of a split, or a copy? See the top of this file. */
 static bool i40e_vf_is_split(const struct vm_area_struct *vma)
 {
 	struct vm_area_struct *found = find_vma(vma->vm_mm, vma->vm_start);

@@ -64,7 +64,7 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 		return -EIO;
 
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING && !igb_vf_received(mig)) {
-		/* A stream cannot be mended, only sent again after a reset. */
+		/* The stream cannot be repaired, only sent again after a reset. */
 		igb_vf_forget_stream(mig);
 		mig->state = IGB_VF_STATE_ERROR;
 		return -EINVAL;
@@ -345,7 +345,7 @@ void igb_vf_migration_close(struct igb_vf_device *xdev)
 	igb_vf_free_stream(mig);
 	vfree(mig->data);
 	mig->data = NULL;
-	/* It is no longer for the user to have. */
+	/* The user has closed the device: bus master stays off. */
 	xdev->bus_master = false;
 	igb_vf_bus_start(xdev);
 	mutex_unlock(&mig->lock);

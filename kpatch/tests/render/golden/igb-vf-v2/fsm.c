@@ -317,7 +317,7 @@ void igb_vf_migration_close(struct igb_vf_device *xdev)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
 
-	/* Bus master is no longer for the user to have. */
+	/* The user has closed the device: bus master stays off. */
 	mutex_lock(&mig->lock);
 	xdev->bus_master = false;
 	mutex_unlock(&mig->lock);
