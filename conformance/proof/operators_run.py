@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from conformance.errors import LabError
 from conformance.lab.guest.payload import Trial
-from conformance.proof import operators
+from conformance.proof import operators, operators_page
+from conformance.proof.fate import Fate, conclusion
 from conformance.proof.judge import failing
-from conformance.proof.operators import Known, OperatorMutant
+from conformance.proof.operators import OperatorMutant
 from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
 from conformance.proof.trials import End, Outcome
 from conformance.running import paths, selection
@@ -42,31 +42,6 @@ class Sample:
     number: int
     seed: int
     again: str = ""
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What became of an operator mutant.
-
-    Attributes:
-        mutant: The mutant.
-        by: What killed it, if anything did.
-        image: The image in which it was killed.
-        known: Why the suite cannot tell it from the driver, if that is known.
-    """
-
-    mutant: OperatorMutant
-    by: str
-    image: str
-    known: Known | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for a file."""
-        words = {key: value for key, value in asdict(self.mutant).items() if key != "text"}
-        fate: dict[str, Any] = {"killed-by": self.by, "image": self.image}
-        if self.known:
-            fate["beyond" if self.known.beyond else "equivalent"] = self.known.reason
-        return {**words, **fate}
 
 
 def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
@@ -105,9 +80,12 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
             fates[name] = replace(fates[name], by=killer, image=asked.again if killer else "")
     rows = [fate.as_json() for fate in fates.values()]
     (results / RESULT).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-    for line in conclusion(list(fates.values()), wanted.image):
+    lines = conclusion(list(fates.values()), wanted.image)
+    for line in lines:
         say(line)
     say(proof.time())
+    page = operators_page.write(results, wanted.driver, list(fates.values()), lines)
+    say(f"report: {page.as_uri()}")
     return all(fate.by or fate.known for fate in fates.values())
 
 
@@ -182,36 +160,3 @@ def killed(outcome: Outcome, baseline: Outcome) -> str:
         if one.bad and name not in unfit:
             return name
     return "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail.splitlines()[0]}"
-
-
-def conclusion(fates: Sequence[Fate], image: str) -> list[str]:
-    """Say how many were killed: of all, and of those that are not equivalent.
-
-    Args:
-        fates: What became of each.
-        image: The image in which all were tried.
-    """
-    alike = sum(bool(fate.known and not fate.known.beyond) for fate in fates)
-    beyond = sum(bool(fate.known and fate.known.beyond) for fate in fates)
-    dead = sum(bool(fate.by) for fate in fates)
-    others = len(fates) - alike
-    within = _percent(dead, others - beyond)
-    elsewhere = [fate for fate in fates if fate.by and fate.image != image]
-    said = [
-        f"{dead} of {len(fates)} operator mutants killed, {_percent(dead, len(fates))}; "
-        f"{alike} are equivalent, {_percent(dead, others)} of the others are killed; "
-        f"{beyond} of those are beyond the lab, without them it is {within}"
-    ]
-    if elsewhere:
-        stock = dead - len(elsewhere)
-        said.append(
-            f"{len(elsewhere)} of them only in the image {elsewhere[0].image}; in {image} "
-            f"{stock} are killed, {_percent(stock, others)} of those not equivalent"
-        )
-    said += [f"  only in the image {one.image}, by {one.by}: {one.mutant}" for one in elsewhere]
-    said += [f"  survived: {fate.mutant}" for fate in fates if not fate.by and not fate.known]
-    return said
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole if whole else 100:.1f} %"

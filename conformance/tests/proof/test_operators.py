@@ -8,10 +8,11 @@ import pytest
 
 from conformance.errors import LabError
 from conformance.events.kinds import TestOutcome
+from conformance.proof import fate as fate_of
 from conformance.proof import mutant as mutants
 from conformance.proof import operators, operators_run
+from conformance.proof.fate import Fate
 from conformance.proof.operators import Known, OperatorMutant
-from conformance.proof.operators_run import Fate
 from conformance.proof.trials import End, Outcome, TestResult
 from kpatch.device import load as device
 from kpatch.render import render
@@ -79,7 +80,7 @@ def fate(name: str, by: str = "", image: str = "", known: Known | None = None) -
 def test_the_rate_is_reported_with_and_without_equivalent_mutants() -> None:
     fates = [fate("a", "t", "trixie"), fate("b", known=Known(False, "because")), fate("c")]
     fates += [fate("d", "t", "debug"), fate("e", known=Known(True, "because"))]
-    assert operators_run.conclusion(fates, "trixie") == [
+    assert fate_of.conclusion(fates, "trixie") == [
         "2 of 5 operator mutants killed, 40.0 %; 1 are equivalent, 50.0 % of the others are "
         "killed; 1 of those are beyond the lab, without them it is 66.7 %",
         "1 of them only in the image debug; in trixie 1 are killed, 25.0 % of those not equivalent",

@@ -4,8 +4,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from conformance.proof import operators_page
+from conformance.proof.fate import Fate, conclusion
 from conformance.proof.judge import Verdict, judge, unjudged
 from conformance.proof.mutant import Mutant
+from conformance.proof.operators import Known, OperatorMutant
 from conformance.proof.page import Proved, Sheet, render
 from conformance.tests.proof.test_verdict import GOOD, mutant, outcome
 from conformance.tests.report.html import Element, mistakes, read
@@ -63,3 +66,24 @@ def test_nothing_of_a_driver_is_taken_for_the_page(tmp_path: Path) -> None:
     assert mistakes(page) == []
     assert len(page.all("script")) == 1
     assert "\x1b" not in (tmp_path / "report.html").read_text()
+
+
+def test_operator_mutants_have_a_page_and_survivors_come_first(tmp_path: Path) -> None:
+    changed = OperatorMutant(EVIL, "main.c", 7, EVIL, "a < b", "", "")
+    fates = [
+        Fate(changed, "t", "trixie"),
+        Fate(changed, "", "", Known(True, EVIL)),
+        Fate(changed, "", "", Known(False, "same")),
+        Fate(changed, "", ""),
+    ]
+    path = operators_page.write(tmp_path, "igb-vf v1", fates, conclusion(fates, "trixie"))
+    page = read(path)
+    assert mistakes(page) == []
+    assert len(page.all("script")) == 1
+    rows = page.all("table")[0].all("tr")[1:]
+    words = [row.attributes["data-fate"] for row in rows]
+    assert words == ["survived", "killed", "equivalent", "beyond the lab"]
+    assert "nothing noticed it" in rows[0].words()
+    assert "(nothing)" in rows[0].words()
+    assert "1 of 4 operator mutants killed" in page.words()
+    assert "verdict good" not in path.read_text()

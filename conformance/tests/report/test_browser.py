@@ -16,6 +16,9 @@ import pytest
 
 from conformance.events.stream import parse
 from conformance.matrix import page as matrix_page
+from conformance.proof import operators_page
+from conformance.proof.fate import Fate, conclusion
+from conformance.proof.operators import OperatorMutant
 from conformance.proof.page import Proved
 from conformance.proof.page import render as mutants_page
 from conformance.report import Verdict
@@ -32,7 +35,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not BROWSER, reason="`tox -e page` brings the browser for it"),
 ]
-KINDS = ("v1", "v2", "matrix", "mutants")
+KINDS = ("v1", "v2", "matrix", "mutants", "operators")
 
 
 def run_page(folder: Path, protocol: int) -> Path:
@@ -60,6 +63,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found["matrix"] = matrix_page.write(folder, cells(folder))
     found["mutants"] = tmp_path_factory.mktemp("mutants") / HTML_FILE
     found["mutants"].write_text(mutants_page([Proved("igb-vf v1", [KILLED, SURVIVED], {})], 2))
+    changed = OperatorMutant("main-1", "main.c", 7, EVIL, "a < b", EVIL, "")
+    fates = [Fate(changed, "t", "trixie"), Fate(changed, "", "")]
+    said = conclusion(fates, "trixie")
+    folder = tmp_path_factory.mktemp("operators")
+    found["operators"] = operators_page.write(folder, "igb-vf v1", fates, said)
     return found
 
 
