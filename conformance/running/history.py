@@ -81,12 +81,12 @@ class History:
         """Return the seconds that some tests will take by one worker; None if nobody knows.
 
         Args:
-            tests: Node ids, without parameters for all tests of a function.
+            tests: Node ids, without parameters for all tests of a function; none for all tests.
         """
         short = {test.rpartition("/")[2] for test in tests}
         known = [
             seconds
             for test, seconds in self.lengths.items()
-            if test in short or test.partition("[")[0] in short
+            if not short or test in short or test.partition("[")[0] in short
         ]
         return sum(known) if known else None

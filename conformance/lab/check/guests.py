@@ -14,6 +14,9 @@ from conformance.running.history import History
 _WORTH = 8.0
 """Seconds of tests, as their own clocks add up, that are worth another guest."""
 
+_MOST = 8
+"""Guests at most, however many processors there are: each takes seconds to begin and to end."""
+
 _SPARE = 1.5
 """Memory that is to be free for each guest, in sizes of its own: QEMU's translations take some."""
 
@@ -45,8 +48,9 @@ def number(options: Options, prepared: Prepared, history: History) -> int:
         return 1
     if options.guests:
         return options.guests
-    fitting = [len(os.sched_getaffinity(0)), _memory() // (prepared.lab.machine.memory << 20)]
-    if options.tests and (seconds := history.expected(options.tests)) is not None:
+    room = _memory() // (prepared.lab.machine.memory << 20)
+    fitting = [_MOST, len(os.sched_getaffinity(0)), room]
+    if (seconds := history.expected(options.tests)) is not None:
         fitting.append(int(seconds / _WORTH))
     return max(1, min(fitting))
 

@@ -140,7 +140,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (Options(guests=0), 4),
+        (Options(guests=0), 3),
         (Options(guests=3), 3),
         (Options(), 1),
         (Options(guests=0, pytest_args=("-x",)), 1),
@@ -156,6 +156,8 @@ def test_as_many_guests_as_pay_off(history: History, options: Options, expected:
 
 def test_guests_have_room(history: History) -> None:
     assert guests.number(Options(guests=0), prepared(4096), history) == 2
+    history.lengths.clear()
+    assert guests.number(Options(guests=0), prepared(), history) == 4
     assert guests.number(Options(guests=0), prepared(1 << 20), history) == 1
 
 

@@ -72,3 +72,5 @@ def test_expected_seconds_are_those_of_all_parameters() -> None:
     assert history.expected(["suite/v1/f.py::a"]) == 3.0
     assert history.expected(["suite/v1/f.py::a[2]"]) == 2.0
     assert history.expected(["suite/v1/f.py::new"]) is None
+    assert history.expected([]) == 7.0
+    assert History(Path("x")).expected([]) is None
