@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The registers of a device as read() shows them."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from conformance.plugin.devices import Place
@@ -23,6 +24,16 @@ def registers_of(device: Device) -> Picture:
     }
 
 
+def words_of(device: Device, names: Iterable[str]) -> dict[str, bytes]:
+    """Read some registers, named as :func:`moved_between` names them."""
+    bars = {region.name: region for region in device.regions}
+    words = {}
+    for name in names:
+        bar, _, offset = name.partition("+")
+        words[name] = bars[bar].read(int(offset, 16), WIDTH)
+    return words
+
+
 def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = ()) -> list[str]:
     """Return the registers whose values differ, as ``BAR0+0x1048``; not in ``volatile`` bits."""
     ignored: dict[tuple[str, int], int] = {}
@@ -35,6 +46,20 @@ def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = (
         for offset in _unequal(data, after[name])
         if (_value(data, offset) ^ _value(after[name], offset)) & ~ignored.get((name, offset), 0)
     ]
+
+
+def moving_registers(device: Device, seconds: float, volatile: Iterable[Place] = ()) -> list[str]:
+    """Return the registers that change by themselves in some seconds."""
+    ignored = tuple(volatile)
+    before = registers_of(device)
+    time.sleep(seconds)
+    after = registers_of(device)
+    if not moved_between(before, after, ignored):
+        return []
+    # One that is cleared by a read has settled; one that moves by itself moves again.
+    before = registers_of(device)
+    time.sleep(seconds)
+    return moved_between(before, registers_of(device), ignored)
 
 
 def _unequal(one: bytes, other: bytes) -> Iterator[int]:

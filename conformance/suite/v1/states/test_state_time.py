@@ -15,7 +15,7 @@ from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Place, Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.cases import named
-from conformance.suite.support.registers import moved_between, registers_of
+from conformance.suite.support.registers import moving_registers, registers_of
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
@@ -34,10 +34,7 @@ def test_stopped_device_does_not_move(
 ) -> None:
     """Stop the device, read its registers twice: none of them moves by itself."""
     reach(state)
-    registers_of(device)  # a register that is cleared by a read settles
-    before = registers_of(device)
-    time.sleep(WHILE)
-    moved = moved_between(before, registers_of(device), volatile)
+    moved = moving_registers(device, WHILE, volatile)
     expect_equal(moved, [], did=f"read all registers twice in state {state:d}")
 
 
