@@ -65,6 +65,7 @@ def to_bind(names: Sequence[str], host: HostPaths, *, uid: int) -> Look:
         if sysfs.is_bridge(name, sysfs=host.sysfs):
             look.refuse(f"{name} is a bridge.", "Name the function behind it.")
             continue
+        _answers(name, host, look)
         if _group(name, host, look):
             _others_of_group(name, names, host, look)
             _held(name, host, look)
@@ -88,6 +89,7 @@ def as_bound(names: Sequence[str], host: HostPaths) -> Look:
                 f"and judged: `check --bdf {name}`.",
             )
             continue
+        _answers(name, host, look)
         if _group(name, host, look):
             _others_of_group(name, names, host, look)
             _held(name, host, look)
@@ -146,7 +148,29 @@ def _group(name: str, host: HostPaths, look: Look) -> bool:
             "Turn the IOMMU on, and vfio's enable_unsafe_noiommu_mode off.",
         )
         return False
+    if ranges := sysfs.direct_regions(number, sysfs=host.sysfs):
+        look.refuse(
+            f"The firmware wants memory mapped 1:1 for the IOMMU group {number} of {name} "
+            f"({', '.join(ranges)}), and the kernel gives no such device to user space.",
+            "Switch off in the firmware's setup what uses that memory, or use another slot.",
+        )
     return True
+
+
+def _answers(name: str, host: HostPaths, look: Look) -> None:
+    """Refuse what cannot be opened, whatever driver it has."""
+    if sysfs.is_dead(sysfs.config(name, sysfs=host.sysfs)):
+        look.refuse(
+            f"{name} does not answer: its configuration space reads as ones.",
+            "Power the machine off and on.",
+        )
+    physical = sysfs.physical_function(name, sysfs=host.sysfs)
+    if physical and sysfs.offers_vfio(physical, sysfs=host.sysfs):
+        look.refuse(
+            f"{physical}, the physical function of {name}, belongs to VFIO: opening {name} then "
+            "takes a VF token, which the suite does not give.",
+            f"Bind {physical} to its own driver and make the virtual functions anew.",
+        )
 
 
 def _others_of_group(name: str, ours: Sequence[str], host: HostPaths, look: Look) -> None:

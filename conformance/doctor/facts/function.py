@@ -154,7 +154,7 @@ def gather(host: Host, bdf: str, kernel: Kernel) -> Function:
         group=group,
         group_name=host.text(f"/sys/kernel/iommu_groups/{group}/name") or "" if group else "",
         members=_members(host, bdf) if group else (),
-        direct=_direct(host, group) if group else (),
+        direct=sysfs.direct_regions(group, sysfs=host.sysfs) if group else (),
         resets=_resets(host, folder),
         files=files,
         locked=tuple(file for file in files if not host.usable(file)),
@@ -233,13 +233,6 @@ def _members(host: Host, bdf: str) -> tuple[Member, ...]:
         driver = sysfs.driver(name, sysfs=host.sysfs)
         found.append(Member(name, driver, sysfs.leaves_dma(name, sysfs=host.sysfs)))
     return tuple(found)
-
-
-def _direct(host: Host, group: str) -> tuple[str, ...]:
-    """Return the ranges of type ``direct``: those that are ``direct-relaxable`` hinder nobody."""
-    lines = (host.text(f"/sys/kernel/iommu_groups/{group}/reserved_regions") or "").splitlines()
-    words = (line.split() for line in lines)
-    return tuple(f"{word[0]}-{word[1]}" for word in words if len(word) == 3 and word[2] == "direct")
 
 
 def _is_about(line: str, bdf: str) -> bool:

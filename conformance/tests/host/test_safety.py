@@ -131,6 +131,33 @@ def test_a_group_that_is_not_viable(host: FakeHost, paths: HostPaths) -> None:
     assert "ACS" in text
 
 
+def test_memory_that_firmware_wants_mapped(host: FakeHost, paths: HostPaths) -> None:
+    host.function(VF, "vfio-pci")
+    file = host.sysfs / "kernel/iommu_groups/12/reserved_regions"
+    file.write_text("0xfee00000 0xfeefffff msi\n0x7c000000 0x7fffffff direct-relaxable\n")
+    assert to_bind(paths) == safety.as_bound([VF], paths) == Look()
+    file.write_text("0xfee00000 0xfeefffff msi\n0x7c000000 0x7fffffff direct\n")
+    assert "0x7c000000-0x7fffffff" in refused(to_bind(paths))
+    assert "mapped 1:1" in refused(safety.as_bound([VF], paths))
+
+
+def test_a_function_that_does_not_answer(host: FakeHost, paths: HostPaths) -> None:
+    folder = host.function(VF, "vfio-pci")
+    (folder / "config").write_bytes(b"\xff" * 64)
+    assert "does not answer" in refused(to_bind(paths))
+    assert "does not answer" in refused(safety.as_bound([VF], paths))
+
+
+def test_a_physical_function_that_belongs_to_vfio(host: FakeHost, paths: HostPaths) -> None:
+    folder = host.function(VF, "vfio-pci")
+    physical = host.function(PF, "igb", group="6")
+    (folder / "physfn").symlink_to(physical)
+    assert to_bind(paths) == safety.as_bound([VF], paths) == Look()
+    (physical / "vfio-dev").mkdir()
+    assert "takes a VF token" in refused(to_bind(paths))
+    assert "takes a VF token" in refused(safety.as_bound([VF], paths))
+
+
 def test_device_and_peer_in_a_group(host: FakeHost, paths: HostPaths) -> None:
     host.function(VF, "vfio-pci")
     host.function(PEER, "vfio-pci")

@@ -138,6 +138,20 @@ def group_members(bdf: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
         raise SysfsError(f"{folder}: {error.strerror}") from error
 
 
+def direct_regions(group: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
+    """Return the ranges of memory that firmware wants mapped 1:1 for an IOMMU group.
+
+    The kernel gives no device of such a group to user space. Those that are ``direct-relaxable``
+    hinder nobody.
+    """
+    path = sysfs / "kernel/iommu_groups" / group / "reserved_regions"
+    try:
+        words = [line.split() for line in _text(path).splitlines()]
+    except SysfsError:  # a kernel from before the file
+        return ()
+    return tuple(f"{word[0]}-{word[1]}" for word in words if len(word) == 3 and word[2] == "direct")
+
+
 def driver_override(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return the only driver a function may be bound to; empty if any that matches may."""
     text = _text(directory(bdf, sysfs=sysfs) / "driver_override")
