@@ -8,6 +8,7 @@ only those that differ are replaced, so that a build redoes no more than it must
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -86,6 +87,20 @@ def fill(
     Raises:
         TemplateError: A template is broken, or asks for what the context does not have.
     """
+    environment = _environment(templates)
+    found = {}
+    for name, template in files.items():
+        try:
+            text = environment.get_template(template).render(context)
+        except jinja2.TemplateError as error:
+            raise TemplateError(_words(template, error)) from error
+        found[name] = align(text) if name.endswith((".c", ".h")) else text
+    return found
+
+
+@functools.cache
+def _environment(templates: Path) -> jinja2.Environment:
+    """Compile each template once a process: a series renders the driver for every patch."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
@@ -95,14 +110,7 @@ def fill(
         autoescape=False,  # noqa: S701 - it is C
     )
     environment.filters["hex"] = to_hex
-    found = {}
-    for name, template in files.items():
-        try:
-            text = environment.get_template(template).render(context)
-        except jinja2.TemplateError as error:
-            raise TemplateError(_words(template, error)) from error
-        found[name] = align(text) if name.endswith((".c", ".h")) else text
-    return found
+    return environment
 
 
 def to_hex(value: int) -> str:
