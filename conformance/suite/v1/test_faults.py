@@ -2,9 +2,6 @@
 """Every allocation and every copy of a call fails once, on a kernel that can make them fail."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from errno import EBUSY, errorcode
 
 import pytest
@@ -12,19 +9,17 @@ import pytest
 from conformance.kernel import faults
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field, MigrationRegion
-from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
-from conformance.suite.conftest import Find
+from conformance.suite.support.binding import unbound
 from conformance.suite.support.cases import named
 from conformance.suite.support.failing import Sweep, expect_clean
 from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
-from conformance.suite.v1.steps import attempt, expect_taken
-from conformance.uapi import mman
+from conformance.suite.v1.steps import expect_taken
 from conformance.vfio.device import Device
-from conformance.vfio.memory.mapping import Mapping, reserve
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
@@ -67,18 +62,6 @@ def test_open(device: Device, devices: Devices, depth: int) -> None:
     expect_equal(devices.migration_of(device).state, State.RUNNING, did="open it undisturbed")
 
 
-@contextmanager
-def _unbound(bdf: str, driver: str) -> Iterator[int]:
-    """Take the function from its driver for a block; yields the driver's file to bind it with."""
-    sysfs.unbind(bdf)
-    fd = os.open(sysfs.bus(bdf) / "drivers" / driver / "bind", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-        sysfs.bind(bdf, driver)
-
-
 @pytest.mark.rule("robust.allocation")
 def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
@@ -88,7 +71,7 @@ def test_bind(device: Device, devices: Devices) -> None:
     module = sysfs.module(driver) or pytest.skip("the driver is built in: no module to look below")
     near = Sweep(within=faults.module_text(module), depth=NEAR, errnos=tuple(errorcode))
     devices.close()
-    with _unbound(bdf, driver) as fd:
+    with unbound(bdf, driver) as fd:
         expect_clean(
             lambda: os.pwrite(fd, bdf.encode(), 0),
             did="bind the function",
@@ -196,80 +179,3 @@ def test_copy_of_data(client: Client, stream: list[bytes]) -> None:
         expect_clean(call, did=did, probe=lambda: migration.state, sweep=COPIES)
     client.write_all(stream)
     expect_taken(migration, State.RUNNING, why="after the whole stream was given")
-
-
-@dataclass
-class Held:
-    """Two pages, mapped and touched, of which one conflicts; mapped anew after a change."""
-
-    window: Callable[[], Mapping]
-    migration: MigrationRegion
-    mapping: Mapping
-
-    def renew(self, _result: object = None) -> None:
-        """Unmap what is left and map it again."""
-        self.mapping.close()
-        self.mapping = self.window()
-        self.mapping.load(0)
-
-    def refused(self) -> bool:
-        """Whether saving is refused, as it must be while both are mapped."""
-        return attempt(self.migration, State.STOP_AND_COPY) == EBUSY
-
-
-def _munmap(held: Held) -> object:
-    held.mapping.munmap(0, PAGE)
-    return None
-
-
-def _mprotect(held: Held) -> object:
-    held.mapping.mprotect(PAGE, PAGE, mman.PROT_READ)
-    return None
-
-
-def _mremap(held: Held) -> object:
-    target = reserve(2 * PAGE)
-    flags = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED
-    try:
-        held.mapping = held.mapping.mremap(0, 2 * PAGE, 2 * PAGE, flags, target.address)
-    except OSError:
-        target.close()
-        raise
-    return None
-
-
-def _fork(_held: Held) -> object:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-    return None
-
-
-CHANGES = {
-    "munmap": (_munmap, Sweep()),
-    "mprotect": (_mprotect, Sweep()),
-    "mremap": (_mremap, Sweep()),
-    # Copies all of Python's own mappings too.
-    "fork": (_fork, Sweep(step=7)),
-}
-
-
-@pytest.mark.rule("robust.accounting")
-@pytest.mark.parametrize(("change", "sweep"), named(CHANGES))
-def test_accounting(
-    migration: MigrationRegion, window: Find, change: Callable[[Held], object], sweep: Sweep
-) -> None:
-    """Let a change of a mapping fail half way: it still conflicts, and not once it is unmapped."""
-    found = window("CC", "Cf", "fC")
-    held = Held(found.map, migration, found.map())
-    held.mapping.load(0)
-    expect_clean(
-        lambda: change(held),
-        did=f"{change.__name__[1:]} a mapping, or a part of it",
-        probe=held.refused,
-        undo=held.renew,
-        sweep=sweep,
-    )
-    held.mapping.close()
-    expect_taken(migration, State.STOP_AND_COPY, why="with everything unmapped")
