@@ -99,6 +99,7 @@ class Session(Event):
     protocol: int = 0  # the version that is judged; 0 if the guest does not say
     lacking: str = ""  # why nothing of the device can be judged
     volatile: tuple[str, ...] = ()  # registers that were not looked at, BAR:OFFSET:MASK
+    fatal: tuple[str, ...] = ()  # requests that only the last tests make: the kernel dies of them
 
     @classmethod
     def read(cls, f: Fields) -> Self:
@@ -115,6 +116,7 @@ class Session(Event):
             protocol=f.whole("protocol") if f.has("protocol") else 0,
             lacking=f.text_or("lacking"),
             volatile=f.texts("volatile", optional=True),
+            fatal=f.texts("fatal", optional=True),
         )
 
     def as_json(self) -> dict[str, Any]:

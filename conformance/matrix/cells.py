@@ -108,11 +108,12 @@ class Cell:
         return rules.get(verdict, 0) if verdict else sum(rules.values())
 
     @property
-    def documented(self) -> frozenset[str]:
-        """The rules that the driver is known to break on the kernel that ran."""
+    def documented(self) -> dict[str, bool]:
+        """The rules that the driver is known to break on its kernel, and which kill that."""
         stranger = self.request.stranger if self.request else None
         release = self.results.get("versions", {}).get("kernel")
-        return stranger.broken_rules(release) if stranger and release else frozenset()
+        found = stranger.findings(release) if stranger and release else {}
+        return {rule: one.dies for rule, one in found.items()}
 
     @property
     def failed_rules(self) -> list[str]:

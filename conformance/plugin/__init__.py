@@ -37,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, register the marker, start the session's parts."""
     config.addinivalue_line("markers", "rule(id, ...): requirements that the test checks")
+    config.addinivalue_line("markers", "alone: runs after all other tests, when no other does")
+    config.addinivalue_line("markers", "fatal(request): drivers are known to die of it; runs last")
     # A forked child runs nothing but its own loop, which takes no lock that a thread may hold.
     config.addinivalue_line(
         "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
@@ -136,6 +138,7 @@ class Session:
                 lacking=lacking,
                 protocol=self.config.stash[DEVICES].protocol,
                 volatile=tuple(str(place) for place in self.settings.volatile),
+                fatal=self.settings.fatal,
             )
         )
         hands = self.share.deal([name_of(item) for item in session.items], len(pairs))

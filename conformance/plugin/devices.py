@@ -183,6 +183,7 @@ class Settings:
         kicks: Registers that make the running device change another one when written.
         triggers: Writes that raise an interrupt.
         busies: Writes that keep the running device from coming to rest.
+        fatal: Requests of which the kernel is known to die.
     """
 
     device: str
@@ -199,6 +200,7 @@ class Settings:
     kicks: tuple[KickPlace, ...] = ()
     triggers: tuple[TriggerPlace, ...] = ()
     busies: tuple[Write, ...] = ()
+    fatal: tuple[str, ...] = ()
 
 
 @dataclass

@@ -20,6 +20,9 @@ from conformance.plugin.devices import (
 from conformance.plugin.protocols import VERSIONS
 from conformance.vfio.system import sysfs
 
+FATAL = ("stale-write",)
+"""Requests that tests can do without."""
+
 WALKS: Final = 10
 """Random walks by default; they take a second or two."""
 
@@ -125,6 +128,14 @@ def add(parser: pytest.Parser) -> None:
         choices=VERSIONS,
         help="version of the protocol to judge (default: the latest that the device offers)",
     )
+    group.addoption(
+        "--vfio-fatal",
+        choices=FATAL,
+        action="append",
+        default=[],
+        help="a request of which this driver is known to kill the kernel, so that only the last "
+        "test makes it; stale-write: write to the data_fd of a load that has ended",
+    )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(
         "--vfio-walks", type=int, default=WALKS, metavar="N", help="number of random walks"
@@ -181,6 +192,7 @@ def read(config: pytest.Config) -> Settings:
         kicks,
         triggers,
         busies,
+        tuple(config.getoption("--vfio-fatal")),
     )
 
 

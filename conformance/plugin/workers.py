@@ -51,7 +51,7 @@ def run(
     dealt: Sequence[Items],
     begin: Callable[[Pair], None],
 ) -> None:
-    """Run the tests that were dealt to the workers.
+    """Run the tests that were dealt to the workers; then those of them that run alone.
 
     Args:
         session: The session after collection.
@@ -65,14 +65,27 @@ def run(
     sys.stdout.flush()
     sys.stderr.flush()
     stop = mmap.mmap(-1, 1)  # with --exitfirst a failure in one worker ends all
-    children = [
-        _start(session, pair, items, begin, stop) for pair, items in zip(pairs, dealt, strict=True)
-    ]
-    for child in children:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status not in (0, 1):
-            raise RuntimeError(f"one of {len(pairs)} workers died with status {status}")
-        session.testsfailed += status
+    ours = {item for items in dealt for item in items}
+    alone = [item for item in session.items if item in ours and runs_alone(item)]
+    others = [[item for item in items if not runs_alone(item)] for items in dealt]
+    for at_a_time in (others, [alone] if alone else []):
+        if stop[0]:
+            break
+        children = [
+            _start(session, pair, items, begin, stop)
+            for pair, items in zip(pairs, at_a_time, strict=False)
+            if items
+        ]
+        for child in children:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status not in (0, 1):
+                raise RuntimeError(f"one of {len(children)} workers died with status {status}")
+            session.testsfailed += status
+
+
+def runs_alone(item: pytest.Item) -> bool:
+    """Whether a test runs after all others, when no other of its session does."""
+    return item.get_closest_marker("alone") is not None
 
 
 def _start(

@@ -40,6 +40,7 @@ def render(
         "protocol": session.protocol if session else 0,
         "seed": session.seed if session else None,
         "volatile": list(session.volatile) if session else [],
+        "fatal": list(session.fatal) if session else [],
         "switched_off": {
             check: {"since": test, "klog": said}
             for check, (test, said) in results.switched_off().items()

@@ -88,6 +88,11 @@ def _unjudged(results: Results, style: Style, width: int) -> list[str]:
     if session and session.volatile:
         named = "IGNORED  registers that the operator says change by themselves (--volatile):"
         lines += ["", style.yellow(named), *_indented(" ".join(session.volatile), width, 6)]
+    if session and session.fatal:
+        named = (
+            "SPARED  requests of which the kernel is said to die; only the last test makes them:"
+        )
+        lines += ["", style.yellow(named), *_indented(" ".join(session.fatal), width, 6)]
     for check, (test, said) in results.switched_off().items():
         title = f"OFF  {check}, from {printable(test)} on; later faults may go unseen:"
         lines += ["", style.yellow(title), *_indented(said, width, 6)]

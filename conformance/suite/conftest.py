@@ -8,6 +8,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.devices import Devices, Scratch
 from conformance.plugin.protocols import not_applicable
+from conformance.plugin.workers import runs_alone
 from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.windows import Window, find
@@ -24,8 +25,8 @@ WALKS = 10
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the look for lost memory last: it is about all tests."""
-    items.sort(key=lambda item: item.path.name == "test_leaks.py")
+    """Put last what runs alone, and behind it that of which drivers are known to die."""
+    items.sort(key=lambda item: (runs_alone(item), item.get_closest_marker("fatal") is not None))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,7 +25,7 @@ ALLOWED: dict[str, str] = {
     "conformance.gate": "lab.check lab.image running report errors kpatch",
     "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
     "report events requirements errors kpatch",
-    "conformance.matrix": "lab.check lab.image running report errors kpatch",
+    "conformance.matrix": "lab.check lab.image running report events errors kpatch",
     "conformance.bench": "bench.measure lab.check lab.guest running events errors kpatch",
     "conformance.vmm": "lab.check lab.guest lab.machine lab.boot lab.image running events errors "
     "kpatch",

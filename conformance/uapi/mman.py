@@ -6,11 +6,13 @@ from typing import Final
 PROT_NONE: Final = 0
 PROT_READ: Final = 1
 PROT_WRITE: Final = 2
+PROT_EXEC: Final = 4
 
 MAP_SHARED: Final = 0x01
 MAP_PRIVATE: Final = 0x02
 MAP_FIXED: Final = 0x10
 MAP_ANONYMOUS: Final = 0x20
+MAP_32BIT: Final = 0x40  # of x86-64
 MAP_POPULATE: Final = 0x8000
 MAP_FIXED_NOREPLACE: Final = 0x100000
 

@@ -143,6 +143,11 @@ class DataFile(Closing):
         """Whether FD_CLOEXEC is set."""
         return bool(fcntl.fcntl(self.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether it was opened to be written: data of a load."""
+        return fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
     def duplicate(self) -> "DataFile":
         """Return another descriptor of the same open file, with the same position."""
         with trace.call(self._what("dup")) as done:

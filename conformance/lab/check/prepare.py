@@ -118,8 +118,9 @@ class LabRequest:
     @property
     def hints(self) -> list[str]:
         """Options that state what the suite may do with the registers, and what they are."""
-        if self.device is None:
-            return []  # of a stranger's registers nothing is known
+        if self.device is None:  # of a stranger's registers nothing is known
+            fatal = self.stranger.fatal if self.stranger else ()
+            return [word for name in fatal for word in ("--vfio-fatal", name)]
         trapped = [
             word
             for bar in self.device.bars

@@ -27,6 +27,7 @@ class Finding(BaseModel):
         rule: The rule.
         kernels: The kernels on which it was seen, such as ``6.12``.
         seen: What was seen, one line.
+        dies: Whether the kernel dies of it, and the run with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,7 @@ class Finding(BaseModel):
     rule: Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]+$")]
     kernels: Annotated[tuple[Version, ...], Field(min_length=1)]
     seen: Annotated[str, Field(min_length=1)]
+    dies: bool = False
 
 
 class Stranger(BaseModel):
@@ -53,6 +55,7 @@ class Stranger(BaseModel):
         functions: What the driver calls in it. All get another name, since the kernel may have
             the real ones.
         finding: The rules that it is known to break.
+        fatal: Requests of which it kills the kernel, which only the last tests make then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +72,7 @@ class Stranger(BaseModel):
     stand_in: Identifier | Literal[""] = ""
     functions: tuple[Identifier, ...] = ()
     finding: tuple[Finding, ...] = ()
+    fatal: tuple[Literal["stale-write"], ...] = ()
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -83,14 +87,14 @@ class Stranger(BaseModel):
         """Files of ours that are built with it."""
         return (FOLDER / f"{self.stand_in}.c", FOLDER / "vf_state.h") if self.stand_in else ()
 
-    def broken_rules(self, release: str) -> frozenset[str]:
-        """Return the rules that it is known to break on a kernel.
+    def findings(self, release: str) -> dict[str, Finding]:
+        """Return what is known of it on a kernel, by rule.
 
-        >>> sorted(load("qat").broken_rules("6.12.118+deb13-amd64"))
+        >>> sorted(load("qat").findings("6.12.118+deb13-amd64"))
         ['precopy.enomsg']
         """
         version = ".".join(map(str, kernel_version(release)))
-        return frozenset(one.rule for one in self.finding if version in one.kernels)
+        return {one.rule: one for one in self.finding if version in one.kernels}
 
     def too_new(self, release: str) -> bool:
         """Return whether a kernel is too old to have it.

@@ -10,6 +10,7 @@ from conformance.vfio.device import Device
 _OPENED = 8
 
 
+@pytest.mark.alone
 @pytest.mark.rule("robust.leak")
 @pytest.mark.skipif(bool(leaks.missing()), reason=leaks.missing() or "no reason")
 def test_no_memory_was_lost(device: Device) -> None:

@@ -10,11 +10,21 @@ from conformance.migration.v2.client import Client
 from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2.fsm import State
 from conformance.plugin.devices import Devices
+from conformance.suite.v2.steps import SPARED
 from conformance.suite.v2.steps import reach as go_to
 from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio.device import Device
 
 Reach = Callable[[State], Client]
+
+
+@pytest.fixture(autouse=True)
+def spared(request: pytest.FixtureRequest, devices: Devices) -> Iterator[None]:
+    """Have the steps leave out what kills the kernel, but in the test that is about it."""
+    made = {name for marker in request.node.iter_markers("fatal") for name in marker.args}
+    SPARED.update(set(devices.settings.fatal) - made)
+    yield
+    SPARED.clear()
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from conformance.suite.v2.cases import by_name, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE
 from conformance.suite.v2.steps import (
+    SPARED,
     expect_dead,
     expect_taken,
     expect_whole,
@@ -224,6 +225,8 @@ def test_stale(reach: Reach, client: Client, state: State, new: State) -> None:
 @pytest.mark.parametrize("state", by_state(SESSIONS))
 def test_leaving_wakes(reach: Reach, client: Client, state: State) -> None:
     """Read or write on and on in another thread, leave the state: the thread comes back."""
+    if not state.saving and "stale-write" in SPARED:
+        pytest.skip("the kernel is said to die of a write to a session that has ended")
     file = reach(state).session
     ended = threading.Event()
     threading.Thread(target=use, args=(file, state.saving, ended), daemon=True).start()

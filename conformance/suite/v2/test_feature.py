@@ -20,11 +20,13 @@ from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE, read_only
-from conformance.suite.v2.steps import expect_goes_on, expect_refused, state_of
+from conformance.suite.v2.steps import expect_goes_on, expect_refused, need_states, state_of
 from conformance.uapi import constants as c
-from conformance.uapi import structs
+from conformance.uapi import ioctls, structs
 from conformance.vfio import features
+from conformance.vfio.data_file import PRECOPY_INFO_SIZE
 from conformance.vfio.device import Device
+from conformance.vfio.system import compat32
 
 GET, SET, PROBE = (
     c.VFIO_DEVICE_FEATURE_GET,
@@ -134,6 +136,41 @@ def test_exact_size(client: Client, number: int, methods: int, size: int) -> Non
         client.device.feature(GET | number, bytearray(size))
     with expect_errno(EINVAL, did=f"GET feature {number} with {size - 1} bytes of data"):
         client.device.feature(GET | number, bytearray(size - 1))
+
+
+@pytest.mark.rule("mig2.same-size")
+@pytest.mark.parametrize(("number", "size"), named({"flags": (1, 8), "state": (2, 8)}))
+def test_32_bit_program(client: Client, number: int, size: int) -> None:
+    """GET a feature as a 32-bit program does: the same answer as for one of 64 bits."""
+    need_32_bit()
+    wanted = bytearray(size)
+    client.device.feature(GET | number, wanted)
+    head = bytes(structs.vfio_device_feature(argsz=8 + size, flags=GET | number))
+    with expect_success(did=f"GET feature {number} as a 32-bit program"):
+        got = compat32.ioctl(client.device.fd, ioctls.VFIO_DEVICE_FEATURE, head + bytes(size))
+    expect_equal(got[8:], bytes(wanted), did=f"GET feature {number} as a 32-bit program")
+
+
+@pytest.mark.rule("mig2.same-size")
+def test_precopy_info_of_a_32_bit_program(client: Client) -> None:
+    """Ask for PRECOPY_INFO as a 32-bit program does: the same answer as for one of 64 bits."""
+    need_32_bit()
+    need_states(client, State.PRE_COPY)
+    client.set(State.PRE_COPY)
+    wanted = client.session.precopy_info()
+    asked = bytes(structs.vfio_precopy_info(argsz=PRECOPY_INFO_SIZE))
+    with expect_success(did="PRECOPY_INFO as a 32-bit program"):
+        got = compat32.ioctl(client.session.fd, ioctls.VFIO_MIG_GET_PRECOPY_INFO, asked)
+    found = structs.vfio_precopy_info.from_buffer_copy(got)
+    sizes = (found.initial_bytes, found.dirty_bytes)
+    did = "PRECOPY_INFO as a 32-bit program"
+    expect_equal(sizes, (wanted.initial_bytes, wanted.dirty_bytes), did=did)
+
+
+def need_32_bit() -> None:
+    """Leave the test where no call of a 32-bit program can be made."""
+    if lacking := compat32.missing():
+        not_applicable(lacking)
 
 
 @pytest.mark.rule("mig2.feature.flags")

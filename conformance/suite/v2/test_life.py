@@ -2,24 +2,20 @@
 """Reset, open and close, users that die, and sessions that outlive them."""
 
 import contextlib
-import threading
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from conformance.migration.stream import Stream
 from conformance.migration.v2.client import Client
-from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.steps import expect_dead, expect_whole, in_time, state_of
+from conformance.suite.v2.steps import expect_dead, expect_whole, in_time, open_again, state_of
 from conformance.vfio import features, resets
 from conformance.vfio.children.children import Child
-from conformance.vfio.data_file import DataFile
 from conformance.vfio.device import Device
 
 BEFORE_A_SAVE = (State.RUNNING, State.STOP, State.STOP_COPY, State.PRE_COPY)
@@ -126,13 +122,13 @@ def test_two_descriptors(reach: Reach, client: Client, state: State) -> None:
 @pytest.mark.parametrize("state", SESSIONS)
 def test_file_outlives_the_device(reach: Reach, client: Client, state: State) -> None:
     """Keep a data_fd over the last close and the next open: dead, and it can be closed."""
-    file = reach(state).session
+    kept = reach(state).session.duplicate()
     client.device.close()
-    expect_dead(file, did="close the device")
-    client.device.reopen()
-    expect_dead(file, did="close the device, open it")
+    expect_dead(kept, did="close the device")
+    open_again(client)
+    expect_dead(kept, did="close the device, open it")
     with expect_success(did="close the data_fd after the device"):
-        file.close()
+        kept.close()
     expect_whole(client, client.save(), did="keep a data_fd over close and open, save")
 
 
@@ -197,120 +193,3 @@ def test_size_covers(reach: Reach, client: Client, state: State) -> None:
     did = f"GET MIG_DATA_SIZE in {state.name}, save"
     expected = f"{size} bytes or fewer"
     expect_true(length <= size, did=did, expected=expected, actual=f"{length} bytes")
-
-
-@pytest.mark.rule("conc.set")
-def test_racing_sets(client: Client) -> None:
-    """Set states from four threads: each sees a whole state, no descriptor is given twice."""
-    given: list[DataFile] = []
-    wrong: list[int] = []
-    saves, loads = (State.STOP_COPY, State.RUNNING), (State.STOP, State.RESUMING)
-    ways = (saves, saves, loads, loads)
-    in_threads([partial(set_often, client, states, given, wrong) for states in ways])
-    numbers = [file.fd for file in given]
-    for file in given:
-        file.close()
-    expect_equal(wrong, [], did="GET while others SET: states that the device does not have")
-    expect_equal(len(set(numbers)), len(numbers), did="count the descriptors that were given")
-    settle(client)
-
-
-def set_often(
-    client: Client, states: tuple[State, ...], given: list[DataFile], wrong: list[int]
-) -> None:
-    """Set states by turns; note each data_fd, and each state that the device does not have."""
-    for turn in range(60):
-        with contextlib.suppress(OSError):
-            file = features.set_state(client.device, states[turn % len(states)])
-            given.extend([file] if file else [])
-        now = features.get_state(client.device)
-        if now not in (State.ERROR, *fsm.states(client.flags)):
-            wrong.append(now)
-
-
-def in_threads(calls: list[Callable[[], object]]) -> None:
-    """Run calls in parallel; all must end in time."""
-    threads = [threading.Thread(target=call, daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    hung = sum(thread.is_alive() for thread in threads)
-    expect_equal(hung, 0, did="race, then wait: threads that hang")
-
-
-def settle(client: Client) -> None:
-    """Demand that a reset brings the device back, and that it can be saved and loaded."""
-    client.device.reset()
-    expect_equal(state_of(client), State.RUNNING, did="race, then reset")
-    expect_whole(client, client.save(), did="race, reset, save")
-
-
-@pytest.mark.rule("conc.data")
-def test_racing_reads(client: Client, stream: Stream) -> None:
-    """Read a stream from four threads: each byte is handed out once."""
-    client.set(State.STOP_COPY)
-    file = client.session
-    got: list[int] = []
-
-    def take() -> None:
-        while piece := file.read(61):
-            got.append(len(piece))
-
-    in_threads([take] * 4)
-    expect_equal(sum(got), sum(map(len, stream)), did="read from four threads, add up")
-
-
-@pytest.mark.rule("conc.data")
-def test_racing_writes(client: Client, stream: Stream) -> None:
-    """Write noise from four threads while resuming: no report, and reset gives up."""
-    client.set(State.RESUMING)
-    file = client.session
-
-    def give() -> None:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                file.write(b"\xa5" * 61)
-
-    in_threads([give] * 4)
-    settle(client)
-    assert stream
-
-
-@pytest.mark.rule("conc.leave", "conc.reset")
-@pytest.mark.parametrize("how", ["set", "reset"])
-@pytest.mark.parametrize("state", SESSIONS)
-def test_racing_with_the_end(reach: Reach, client: Client, state: State, how: str) -> None:
-    """Read, write, poll and ask while the session is ended: the old answer or stale, no hang."""
-    for _ in range(5):
-        file = reach(state).session
-        calls: list[Callable[[], object]]
-        calls = [partial(file.read, 64), partial(file.write, b"x"), file.poll, file.precopy_info]
-        end = client.device.reset if how == "reset" else lambda: client.set(State.RUNNING)
-        in_threads([*(partial(many, call) for call in calls), end])
-        settle(client)
-
-
-def many(call: Callable[[], object]) -> None:
-    """Do something often, whatever comes of it."""
-    for _ in range(50):
-        with contextlib.suppress(OSError):
-            call()
-
-
-@pytest.mark.rule("conc.close")
-def test_racing_with_close(reach: Reach, client: Client) -> None:
-    """Close the device while others read and SET: clean, and the next open runs."""
-    for _ in range(5):
-        file = reach(State.STOP_COPY).session
-        second = client.device.open_again()
-        in_threads(
-            [
-                partial(many, partial(file.read, 16)),
-                partial(many, partial(client.attempt, State.STOP)),
-                second.close,
-            ]
-        )
-        client.close()
-        client.device.reopen()
-    settle(client)

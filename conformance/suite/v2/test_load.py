@@ -15,7 +15,7 @@ from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER
 from conformance.suite.support.steps import set_apart
-from conformance.suite.v2.steps import expect_taken, expect_whole, state_of
+from conformance.suite.v2.steps import expect_taken, expect_whole, open_again, state_of
 
 Damage = Callable[[Stream, random.Random], Stream]
 PIECES = {"1": 1, "3": 3, "4096": 4096, "64-KiB": 1 << 16}
@@ -196,8 +196,7 @@ def test_a_good_load_vouches_for_nothing(client: Client, stream: Stream) -> None
     """Load well, then load nothing: refused; open anew, load nothing: refused."""
     expect_whole(client, stream, did="load")
     expect_not_loaded(client, [], did="load well, then nothing")
-    client.close()
-    client.device.reopen()
+    open_again(client)
     expect_not_loaded(client, [], did="open anew, load nothing")
 
 

@@ -46,6 +46,46 @@ def judged(
     return matrix_run.judged(cell, code, whole=whole)
 
 
+def died(folder: Path, running: str, untested: str = "") -> Cell:
+    """Return a cell of mtty whose kernel died while a test of a rule ran."""
+    found = strangers.load("mtty").findings(KERNEL)
+    rules: dict[str, Any] = {
+        rule: {"verdict": "not-tested" if one.dies else "failed", "tests": ["t"]}
+        for rule, one in found.items()
+    }
+    rules["data.new"] = {"verdict": "passed", "tests": ["t"]}
+    if untested:
+        rules[untested] = {"verdict": "not-tested", "tests": ["t"]}
+    document: dict[str, Any] = {
+        "verdict": {"conclusion": "kernel-died", "reason": "oops", "follows_from_rules": False},
+        "versions": {"kernel": KERNEL},
+        "rules": rules,
+        "tests": [{"id": "t", "rules": [running], "outcome": "running"}],
+    }
+    (folder / "results.json").write_text(json.dumps(document))
+    (folder / "check.log").write_text("")
+    asked = look_up(Options(stranger="mtty"))
+    cell = Cell("mtty", Column("trixie", "trixie"), Options(), asked, folder=folder)
+    return matrix_run.judged(cell, 3)
+
+
+def test_a_kernel_may_die_of_what_is_known_to_kill_it(tmp_path: Path) -> None:
+    cell = died(tmp_path, "error.clean")
+    assert (cell.state, cell.exit_code) == (State.AS_DOCUMENTED, 0)
+    assert suite_of(tmp_path, cell).failures == 0
+
+
+def test_a_kernel_that_dies_of_anything_else_is_no_finding(tmp_path: Path) -> None:
+    cell = died(tmp_path, "data.new")
+    assert (cell.state, cell.exit_code) == (State.KERNEL_DIED, 3)
+
+
+def test_a_death_hides_no_rule(tmp_path: Path) -> None:
+    cell = died(tmp_path, "error.clean", "data.eof")
+    assert (cell.state, cell.exit_code) == (State.DOES_NOT_CONFORM, 1)
+    assert "data.eof was not judged before the kernel died" in cell.reason
+
+
 def suite_of(folder: Path, cell: Cell) -> JUnitXml:
     matrix_report.write(folder, [cell])
     return JUnitXml.fromfile(str(folder / matrix_report.JUNIT))

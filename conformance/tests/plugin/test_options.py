@@ -101,6 +101,12 @@ def test_a_device_as_it_is_that_cannot_be_opened(inner: Inner) -> None:
     result.stderr.fnmatch_lines([f"*{BDF} cannot be opened*interrupt remapping*"])
 
 
+def test_what_is_fatal_is_reported(inner: Inner) -> None:
+    source = "@rule('state.default')\ndef test_it(): pass\n"
+    assert inner.run(source, "--vfio-fatal=stale-write").ret == 0
+    assert inner.events[0]["fatal"] == ["stale-write"]
+
+
 def test_volatile_is_read_and_reported(inner: Inner) -> None:
     assert options.read_volatile("0:0x800") == Place(0, 0x800, 0xFFFFFFFF)
     assert options.read_volatile("3:4:0xff") == Place(3, 4, 0xFF)

@@ -26,6 +26,12 @@ def test_it(device, number):
 def test_device(devices):
     assert devices.settings.device == "0000:01:10.0"
 """
+ALONE = """
+@pytest.mark.alone
+@rule("region.type")
+def test_alone():
+    pass
+"""
 
 
 def test_every_test_runs_once(inner: Inner) -> None:
@@ -35,6 +41,13 @@ def test_every_test_runs_once(inner: Inner) -> None:
     assert (result.ret, session.workers, session.collected) == (1, 2, 45)
     assert len({event["id"] for event in inner.results}) == len(inner.results) == 45
     assert inner.events[-1]["event"] == "finish"
+
+
+def test_what_runs_alone_runs_last(inner: Inner) -> None:
+    inner.run(ALONE + SOURCE, f"--vfio-peer={PEER}", PAIR, "--capture=no")
+    events = [event for event in inner.events if event["event"] in ("start", "result")]
+    assert [event["id"].partition("::")[2] for event in events[-2:]] == ["test_alone"] * 2
+    assert len(inner.results) == 46
 
 
 def test_failures_are_reported_by_those_who_saw_them(inner: Inner) -> None:

@@ -309,7 +309,8 @@ def test_what_the_device_does_not_have_is_neither_passed_nor_skipped(tmp_path: P
 def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
     out = io.StringIO()
     one = reporter(tmp_path, out)
-    one.feed(parse({**session(1), "volatile": ["0:0x4400:0xffffffff"]}))
+    named = {"volatile": ["0:0x4400:0xffffffff"], "fatal": ["stale-write"]}
+    one.feed(parse({**session(1), **named}))
     one.feed(parse(start("a")))
     one.feed(parse(result("a")))
     one.feed(parse(finish(0)))
@@ -318,6 +319,7 @@ def test_registers_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
     assert "0:0x4400:0xffffffff" in out.getvalue()
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["volatile"] == ["0:0x4400:0xffffffff"]
+    assert document["fatal"] == ["stale-write"]
 
 
 def test_without_junitparser_the_other_files_are_written(

@@ -226,6 +226,14 @@ def bar_address(bdf: str, index: int, *, sysfs: Path = SYSFS) -> int:
     return start if end else -1
 
 
+def users(module: str, *, sysfs: Path = SYSFS) -> int | None:
+    """Return how many users a module has, None if the kernel does not say."""
+    try:
+        return int((sysfs / "module" / module / "refcnt").read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def unbind(bdf: str, *, sysfs: Path = SYSFS) -> None:
     """Take a function from its driver, if it has one."""
     if driver(bdf, sysfs=sysfs) is not None:
