@@ -70,6 +70,23 @@ class vfio_precopy_info(ctypes.Structure):
     ]
 
 
+class vfio_region_dma_range(ctypes.Structure):
+    """Bytes of a region of which a dma-buf is made."""
+
+    _fields_ = [("offset", c_uint64), ("length", c_uint64)]
+
+
+class vfio_device_feature_dma_buf(ctypes.Structure):
+    """Of what a dma-buf is made; ``nr_ranges`` of the struct above follow."""
+
+    _fields_ = [
+        ("region_index", c_uint32),
+        ("open_flags", c_uint32),
+        ("flags", c_uint32),
+        ("nr_ranges", c_uint32),
+    ]
+
+
 class vfio_device_feature_dma_logging_control(ctypes.Structure):
     """Which ranges to log; ``ranges`` is the address of ``num_ranges`` of the struct below."""
 

@@ -186,8 +186,8 @@ class Device(Closing):
                 found.append(region)
         return tuple(found)
 
-    def feature(self, flags: int, data: bytearray, *, argsz: int | None = None) -> None:
-        """VFIO_DEVICE_FEATURE with these flags and the data of the feature.
+    def feature(self, flags: int, data: bytearray, *, argsz: int | None = None) -> int:
+        """VFIO_DEVICE_FEATURE with these flags and the data of the feature; return its result.
 
         ``data`` is what the kernel left in its place, after an error as well. ``argsz`` is that
         of head and data unless given; the memory is never smaller.
@@ -198,7 +198,7 @@ class Device(Closing):
         buffer = ctypes.create_string_buffer(bytes(asked) + data, max(size, argsz or 0))
         with trace.call(f"{self.prefix}VFIO_DEVICE_FEATURE {feature_words(flags)}"):
             try:
-                ioctl(self.fd, ioctls.VFIO_DEVICE_FEATURE, buffer)
+                return ioctl(self.fd, ioctls.VFIO_DEVICE_FEATURE, buffer)
             finally:
                 data[:] = buffer.raw[head:size]
 

@@ -5,18 +5,21 @@ Every function raises :class:`OSError` with the kernel's errno, and records its 
 """
 
 import ctypes
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from conformance.uapi import constants as c
 from conformance.uapi.structs import (
+    vfio_device_feature_dma_buf,
     vfio_device_feature_dma_logging_control,
     vfio_device_feature_dma_logging_range,
     vfio_device_feature_dma_logging_report,
     vfio_device_feature_mig_data_size,
     vfio_device_feature_mig_state,
     vfio_device_feature_migration,
+    vfio_region_dma_range,
 )
 from conformance.vfio import trace
 from conformance.vfio.data_file import DataFile
@@ -103,6 +106,13 @@ def data_size(device: Device) -> int:
 def enable_precopy_info_v2(device: Device) -> None:
     """Have the flags of PRECOPY_INFO mean something, until the device is closed."""
     device.feature(_SET | c.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, bytearray())
+
+
+def dma_buf(device: Device, region: int, offset: int, length: int) -> int:
+    """Return the descriptor of a dma-buf of a part of a region; the caller closes it."""
+    asked = vfio_device_feature_dma_buf(region_index=region, open_flags=os.O_RDWR, nr_ranges=1)
+    data = bytearray(bytes(asked) + bytes(vfio_region_dma_range(offset=offset, length=length)))
+    return device.feature(_GET | c.VFIO_DEVICE_FEATURE_DMA_BUF, data)
 
 
 def start_log(device: Device, ranges: Sequence[Range], page_size: int = 4096) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The saving layout at every transition of version 2: which are judged, which are not."""
 
+import os
 from errno import EBUSY, EINVAL
 
 import pytest
@@ -10,6 +11,7 @@ from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
+from conformance.plugin.devices import Observe
 from conformance.suite.conftest import Find
 from conformance.suite.support.windows import layout_of
 from conformance.suite.v2.cases import (
@@ -27,6 +29,7 @@ from conformance.suite.v2.steps import (
     need_states,
     state_of,
 )
+from conformance.vfio import features
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
@@ -127,6 +130,23 @@ def test_unaware_monitor(client: Client, conflict: Mapping, vmm: Vmm) -> None:
 def test_no_flag_for_it(client: Client, saving_regions: list[Region]) -> None:
     """GET the flags of a device with the saving layout: none but the known ones."""
     expect_equal(client.flags & ~fsm.FLAGS, 0, did=f"GET MIGRATION, {len(saving_regions)} layouts")
+
+
+@pytest.mark.rule("saving2.dmabuf")
+def test_dma_buf(client: Client, window: Find, observe: Observe) -> None:
+    """Make a dma-buf of a page outside, SET STOP_COPY: refused or not, or none can be made."""
+    found = window("C")
+    try:
+        fd = features.dma_buf(client.device, found.region.index, found.offset, found.size)
+    except OSError:
+        observe("saving2.dmabuf", "no dma-buf")
+        return
+    try:
+        errno = client.attempt(State.STOP_COPY)
+    finally:
+        os.close(fd)
+    expect_true(errno in (None, EBUSY), did="SET STOP_COPY", expected="EBUSY", actual=str(errno))
+    observe("saving2.dmabuf", "does not count" if errno is None else "counts")
 
 
 @pytest.mark.rule("saving2.refuse")

@@ -30,6 +30,8 @@ _SINCE = {
     "VFIO_PRECOPY_INFO_REINIT": (7, 1),
     "vfio_device_feature_mig_data_size": (6, 2),
     "vfio_precopy_info": (6, 2),
+    "vfio_device_feature_dma_buf": (6, 19),
+    "vfio_region_dma_range": (6, 19),
 }
 _V1 = {name for name in dir(constants) if "_V1_" in name or "_DEPRECATED" in name}
 

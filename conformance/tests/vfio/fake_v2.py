@@ -62,7 +62,7 @@ class FakeV2(FakeDevice):
                 self._end()
             self.mig = R
 
-    def feature(self, flags: int, data: bytearray, *, argsz: int | None = None) -> None:
+    def feature(self, flags: int, data: bytearray, *, argsz: int | None = None) -> int:
         """Do what the kernel does before it asks the driver, then be the driver."""
         number = flags & 0xFFFF
         size = 8 + len(data) if argsz is None else argsz
@@ -77,14 +77,15 @@ class FakeV2(FakeDevice):
         if methods & ~_METHODS[number]:
             raise OSError(errno.EINVAL, "no such method")
         if flags & _PROBE:
-            return
+            return 0
         if size < 16:
             raise OSError(errno.EINVAL, "too small")
         if "shows its steps" in self.defects and methods == _GET:
             self._answer(number, methods, data)
-            return
+            return 0
         with self._lock:
             self._answer(number, methods, data)
+        return 0
 
     def _answer(self, number: int, methods: int, data: bytearray) -> None:
         if number == 1:
