@@ -132,9 +132,14 @@ def test_invalid(client: Client, stream: Stream, rng: random.Random, damage: Dam
 
 
 @pytest.mark.rule("resume2.failed-write")
-def test_failed_write(client: Client, stream: Stream) -> None:
-    """Go on with good data after a write was refused: the session cannot end in success."""
-    noise = bytes(byte ^ 0xFF for byte in joined(stream))
+@pytest.mark.parametrize("behind", named({"all-of-it": 0, "the-rest": 1}))
+def test_failed_write(client: Client, stream: Stream, behind: int) -> None:
+    """Go on with good data after a write was refused: the session cannot end in success.
+
+    The good data is a whole stream, or what belongs behind the refused bytes.
+    """
+    data = joined(stream)
+    noise = bytes(byte ^ 0xFF for byte in data[: len(data) // 2])
     client.set(State.RESUMING)
     refused = False
     try:
@@ -142,7 +147,7 @@ def test_failed_write(client: Client, stream: Stream) -> None:
     except OSError:
         refused = True
     with expect_errno(did=f"write noise ({'refused' if refused else 'taken'}), then a stream"):
-        client.write_all(stream)
+        client.write_all([data[len(noise) * behind :]])
         client.set(State.RUNNING)
     client.device.reset()
 
