@@ -20,7 +20,7 @@ from conformance.plugin.devices import (
 from conformance.plugin.protocols import VERSIONS
 from conformance.vfio.system import sysfs
 
-FATAL = ("stale-write",)
+FATAL = ("stale-write", "first-set")
 """Requests that tests can do without."""
 
 WALKS: Final = 10
@@ -134,7 +134,8 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         help="a request of which this driver is known to kill the kernel, so that only the last "
-        "test makes it; stale-write: write to the data_fd of a load that has ended",
+        "test makes it; stale-write: write to the data_fd of a load that has ended; first-set: SET "
+        "right after an open, whatever state it finds",
     )
     group.addoption("--vfio-seed", type=int, metavar="N", help="seed of everything random")
     group.addoption(

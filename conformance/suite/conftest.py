@@ -24,9 +24,15 @@ WALKS = 10
 """Random walks of one test; they take a few seconds."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what runs alone, and behind it that of which drivers are known to die."""
-    items.sort(key=lambda item: (runs_alone(item), item.get_closest_marker("fatal") is not None))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put last what runs alone, and behind it that of which this driver is known to die."""
+    fatal = set(config.getoption("--vfio-fatal"))
+    items.sort(key=lambda item: (runs_alone(item), bool(fatal & requests_of(item))))
+
+
+def requests_of(item: pytest.Item) -> set[str]:
+    """Return the requests of which drivers have died that a test is about."""
+    return {name for marker in item.iter_markers("fatal") for name in marker.args}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -72,7 +72,7 @@ class Stranger(BaseModel):
     stand_in: Identifier | Literal[""] = ""
     functions: tuple[Identifier, ...] = ()
     finding: tuple[Finding, ...] = ()
-    fatal: tuple[Literal["stale-write"], ...] = ()
+    fatal: tuple[Literal["stale-write", "first-set"], ...] = ()
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

@@ -13,12 +13,17 @@ from conformance.lab.strangers import build, definition
 QAT = definition.load("qat")
 
 
+FATAL = {"mtty": ["first-set"], "virtio": ["stale-write"]}
+
+
 def test_each_has_its_files_and_machine() -> None:
     assert definition.names() == ["mtty", "qat", "virtio", "xe"]
     for name in definition.names():
         request = look_up(Options(stranger=name))
         assert request.name == name
-        assert request.hints == (["--vfio-fatal", "stale-write"] if name == "virtio" else [])
+        assert request.hints == [
+            word for one in FATAL.get(name, []) for word in ("--vfio-fatal", one)
+        ]
         assert request.machine.parameters == ()
         assert request.stranger is not None
         assert all(path.is_file() for path in request.stranger.own_sources)
