@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conformance.errors import UsageError
 from conformance.lab.check.prepare import Options, Prepared
+from conformance.lab.strangers import definition as strangers
 from conformance.running.history import History
 
 _WORTH = 8.0
@@ -59,6 +60,8 @@ def _alone(options: Options, prepared: Prepared) -> str:
     """Say why guests cannot share the tests; empty if they can."""
     if any(_EXIT_FIRST.fullmatch(word) for word in options.pytest_args):
         return "the first failure is to end the run"
+    if options.stranger and strangers.load(options.stranger).fatal:
+        return "the driver is known to kill the kernel, after all other tests"
     config = prepared.lab.kernel.tree.config
     return next((f"the kernel {does}" for name, does in _WHOLE.items() if name in config), "")
 
