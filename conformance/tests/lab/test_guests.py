@@ -145,6 +145,8 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
         (Options(), 1),
         (Options(guests=0, pytest_args=("-x",)), 1),
         (Options(guests=0, pytest_args=("--maxfail=3",)), 1),
+        (Options(guests=0, stranger="mtty"), 1),
+        (Options(guests=0, stranger="qat"), 3),
         (Options(guests=0, tests=("suite/test_a.py::test_long",)), 3),
         (Options(guests=0, tests=("suite/test_a.py::test_it",)), 1),
         (Options(guests=0, tests=("suite/test_new.py::test_it",)), 4),
