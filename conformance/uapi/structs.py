@@ -188,7 +188,7 @@ class vfio_irq_set(ctypes.Structure):
 
 
 class vfio_device_ioeventfd(ctypes.Structure):
-    """Argument of VFIO_DEVICE_IOEVENTFD."""
+    """Argument of VFIO_DEVICE_IOEVENTFD; since Linux 6.6 the last four bytes have a name."""
 
     _fields_ = [
         ("argsz", c_uint32),
@@ -196,7 +196,6 @@ class vfio_device_ioeventfd(ctypes.Structure):
         ("offset", c_uint64),
         ("data", c_uint64),
         ("fd", c_int32),
-        ("pad", c_uint32),
     ]
 
 
