@@ -301,7 +301,9 @@ def test_streams_are_spoilt_in_the_last_piece_of_the_function(name: str, tmp_pat
         loaded[file] = (tmp_path / file).read_bytes()
         raise Lost(file)
 
-    (tmp_path / "log").write_text("Device in error state 0x6\n")
+    (tmp_path / "log").write_text(
+        "vfio_mig_write 8 byte e.1: failed at offset 0x90000000018, err: Invalid argument\n"
+    )
     bench = Mock(folder=tmp_path, from_file=load, logs=lambda: [tmp_path / "log"])
     with pytest.raises(Lost, match="good"):
         SCENARIOS[name](bench)
