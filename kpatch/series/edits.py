@@ -36,6 +36,20 @@ class Edit:
     taken: tuple[str, str] | None = None
 
 
+def saving_capability(header: str) -> Edit:
+    """Return the edit that adds the capability to a header, the kernel's or a copy of it."""
+    return Edit(
+        header,
+        "series/uapi/saving.j2",
+        after=r"^struct vfio_region_info_cap_sparse_mmap \{\n(?:\t.*\n)*\};\n",
+        what="struct vfio_region_info_cap_sparse_mmap",
+        taken=(
+            r"^#define\s+VFIO_REGION_INFO_CAP_(SPARSE_MMAP_SAVING\b|\w+\s+6$)",
+            "already has a region capability with the id 6, which this series would add",
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Base:
     """What a tree is, for messages.

@@ -103,18 +103,7 @@ def _text(template: str) -> str:
 _PATCHES = (
     _Patch(
         "uapi",
-        (
-            Edit(
-                _HEADER,
-                "series/uapi/saving.j2",
-                after=r"^struct vfio_region_info_cap_sparse_mmap \{\n(?:\t.*\n)*\};\n",
-                what="struct vfio_region_info_cap_sparse_mmap",
-                taken=(
-                    r"^#define\s+VFIO_REGION_INFO_CAP_(SPARSE_MMAP_SAVING\b|\w+\s+6$)",
-                    "already has a region capability with the id 6, which this series would add",
-                ),
-            ),
-        ),
+        (edits.saving_capability(_HEADER),),
     ),
     _Patch(
         "migration",

@@ -219,18 +219,7 @@ def _owned(device: Device) -> Edit:
     )
 
 
-_UAPI = (
-    Edit(
-        source.UAPI_HEADER,
-        "series/uapi/saving.j2",
-        after=r"^struct vfio_region_info_cap_sparse_mmap \{\n(?:\t.*\n)*\};\n",
-        what="struct vfio_region_info_cap_sparse_mmap",
-        taken=(
-            r"^#define\s+VFIO_REGION_INFO_CAP_(SPARSE_MMAP_SAVING\b|\w+\s+6$)",
-            "already has a region capability with the id 6, which this series would add",
-        ),
-    ),
-)
+_UAPI = (edits.saving_capability(source.UAPI_HEADER),)
 _MEMBER = (
     r"^struct vfio_pci_core_device \{\n\tstruct vfio_device\s+vdev;\n\tstruct pci_dev\s+\*pdev;\n"
 )
