@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from conformance.vmm.inside.bench import Bench, expect, mappings
-from conformance.vmm.inside.machine import FAST
+from conformance.vmm.inside.machine import FAST, Machine
 from conformance.vmm.inside.streams import (
     corrupt_stream,
     cut_stream,
@@ -14,6 +14,8 @@ from conformance.vmm.inside.streams import (
 )
 
 Scenario = Callable[[Bench], None]
+Enter = Callable[[Machine, str], None]
+"""Begins a migration to a URI, and leaves it in some state."""
 
 
 def refused_layout(bench: Bench) -> None:
@@ -82,13 +84,7 @@ def paused(bench: Bench) -> None:
 
 def given_up(bench: Bench) -> None:
     """Give a migration up in pre-copy; the guest goes on, and can still migrate."""
-    source = bench.guest()
-    before = bench.fingerprint(source)
-    bench.enter_precopy(source, bench.file("given-up"))
-    source.cancel()
-    expect("the migration", source.outcome()["status"], "cancelled")
-    bench.went_on(source, before)
-    bench.through_file(source)
+    _give_up(bench, bench.enter_precopy)
 
 
 def given_up_stopped(bench: Bench) -> None:
@@ -105,13 +101,7 @@ def given_up_stopped(bench: Bench) -> None:
 
 def given_up_in_stop_copy(bench: Bench) -> None:
     """Give a migration up in STOP_COPY; the guest goes on, and can still migrate."""
-    source = bench.guest()
-    before = bench.fingerprint(source)
-    bench.enter_stop_copy(source, bench.file("given-up"))
-    source.cancel()
-    expect("the migration", source.outcome()["status"], "cancelled")
-    bench.went_on(source, before)
-    bench.through_file(source)
+    _give_up(bench, bench.enter_stop_copy)
 
 
 def stopped_in_precopy(bench: Bench) -> None:
@@ -190,26 +180,12 @@ def destination_killed_stopped(bench: Bench) -> None:
 
 def source_killed(bench: Bench) -> None:
     """Kill the source in pre-copy: the destination gives up, and both functions can be used."""
-    source = bench.guest()
-    target = bench.listening(source)
-    bench.enter_precopy(source, bench.address)
-    source.kill()
-    bench.drop(source)
-    expect("the destination without its source ended", target.ended(), True)
-    bench.drop(target)
-    bench.through_file(bench.guest())
+    _kill_source(bench, bench.enter_precopy)
 
 
 def source_killed_stopped(bench: Bench) -> None:
     """Kill the source in STOP_COPY: the destination gives up, and both functions can be used."""
-    source = bench.guest()
-    target = bench.listening(source)
-    bench.enter_stop_copy(source, bench.address)
-    source.kill()
-    bench.drop(source)
-    expect("the destination without its source ended", target.ended(), True)
-    bench.drop(target)
-    bench.through_file(bench.guest())
+    _kill_source(bench, bench.enter_stop_copy)
 
 
 def two_functions(bench: Bench) -> None:
@@ -230,6 +206,27 @@ def snapshot(bench: Bench) -> None:
     target = bench.from_file("snapshot", source)
     target.qmp.run("cont")
     bench.went_on(target, before)
+
+
+def _give_up(bench: Bench, enter: Enter) -> None:
+    source = bench.guest()
+    before = bench.fingerprint(source)
+    enter(source, bench.file("given-up"))
+    source.cancel()
+    expect("the migration", source.outcome()["status"], "cancelled")
+    bench.went_on(source, before)
+    bench.through_file(source)
+
+
+def _kill_source(bench: Bench, enter: Enter) -> None:
+    source = bench.guest()
+    target = bench.listening(source)
+    enter(source, bench.address)
+    source.kill()
+    bench.drop(source)
+    expect("the destination without its source ended", target.ended(), True)
+    bench.drop(target)
+    bench.through_file(bench.guest())
 
 
 _OUT_OF_SYNC: Final = "data_fd out of sync"
