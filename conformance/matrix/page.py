@@ -13,7 +13,7 @@ from conformance.matrix.report import kernel_of, rows_of
 from conformance.report.files import write_whole
 from conformance.report.page import HTML_FILE
 from conformance.report.page.environment import page
-from conformance.report.text import plural
+from conformance.report.text import plural, slug
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Shown:
     @property
     def slug(self) -> str:
         """The state, as the style names it."""
-        return self.state.replace(" ", "-")
+        return slug(self.state)
 
 
 def write(folder: Path, cells: Sequence[Cell]) -> Path:
@@ -67,7 +67,7 @@ def render(folder: Path, cells: Sequence[Cell]) -> str:
         rows=shown,
         devices=_options(rows),
         kernels=_options(column.name for column in columns),
-        states=[(state.value.replace(" ", "-"), state.value) for state in State],
+        states=[(slug(state.value), state.value) for state in State],
     )
 
 

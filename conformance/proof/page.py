@@ -13,6 +13,7 @@ from conformance.report.files import write_whole
 from conformance.report.page import HTML_FILE
 from conformance.report.page.environment import page
 from conformance.report.results import group_of
+from conformance.report.text import slug
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class _Row:
     @property
     def slug(self) -> str:
         """The verdict, as the style names it."""
-        return self.verdict.replace(" ", "-")
+        return slug(self.verdict)
 
     @property
     def groups(self) -> list[str]:
@@ -119,7 +120,7 @@ def render(parts: Sequence[Proved], planned: int) -> str:
         missing=missing,
         rows=rows,
         drivers=[(part.driver, part.driver) for part in parts],
-        verdicts=[(str(one).replace(" ", "-"), str(one)) for one in Verdict],
+        verdicts=[(slug(str(one)), str(one)) for one in Verdict],
         groups=[(group, group) for group in groups],
         legend=[(MARKS[word].strip() or "blank", word, text) for word, text in LEGEND.items()],
         parts_of_matrix=[part for proved in parts for part in _matrix(proved)],

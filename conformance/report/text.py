@@ -103,3 +103,12 @@ class Style:
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def slug(words: str) -> str:
+    """Return words as a page's style and filter name them.
+
+    >>> slug("does not conform")
+    'does-not-conform'
+    """
+    return words.replace(" ", "-")

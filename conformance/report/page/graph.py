@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from conformance.report.results import Results, RuleResult, RuleVerdict
+from conformance.report.text import slug
 
 #: Half of the width and of the height of a state, in units of the drawing.
 HALF: Final = (86, 24)
@@ -79,7 +80,7 @@ class Arc:
     @property
     def slug(self) -> str:
         """What was seen, as the style names it."""
-        return self.seen.replace(" ", "-")
+        return slug(self.seen)
 
 
 @dataclass(frozen=True)
