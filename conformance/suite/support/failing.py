@@ -9,6 +9,12 @@ from typing import Any, Final
 from conformance.kernel import faults
 from conformance.plugin.checks import errno_words, expect_equal, fail
 from conformance.vfio import trace
+from conformance.vfio.device import Device
+from conformance.vfio.system import sysfs
+
+#: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
+#: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
+NEAR: Final = 8
 
 #: With which errno a call has to end when this has failed.
 ERRNO: Final = {faults.ALLOCATION: ENOMEM, faults.USER_COPY: EFAULT}
@@ -32,6 +38,13 @@ class Sweep:
     depth: int = 32
     step: int = 1
     errnos: tuple[int, ...] = ()
+
+
+def near(device: Device, *errnos: int) -> Sweep:
+    """Return what fails where only what the driver does is judged."""
+    module = sysfs.module(sysfs.driver(device.bdf) or "")
+    within = faults.module_text(module) if module else None
+    return Sweep(within=within, depth=NEAR, errnos=errnos)
 
 
 def expect_clean(

@@ -14,7 +14,7 @@ from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
 from conformance.suite.support.binding import unbound
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import Sweep, expect_clean
+from conformance.suite.support.failing import NEAR, Sweep, expect_clean, near
 from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_taken
@@ -24,9 +24,6 @@ from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 
-#: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
-#: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
-NEAR = 8
 COPIES = Sweep(faults.USER_COPY)
 KINDS = named({"allocation": faults.ALLOCATION, "copy": faults.USER_COPY})
 
@@ -67,16 +64,16 @@ def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
     if devices.settings.as_is:
         pytest.skip("the function is judged as it is bound, so it is not bound anew")
-    bdf, driver = device.bdf, sysfs.driver(device.bdf) or ""
-    module = sysfs.module(driver) or pytest.skip("the driver is built in: no module to look below")
-    near = Sweep(within=faults.module_text(module), depth=NEAR, errnos=tuple(errorcode))
+    bdf, driver, sweep = device.bdf, sysfs.driver(device.bdf) or "", near(device, *errorcode)
+    if not sysfs.module(driver):
+        pytest.skip("the driver is built in: no module to look below")
     devices.close()
     with unbound(bdf, driver) as fd:
         expect_clean(
             lambda: os.pwrite(fd, bdf.encode(), 0),
             did="bind the function",
             undo=lambda _count: sysfs.unbind(bdf),
-            sweep=near,
+            sweep=sweep,
         )
     migration = devices.migration_of(devices.ready("device"))
     expect_equal(migration.state, State.RUNNING, did="bind and open undisturbed")

@@ -16,7 +16,7 @@ from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
 from conformance.suite.support.binding import unbound
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import Sweep, expect_clean
+from conformance.suite.support.failing import Sweep, expect_clean, near
 from conformance.suite.v2.cases import by_name
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, need_states, state_of
@@ -26,18 +26,9 @@ from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 
-#: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
-NEAR = 8
 COPIES = Sweep(faults.USER_COPY)
 PIECE = 64
 Ask = Callable[[Client], object]
-
-
-def near(device: Device, *errnos: int) -> Sweep:
-    """Return what fails where only what the driver does is judged."""
-    module = sysfs.module(sysfs.driver(device.bdf) or "")
-    within = faults.module_text(module) if module else None
-    return Sweep(within=within, depth=NEAR, errnos=errnos)
 
 
 @pytest.mark.rule("robust.allocation")
