@@ -51,15 +51,15 @@ def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = (
 def moving_registers(device: Device, seconds: float, volatile: Iterable[Place] = ()) -> list[str]:
     """Return the registers that change by themselves in some seconds."""
     ignored = tuple(volatile)
-    before = registers_of(device)
-    time.sleep(seconds)
-    after = registers_of(device)
-    if not moved_between(before, after, ignored):
-        return []
-    # One that is cleared by a read has settled; one that moves by itself moves again.
-    before = registers_of(device)
-    time.sleep(seconds)
-    return moved_between(before, registers_of(device), ignored)
+    moved: list[str] = []
+    # Twice: one that is cleared by a read has settled then; one that moves by itself moves again.
+    for _ in range(2):
+        before = registers_of(device)
+        time.sleep(seconds)
+        moved = moved_between(before, registers_of(device), ignored)
+        if not moved:
+            break
+    return moved
 
 
 def _unequal(one: bytes, other: bytes) -> Iterator[int]:
