@@ -50,6 +50,7 @@ class Walk:
         saved: The last whole stream that it yielded, with the registers of then.
         given: Bytes of that stream that the resuming device has been given; None if it was
             given something else.
+        overfull: Whether it has refused bytes behind the whole of that stream.
         registers: Values of those registers that must not have changed, by number.
     """
 
@@ -58,6 +59,7 @@ class Walk:
     state: State = State.RUNNING
     saved: tuple[bytes, dict[int, int]] | None = None
     given: int | None = 0
+    overfull: bool = False
     registers: dict[int, int] = field(default_factory=dict)
     _taken: bytes | None = None
     _stopped_with: dict[int, int] = field(default_factory=dict)
@@ -79,16 +81,23 @@ class Walk:
             why = f"{who} has mapped page {page.offset:#x} of region {page.region}"
             return Expected(Outcome.REFUSED, "saving2.entry", EBUSY, why=why)
         gives = fsm.begins_session(old, new, self.flags)
-        if old is State.RESUMING and not self._loaded():
-            # Of a device that has said nothing yet, nothing may be a whole stream.
-            known = self.saved is not None
-            return Expected(
-                Outcome.REFUSED if known else Outcome.EITHER,
-                "resume2.incomplete",
-                gives_fd=gives,
-                why="no whole stream was given",
-            )
+        judged = self._of_load() if old is State.RESUMING else None
+        if judged:
+            outcome, rule, why = judged
+            return Expected(outcome, rule, gives_fd=gives, why=why)
         return Expected(Outcome.TAKEN, self._rule(old, new, len(steps)), gives_fd=gives)
+
+    def _of_load(self) -> tuple[Outcome, str, str] | None:
+        """Return outcome, rule and reason of a SET that ends a load; None if it is sound."""
+        if not self._loaded():
+            # Of a device that has said nothing yet, nothing may be a whole stream.
+            outcome = Outcome.EITHER if self.saved is None else Outcome.REFUSED
+            return outcome, "resume2.incomplete", "no whole stream was given"
+        if self.overfull:
+            # What was refused was no part of the stream: the load may succeed without it.
+            why = "bytes behind the whole stream were refused"
+            return Outcome.EITHER, "resume2.bound", why
+        return None
 
     @staticmethod
     def _rule(old: State, new: State, steps: int) -> str:
@@ -114,7 +123,8 @@ class Walk:
         if new is old:
             return
         if old is State.RESUMING:
-            whole = self.saved if self._loaded() and new is not State.ERROR else None
+            sound = self._loaded() and not self.overfull and new is not State.ERROR
+            whole = self.saved if sound else None
             self.registers = dict(whole[1]) if whole else {}
         if new.saving and not old.saving:
             self._taken = b""
@@ -122,7 +132,7 @@ class Walk:
             self._taken = None
         if new is State.STOP_COPY:
             self._stopped_with = dict(self.registers)
-        self.given = 0
+        self.given, self.overfull = 0, False
         if new is State.ERROR:
             self.registers = {}
 
@@ -150,9 +160,12 @@ class Walk:
         assert self.given is not None
         self.given += count
 
-    def gave_wrong(self) -> None:
-        """Note that the resuming device was given something else."""
-        self.given = None
+    def gave_wrong(self, *, taken: bool) -> None:
+        """Note that the resuming device was given something else, and whether it took any of it."""
+        if not taken and self._loaded():
+            self.overfull = True
+        else:
+            self.given = None
 
     def may_write_registers(self) -> bool:
         """Return whether a register that is written now keeps its value."""

@@ -4,6 +4,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENODEV, ENOMSG
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -50,6 +51,19 @@ def state_of(client: Client) -> State:
     if now not in tuple(State):
         fail("mig2.get", did="GET the state", expected="a state", actual=str(now))
     return State(now)
+
+
+def lives(file: DataFile) -> bool | None:
+    """Return whether a data_fd of which nothing was read is a session's; None if it is unclear.
+
+    A load may refuse the byte that is written for what it is; no session is ENODEV in the kernel.
+    """
+    try:
+        return bool(file.write(b"\0") if file.is_writable else file.read(1))
+    except OSError as error:
+        if error.errno == ENOMSG:
+            return True
+        return None if file.is_writable and error.errno != ENODEV else False
 
 
 def need_states(client: Client, *states: State) -> None:

@@ -18,7 +18,15 @@ from conformance.plugin.checks import expect_equal, expect_errno, expect_true
 from conformance.suite.v2.cases import by_name, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import read_only
-from conformance.suite.v2.steps import expect_taken, expect_whole, need_states, open_files, state_of
+from conformance.suite.v2.steps import (
+    SPARED,
+    expect_taken,
+    expect_whole,
+    lives,
+    need_states,
+    open_files,
+    state_of,
+)
 from conformance.uapi import constants as c
 from conformance.uapi import structs
 from conformance.vfio import features
@@ -89,12 +97,15 @@ def test_failed_load_gives_no_descriptor(client: Client, old: State, new: State)
 @pytest.mark.parametrize(("old", "new"), by_name(LEAVING))
 @pytest.mark.usefixtures("stream")
 def test_failed_combination(client: Client, old: State, new: State) -> None:
-    """Leave RESUMING though nothing was sent: GET shows a state on the path, or ERROR."""
+    """Leave RESUMING though nothing was sent: a state on the path, with its session, or ERROR."""
     need_states(client, new)
     failed_load(client, new)
     now, allowed = state_of(client), fsm.after_failure(old, new, client.flags)
     expected = " or ".join(state.name for state in allowed)
     expect_true(now in allowed, did="GET after that", expected=expected, actual=now.name)
+    if now is State.RESUMING and "stale-write" not in SPARED:
+        gone = lives(client.session) is False
+        expect_true(not gone, did="write to the data_fd", expected="a load", actual="ENODEV")
 
 
 @pytest.mark.rule("error.recoverable")

@@ -47,9 +47,29 @@ def test_a_load_is_left_with_a_whole_stream_only(oracle: Walk) -> None:
     assert oracle.expect(State.STOP).outcome is Outcome.REFUSED
     oracle.gave(len(oracle.to_give(99)))
     assert oracle.expect(State.STOP).outcome is Outcome.TAKEN
-    oracle.gave_wrong()
+    oracle.gave_wrong(taken=True)
     assert oracle.expect(State.STOP).outcome is Outcome.REFUSED
     assert oracle.to_give(1) == b""
+
+
+def test_a_stream_may_load_although_bytes_behind_it_were_refused(oracle: Walk) -> None:
+    save(oracle)
+    oracle.moved(State.RESUMING)
+    oracle.gave(len(oracle.to_give(99)))
+    oracle.gave_wrong(taken=False)
+    expected = oracle.expect(State.PRE_COPY)
+    assert (expected.outcome, expected.rule) == (Outcome.EITHER, "resume2.bound")
+    assert expected.gives_fd
+    oracle.gave_wrong(taken=True)
+    assert oracle.expect(State.STOP).outcome is Outcome.REFUSED
+
+
+def test_bytes_refused_within_a_stream_spoil_the_load(oracle: Walk) -> None:
+    save(oracle)
+    oracle.moved(State.RESUMING)
+    oracle.gave(len(oracle.to_give(3)))
+    oracle.gave_wrong(taken=False)
+    assert oracle.expect(State.STOP).outcome is Outcome.REFUSED
 
 
 def test_registers_come_back_with_a_stream(oracle: Walk) -> None:

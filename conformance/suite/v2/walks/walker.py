@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Takes the steps of a walk in version 2, for real and in the oracle, and compares the two."""
 
-import contextlib
 import errno
 from collections.abc import Sequence
 
@@ -151,7 +150,10 @@ class Walker(walker.Walker):
 
     def give_wrong(self, length: int) -> None:
         """Give the resuming device bytes of no stream. It may refuse them at once."""
-        if self.oracle.state is State.RESUMING:
-            with contextlib.suppress(OSError):
-                self.client.session.write(b"\x5a" * length)
-            self.oracle.gave_wrong()
+        if self.oracle.state is not State.RESUMING:
+            return
+        try:
+            taken = bool(self.client.session.write(b"\x5a" * length))
+        except OSError:
+            taken = False
+        self.oracle.gave_wrong(taken=taken)
