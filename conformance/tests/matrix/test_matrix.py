@@ -123,6 +123,18 @@ def test_a_stranger_is_a_row_and_its_kernel_may_be_too_old() -> None:
     assert old.reason == "xe is in Linux 7.0 and later, not in 6.12.118+deb13-amd64"
 
 
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [([], "not walk"), (["--cold", "-k", "load or save"], "(load or save) and not walk")],
+)
+def test_a_driver_of_the_kernel_is_judged_without_walks(extra: list[str], expected: str) -> None:
+    columns = matrix.columns(["trixie"], [], "trixie")
+    (found,) = matrix.plan([], columns, Options(), ["mtty"], ["v2"])
+    words = matrix_run.argv(found, Path("r"), extra)
+    assert words[words.index("-k") + 1] == expected
+    assert words.count("-k") == 1
+
+
 def test_devices_and_strangers_together() -> None:
     found = matrix.plan(["igb-vf"], BOTH[:1], Options(), ["mtty"])
     assert [cell.device for cell in found] == ["igb-vf", "mtty"]
