@@ -44,7 +44,8 @@ help:
 	@echo 'IMAGE=$(IMAGE)     an image in vm-images/images: suite and kernel'
 	@echo 'KERNEL_TREE=     build and boot this built kernel tree instead of the kernel of the image'
 	@echo 'MODULE=          judge this .ko instead of a rendered driver'
-	@echo 'PROTOCOL=v2      render and judge version 2 of the migration protocol instead of the region'
+	@echo 'PROTOCOL=v2      render and judge version 2 of the migration protocol instead of the region;'
+	@echo '                 both: one driver for both versions, judged by each'
 	@echo 'STRANGER=        judge a driver of the kernel itself, which the lab builds: mtty, qat, xe, virtio'
 	@echo 'BDF=             check on this machine, no VM: bind the driver to this PCI function, such as'
 	@echo '                 0000:3b:02.0, judge it, and put everything back; needs root'
@@ -73,7 +74,8 @@ else
 check: setup
 	@$(lab) check $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
-		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
+		$(if $(filter both,$(PROTOCOL)),--both,$(if $(PROTOCOL),--protocol "$(PROTOCOL)")) \
+		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 endif
 
 watch: setup

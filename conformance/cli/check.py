@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from conformance.lab.check.prepare import LabRequest
 
 HELP = "build a driver, run the suite against it, print a verdict"
+_INTERRUPTED = 130
+_WORST_FIRST = (_INTERRUPTED, 3, 1, 4, 5, 2, 0)
+"""Exit codes of runs, as those of the cells of a matrix."""
+
 USAGE = "%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]"
 
 
@@ -86,8 +90,18 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     name, image = request.name, request.definition.name
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
-    results: Path = arguments.into or paths.new_results(arguments.results, name, image)
-    return lab.check(request, results, sys.stdout, functools.partial(_touched, request))
+    codes = []
+    for protocol in request.judged:
+        part = f"{name}-{protocol}" if len(request.judged) > 1 else name
+        results: Path = arguments.into or paths.new_results(arguments.results, part, image)
+        if arguments.into and len(request.judged) > 1:
+            results = arguments.into / str(protocol)
+            results.mkdir()
+        one = request.by(protocol)
+        codes.append(lab.check(one, results, sys.stdout, functools.partial(_touched, one)))
+        if codes[-1] == _INTERRUPTED:
+            break
+    return next(code for code in _WORST_FIRST if code in codes)
 
 
 def _touched(

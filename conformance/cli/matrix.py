@@ -40,6 +40,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="version of the migration protocol of the devices; may be repeated (default: both)",
     )
     parser.add_argument(
+        "--both",
+        action="store_true",
+        help="with further rows: drivers that speak both versions in one module, judged by each",
+    )
+    parser.add_argument(
         "--image",
         action="append",
         default=[],

@@ -65,6 +65,12 @@ def lab(parser: argparse.ArgumentParser) -> None:
         "vfio-pci-core.ko that FILE.ko was built with",
     )
     protocol(parser, "rendered and judged", "v1; of a module, what it offers")
+    parser.add_argument(
+        "--both",
+        action="store_true",
+        help="render a driver that speaks both versions, in one module; it is judged by that of "
+        "--protocol, or by each in turn",
+    )
     parser.add_argument("--cold", action="store_true", help="boot even if there is a snapshot")
     parser.add_argument(
         "--accel",
@@ -100,6 +106,9 @@ def named_device(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         parser.error("--stranger is judged instead of a device: name one of them")
     if arguments.stranger and getattr(arguments, "bdf", ""):
         parser.error("--stranger is judged in the lab's machine, not here: omit --bdf")
+    for name in ("stranger", "module", "bdf"):
+        if arguments.both and getattr(arguments, name, ""):
+            parser.error(f"--both is about a driver that is rendered for the lab: omit --{name}")
 
 
 def tests(parser: argparse.ArgumentParser) -> None:
@@ -244,6 +253,7 @@ def request(arguments: argparse.Namespace) -> LabRequest:
         quiet=arguments.quiet,
         protocol=arguments.protocol,
         guests=getattr(arguments, "guests", 1),
+        both=arguments.both,
         tests=tuple(selection.of_rules(arguments.rule)) if arguments.rule else (),
         pytest_args=(
             *(["-k", arguments.keyword] if arguments.keyword else []),

@@ -17,6 +17,7 @@ from conformance.lab.image import definitions
 from conformance.report.results import RuleVerdict
 from kpatch.device import load as devices
 from kpatch.device.protocols import Protocol
+from kpatch.errors import ProtocolError
 
 
 class State(Enum):
@@ -90,8 +91,13 @@ class Cell:
 
     @property
     def row(self) -> str:
-        """The row of the table: the device, and the version of the protocol if one was chosen."""
-        return f"{self.device} {self.options.protocol}" if self.options.protocol else self.device
+        """The row of the table: the device, and the version of the protocol if one was chosen.
+
+        ``igb-vf both v1``: a driver of both versions, judged by the first.
+        """
+        both = "both " if self.options.both else ""
+        words = f"{both}{self.options.protocol or ''}".strip()
+        return f"{self.device} {words}" if words else self.device
 
     @property
     def name(self) -> str:
@@ -155,6 +161,8 @@ def plan(
     options: Options,
     foreign: Sequence[str] = (),
     protocols: Sequence[Protocol | None] = (None,),
+    *,
+    both: bool = False,
 ) -> list[Cell]:
     """Return all cells, those that cannot be run with the reason.
 
@@ -164,6 +172,7 @@ def plan(
         options: Those that all cells share.
         foreign: Names of strangers, more rows; with some, no device but those that are named.
         protocols: Versions of the protocol, a row of each device for each.
+        both: Whether there are further rows, of drivers that speak both versions.
 
     Raises:
         UsageError: Something does not exist.
@@ -171,7 +180,8 @@ def plan(
     """
     cells = []
     named = list(names) or ([] if foreign else devices.names())
-    for name, protocol in itertools.product(named, protocols):
+    forms = (False, True) if both else (False,)
+    for name, together, protocol in itertools.product(named, forms, protocols):
         for column in among:
             own = replace(
                 options,
@@ -179,11 +189,12 @@ def plan(
                 image=column.image,
                 kernel_tree=column.kernel_tree,
                 protocol=protocol,
+                both=together,
             )
             cell = Cell(devices.load(name).name, column, own)
             try:
                 cells.append(replace(cell, request=look_up(own)))
-            except UnknownMachine as error:
+            except (UnknownMachine, ProtocolError) as error:
                 cells.append(cell.empty(str(error)))
     for name in foreign:
         for column in among:

@@ -68,7 +68,12 @@ def _plan(arguments: Namespace) -> list[Cell]:
     selection.of_rules(arguments.rule)  # a wrong one is reported once, not by every cell
     columns = matrix.columns(arguments.image, arguments.kernel_tree, arguments.tree_image)
     return matrix.plan(
-        names, columns, Options(), arguments.stranger, arguments.protocol or PROTOCOLS
+        names,
+        columns,
+        Options(),
+        arguments.stranger,
+        arguments.protocol or PROTOCOLS,
+        both=arguments.both,
     )
 
 

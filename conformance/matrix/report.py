@@ -100,6 +100,8 @@ def include(cells: Sequence[Cell]) -> dict[str, list[dict[str, str]]]:
             one = {**what, "image": options.image, "name": cell.name}
             if options.protocol:
                 one["protocol"] = options.protocol
+            if options.both:
+                one["both"] = "--both"
             one["summary"] = cell.request.definition.summary
             if cell.options.kernel_tree:
                 one["kernel-tree"] = str(cell.options.kernel_tree)
@@ -154,6 +156,7 @@ def _as_json(folder: Path, cell: Cell) -> dict[str, Any]:
     return {
         "device": cell.device,
         "protocol": cell.options.protocol,
+        "both": cell.options.both,
         "image": cell.column.image,
         "kernel-tree": str(cell.column.kernel_tree) if cell.column.kernel_tree else None,
         "name": cell.name,

@@ -68,6 +68,7 @@ def argv(cell: Cell, folder: Path, extra: Sequence[str]) -> list[str]:
     words = [sys.executable, "-m", "conformance", "check"]
     words += ["--stranger", options.stranger] if options.stranger else [options.device]
     words += ["--protocol", options.protocol] if options.protocol else []
+    words += ["--both"] if options.both else []
     words += ["--image", options.image, "--into", str(folder)]
     words += ["--kernel-tree", str(options.kernel_tree)] if options.kernel_tree else []
     return [*words, *(_without_walks(extra) if options.stranger else extra)]

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
                 wanted,
                 device=one.device,
                 stranger=one.stranger,
-                protocol=one.protocol,
+                protocols=one.protocols,
             )
             good &= planned.run(some, own, folder, say, sheet)
         if sheet.parts:

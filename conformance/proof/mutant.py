@@ -12,12 +12,12 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from conformance import requirements
 from conformance.errors import LabError, UsageError
 from conformance.requirements import Requirement
-from kpatch.device.protocols import Protocol
+from kpatch.device.protocols import PROTOCOLS, Protocol
 
 FOLDER: Final = Path(__file__).resolve().with_name("mutants")
 """The data."""
@@ -78,7 +78,7 @@ class Mutant:
         edits: What makes it.
         device: The device whose driver they are of.
         stranger: The driver of the kernel that they are of instead, see vm-images/strangers.
-        protocol: The version of the protocol for which a device's driver is rendered.
+        protocol: The version of the protocol for which a device's driver is rendered, or ``both``.
         image: The image in which it shows, if its file names one; empty for any.
     """
 
@@ -91,12 +91,19 @@ class Mutant:
     device: str = DEVICE
     image: str = ""
     stranger: str = ""
-    protocol: Protocol = "v1"
+    protocol: Protocol | Literal["both"] = "v1"
 
     @property
     def of(self) -> str:
         """Whose driver it is of."""
-        return self.stranger or (self.device if self.protocol == "v1" else f"{self.device}-v2")
+        return self.stranger or (
+            self.device if self.protocol == "v1" else f"{self.device}-{self.protocol}"
+        )
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The versions of the protocol that a device's driver speaks."""
+        return PROTOCOLS if self.protocol == "both" else (self.protocol,)
 
     def apply(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Return the sources of the faulty driver.
@@ -280,7 +287,7 @@ def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str, protoco
         device=device or DEVICE,
         image=image,
         stranger=stranger,
-        protocol="v2" if protocol == "v2" else "v1",
+        protocol="both" if protocol == "both" else "v2" if protocol == "v2" else "v1",
     )
 
 

@@ -52,7 +52,7 @@ class Wanted:
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
         device: The device whose driver they are of.
         stranger: The driver of the kernel that they are of instead.
-        protocol: The version of the protocol for which a device's driver is rendered.
+        protocols: The versions of the protocol that a device's driver speaks; the last is judged.
     """
 
     image: str
@@ -62,12 +62,12 @@ class Wanted:
     accelerator: str = ""
     device: str = DEVICE
     stranger: str = ""
-    protocol: Protocol = "v1"
+    protocols: tuple[Protocol, ...] = ("v1",)
 
     @property
     def driver(self) -> str:
         """What the driver is called."""
-        return self.stranger or f"{self.device} {self.protocol}"
+        return self.stranger or f"{self.device} {'+'.join(self.protocols)}"
 
     @property
     def options(self) -> Options:
@@ -77,7 +77,8 @@ class Wanted:
             stranger=self.stranger,
             image=self.image,
             quiet=self.quiet,
-            protocol=None if self.stranger else self.protocol,
+            protocol=None if self.stranger else self.protocols[-1],
+            both=len(self.protocols) > 1,
             accelerator=self.accelerator,
         )
 
@@ -255,4 +256,4 @@ def _sources(wanted: Wanted, prepared: Prepared) -> dict[str, str]:
         source = strangers_build.fetch(prepared.lab.image, kernel.release, quiet)
         return strangers_build.texts(strangers.load(wanted.stranger), source)
     device = devices.load(wanted.device)
-    return driver.sources(device, kernel.tree, kernel.key, (wanted.protocol,))
+    return driver.sources(device, kernel.tree, kernel.key, wanted.protocols)

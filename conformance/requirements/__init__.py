@@ -15,7 +15,7 @@ from typing import Any, Final
 
 #: The folder of the catalogue; its files, in the order of the results.
 CATALOGUE: Final = Path(__file__).parent
-FILES: Final = ("sources.toml", "v1.toml", "v2.toml", "saving.toml", "kernel.toml")
+FILES: Final = ("sources.toml", "v1.toml", "v2.toml", "both.toml", "saving.toml", "kernel.toml")
 SCHEMA: Final = 1
 LEVELS: Final = ("MUST", "SHOULD", "FREE")
 

@@ -122,11 +122,12 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     }
 
 
+_OBJECTS_WIDTH = 84  # columns that are left in Kbuild for what is linked
 _OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
 _INTERFACES = {
     ("v1",): "the v1 migration region",
     ("v2",): "the v2 migration protocol",
-    ("v1", "v2"): "the v1 migration region and the v2 protocol",
+    ("v1", "v2"): "both migration protocols",
 }
 
 
@@ -134,6 +135,7 @@ def _protocol(device: Device, features: Features, form: Form) -> dict[str, Any]:
     """Return what depends on the versions of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
     parts = " ".join(_OBJECTS[one] for one in form.protocols)
+    objects = f"main.o {own}registers.o stream.o {parts} mappings.o"
     v1, v2 = "v1" in form.protocols, "v2" in form.protocols
     region = device.migration.v1 if v1 else None
     states = device.migration.v2 if v2 else None
@@ -157,7 +159,7 @@ def _protocol(device: Device, features: Features, form: Form) -> dict[str, Any]:
             ["STOP_COPY", *(["P2P"] if p2p else []), *(["PRE_COPY"] if precopy else [])]
         ),
         "interface": _INTERFACES[form.protocols],
-        "objects": f"main.o {own}registers.o stream.o {parts} mappings.o",
+        "objects": " \\\n\t".join(textwrap.wrap(objects, _OBJECTS_WIDTH)),
     }
 
 

@@ -111,6 +111,18 @@ class LabRequest:
         return devices.spoken(self.device, self.options.protocol, both=self.options.both)
 
     @property
+    def judged(self) -> tuple[Protocol | None, ...]:
+        """The versions that are judged, one after another; None for what the driver offers."""
+        if self.options.protocol or len(self.protocols) < 2:
+            return (self.options.protocol,)
+        return self.protocols
+
+    def by(self, protocol: Protocol | None) -> LabRequest:
+        """Return the request to judge the same driver by one version."""
+        both = len(self.protocols) > 1
+        return replace(self, options=replace(self.options, protocol=protocol, both=both))
+
+    @property
     def mediated(self) -> tuple[str, str]:
         """Where the module makes mediated devices and of which type; empty if it makes none."""
         return (self.stranger.parent, self.stranger.type) if self.stranger else ("", "")
@@ -177,6 +189,7 @@ def look_up(options: Options) -> LabRequest:
     if options.kernel_tree and not options.kernel_tree.is_dir():
         raise UsageError(f"There is no kernel tree {options.kernel_tree}. Name its folder.")
     machine = definitions.machine_for(pci_ids(device), device.name, definitions.machines())
+    devices.spoken(device, None if options.module else options.protocol, both=options.both)
     return LabRequest(options, device, definition, _emulator(machine, definition), machine)
 
 

@@ -30,6 +30,7 @@ from conformance.suite.v2.steps import (
     need_states,
     state_of,
 )
+from conformance.uapi import constants as c
 from conformance.vfio import features
 
 OUTSIDE = {"8": 8, "16": 16, "0xabcd": 0xABCD, "2^31": 1 << 31, "2^32-1": 0xFFFFFFFF}
@@ -262,8 +263,10 @@ def test_save_after_a_load(client: Client, stream: list[bytes]) -> None:
 def test_stopped_device_answers(reach: Reach, client: Client, state: State) -> None:
     """Read config space and all regions of a stopped device: they answer, the state stays."""
     reach(state)
+    kind = c.VFIO_REGION_TYPE_MIGRATION_DEPRECATED
+    other = client.device.find_regions(kind, c.VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED)
     for region in client.device.regions:
-        if region.readable:
+        if region.readable and region not in other:  # both.unread is about the other version
             with expect_success(did=f"read {region.name} in {state.name}"):
                 region.read(0, 4)
     expect_equal(state_of(client), state, did=f"read all regions in {state.name}, then GET")

@@ -41,7 +41,7 @@ replace = "b"
 
 OURS = {name: one for name, one in MUTANTS.items() if not one.stranger}
 SOURCES = {
-    name: render.texts(device.load(one.device), LINUX_6_12, form=Form(protocols=(one.protocol,)))
+    name: render.texts(device.load(one.device), LINUX_6_12, form=Form(protocols=one.protocols))
     for name, some in mutants.by_device(OURS).items()
     for one in list(some.values())[:1]
 }

@@ -14,7 +14,7 @@ from kpatch.kernel.features import Features
 from kpatch.render.context import Form, arcs, layout_id, variables
 from kpatch.render.render import TEMPLATES, render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
-from kpatch.tests.render.refresh_golden import FORMS, GOLDEN, folder
+from kpatch.tests.render.refresh_golden import FORMS, GOLDEN, TREES, folder
 
 DEVICES = device.names()
 
@@ -27,8 +27,7 @@ def tree(folder: Path) -> dict[str, str]:
 forms = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 
 
-@forms
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize(("name", "form"), TREES, ids=lambda part: getattr(part, "name", part))
 def test_golden_tree(name: str, form: Form) -> None:
     """A wanted change: python -m kpatch.tests.render.refresh_golden, and review the diff."""
     rendered = texts(device.load(name), LINUX_6_12, form=form)
@@ -36,7 +35,7 @@ def test_golden_tree(name: str, form: Form) -> None:
 
 
 def test_golden_trees_are_of_known_devices() -> None:
-    known = {folder(name, form) for name in DEVICES for form in FORMS}
+    known = {folder(name, form) for name, form in TREES}
     assert {path.name for path in GOLDEN.iterdir()} == known
 
 

@@ -4,7 +4,7 @@
  *
  * Generated from i40e-vf.toml; edit that file or the templates, not this one.
  *
- * The device does no DMA at all in RUNNING_P2P and PRE_COPY_P2P: it cannot tell
+ * The device does no DMA at all in RUNNING_P2P: it cannot tell
  * the memory of the guest from that of another device.
  * In STOP_COPY the saving layouts hold. A change that
  * enters it from outside is judged before its first step, so that a refused

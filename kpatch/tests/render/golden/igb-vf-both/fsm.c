@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel 82576 virtual function: the states of VFIO_DEVICE_FEATURE_MIGRATION
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ *
+ * The migration region (region.c) is a second way to change the state. Whichever
+ * changes it first holds the device until a reset or the last close; requests by
+ * the other one are refused with EBUSY, so that neither sees a state of the other.
+ *
+ * The device does no DMA at all in RUNNING_P2P and PRE_COPY_P2P: it cannot tell
+ * the memory of the guest from that of another device.
+ * In STOP_COPY, PRE_COPY and PRE_COPY_P2P the saving layouts hold. A change that
+ * enters these from outside is judged before its first step, so that a refused
+ * one changes nothing.
+ */
+
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/slab.h>
+
+#include "igb_vf.h"
+
+static struct igb_vf_device *igb_vf_of_migration(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct igb_vf_device, core_device.vdev);
+}
+
+/* Is the device being saved, so that a stream of it is sent? */
+static bool igb_vf_is_saving(enum vfio_device_mig_state state)
+{
+	switch (state) {
+	case VFIO_DEVICE_STATE_STOP_COPY:
+	case VFIO_DEVICE_STATE_PRE_COPY:
+	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Ends the session, if there is one, and forgets its stream. */
+static void igb_vf_end_session(struct igb_vf_migration *mig)
+{
+	lockdep_assert_held(&mig->lock);
+
+	if (!mig->session)
+		return;
+	igb_vf_session_end(mig->session);
+	mig->session = NULL;
+	mig->stream = mig->frame;
+	mig->length = 0;
+}
+
+static int igb_vf_begin_session(struct igb_vf_device *xdev, bool resuming)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	struct igb_vf_session *session;
+
+	lockdep_assert_held(&mig->lock);
+
+	session = igb_vf_session_begin(xdev, resuming);
+	if (IS_ERR(session))
+		return PTR_ERR(session);
+	mig->session = session;
+	mig->stream = session->stream;
+	mig->length = 0;
+	return 0;
+}
+
+/* Return: the file of the session that has begun, with a reference for the user. */
+static struct file *igb_vf_user_file(struct igb_vf_migration *mig)
+{
+	get_file(mig->session->filp);
+	return mig->session->filp;
+}
+
+static struct file *igb_vf_begin_precopy(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	int ret;
+
+	ret = igb_vf_begin_session(xdev, false);
+	if (ret)
+		return ERR_PTR(ret);
+	igb_vf_send_identity(xdev);
+	igb_vf_session_publish(mig->session, mig->length, true);
+	return igb_vf_user_file(mig);
+}
+
+/* The state follows what pre-copy has sent, if there was one. */
+static void igb_vf_finish_stream(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	igb_vf_send_state(xdev, mig->length);
+	igb_vf_session_publish(mig->session, mig->length, false);
+}
+
+static struct file *igb_vf_begin_stop_copy(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	int ret;
+
+	ret = igb_vf_begin_session(xdev, false);
+	if (ret)
+		return ERR_PTR(ret);
+	igb_vf_finish_stream(xdev);
+	return igb_vf_user_file(mig);
+}
+
+static struct file *igb_vf_begin_resuming(struct igb_vf_device *xdev)
+{
+	int ret;
+
+	ret = igb_vf_begin_session(xdev, true);
+	if (ret)
+		return ERR_PTR(ret);
+	return igb_vf_user_file(&xdev->migration);
+}
+
+/* All of the stream is checked before any of it reaches the device. */
+static int igb_vf_load(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	int ret;
+
+	ret = igb_vf_session_received(mig->session, &mig->length);
+	if (ret)
+		return ret;
+	ret = igb_vf_parse_stream(xdev);
+	if (ret)
+		return ret;
+	igb_vf_device_restore(xdev);
+	igb_vf_end_session(mig);
+	return 0;
+}
+
+/*
+ * Takes one arc of the state machine, see enum vfio_device_mig_state.
+ * Return: a file for the user if a session begins, NULL, or an error as a pointer
+ * and then the device is in the state that it was in.
+ */
+static struct file *igb_vf_step(struct igb_vf_device *xdev, enum vfio_device_mig_state next)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	const enum vfio_device_mig_state cur = mig->state;
+
+	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_STOP_COPY)
+		return igb_vf_begin_stop_copy(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RESUMING)
+		return igb_vf_begin_resuming(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_RESUMING && next == VFIO_DEVICE_STATE_STOP)
+		return ERR_PTR(igb_vf_load(xdev));
+
+	if (cur == VFIO_DEVICE_STATE_STOP_COPY && next == VFIO_DEVICE_STATE_STOP) {
+		igb_vf_end_session(mig);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+		return ERR_PTR(igb_vf_device_stop(xdev));
+
+	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
+		igb_vf_device_start(xdev);
+		return NULL;
+	}
+
+	/* The device is stopped in both. */
+	if ((cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_STOP) ||
+	    (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RUNNING_P2P))
+		return NULL;
+
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_PRE_COPY)
+		return igb_vf_begin_precopy(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_RUNNING) {
+		igb_vf_end_session(mig);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return igb_vf_begin_precopy(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
+		igb_vf_end_session(mig);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return ERR_PTR(igb_vf_device_stop(xdev));
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
+		igb_vf_device_start(xdev);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_STOP_COPY) {
+		igb_vf_finish_stream(xdev);
+		return NULL;
+	}
+
+	/* vfio_mig_get_next_state() gives no other arc. */
+	return ERR_PTR(-EINVAL);
+}
+
+/* Is the device held by the migration region? Then this is not its state. */
+static bool igb_vf_is_held(const struct igb_vf_migration *mig)
+{
+	lockdep_assert_held(&mig->lock);
+
+	return mig->holder == IGB_VF_HELD_BY_REGION;
+}
+
+/* Takes the whole path; the lock of the registers and that of the migration are held. */
+static struct file *igb_vf_walk(struct igb_vf_device *xdev, struct vfio_device *vdev,
+				enum vfio_device_mig_state target)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	enum vfio_device_mig_state next;
+	struct file *filp = NULL;
+	int ret;
+
+	/* A request that is no path is refused as such, whatever else hinders it. */
+	ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
+	if (ret)
+		return ERR_PTR(ret);
+	if (igb_vf_is_held(mig))
+		return ERR_PTR(-EBUSY);
+	if (target == mig->state)
+		return NULL;
+	if (!igb_vf_registers_enabled(xdev))
+		return ERR_PTR(-EIO);
+	if (igb_vf_is_saving(target) && !igb_vf_is_saving(mig->state)) {
+		ret = igb_vf_ledger_begin_saving(&xdev->ledger);
+		if (ret)
+			return ERR_PTR(ret);
+	}
+
+	while (mig->state != target) {
+		ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
+		if (ret) {
+			filp = ERR_PTR(ret);
+			break;
+		}
+		filp = igb_vf_step(xdev, next);
+		if (IS_ERR(filp))
+			break;
+		mig->state = next;
+		mig->holder = IGB_VF_HELD_BY_FEATURE;
+	}
+
+	if (!igb_vf_is_saving(mig->state))
+		igb_vf_ledger_end_saving(&xdev->ledger);
+	return filp;
+}
+
+static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
+{
+	struct igb_vf_device *xdev = igb_vf_of_migration(vdev);
+	struct file *filp;
+
+	igb_vf_lock_registers(xdev);
+	mutex_lock(&xdev->migration.lock);
+	filp = igb_vf_walk(xdev, vdev, target);
+	mutex_unlock(&xdev->migration.lock);
+	igb_vf_unlock_registers(xdev);
+	return filp;
+}
+
+static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
+{
+	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+
+	int ret = 0;
+
+	mutex_lock(&mig->lock);
+	if (igb_vf_is_held(mig))
+		ret = -EBUSY;
+	else
+		*state = mig->state;
+	mutex_unlock(&mig->lock);
+	return ret;
+}
+
+/* What a stream has that would be sent from here; its size is always the same. */
+static int igb_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
+{
+	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+
+	int ret = 0;
+
+	mutex_lock(&mig->lock);
+	*length = igb_vf_stream_size;
+	if (igb_vf_is_held(mig))
+		ret = -EBUSY;
+	else if (igb_vf_is_saving(mig->state))
+		*length -= igb_vf_session_consumed(mig->session);
+	mutex_unlock(&mig->lock);
+	return ret;
+}
+
+static const struct vfio_migration_ops igb_vf_migration_ops = {
+	.migration_set_state = igb_vf_set_state,
+	.migration_get_state = igb_vf_get_state,
+	.migration_get_data_size = igb_vf_get_data_size,
+};
+
+/* Called before the device is registered. */
+void igb_vf_migration_init(struct vfio_device *vdev, struct igb_vf_migration *mig)
+{
+	mutex_init(&mig->lock);
+	mig->state = VFIO_DEVICE_STATE_RUNNING;
+	vdev->mig_ops = &igb_vf_migration_ops;
+	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
+	vdev->migration_flags |= VFIO_MIGRATION_P2P;
+	vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;
+}
+
+void igb_vf_migration_destroy(struct igb_vf_migration *mig)
+{
+	mutex_destroy(&mig->lock);
+}
+
+/* Called before user space can reach the device. */
+int igb_vf_migration_open(struct igb_vf_device *xdev)
+{
+	int ret = igb_vf_region_open(xdev);
+
+	if (ret)
+		return ret;
+	igb_vf_migration_reset(xdev);
+	return 0;
+}
+
+/* Called when user space can reach the device no more; a data_fd may be left. */
+void igb_vf_migration_close(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	/* The user has closed the device: bus master stays off. */
+	mutex_lock(&mig->lock);
+	xdev->bus_master = false;
+	mutex_unlock(&mig->lock);
+	igb_vf_migration_reset(xdev);
+	igb_vf_region_close(xdev);
+}
+
+/* The device was reset: it runs, and what was sent or received is void. */
+void igb_vf_migration_reset(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+
+	mutex_lock(&mig->lock);
+	igb_vf_end_session(mig);
+	igb_vf_region_reset(mig);
+	mig->holder = IGB_VF_HELD_BY_NOBODY;
+	igb_vf_ledger_end_saving(&xdev->ledger);
+	mig->restored = false;
+	igb_vf_bus_start(xdev);
+	mig->state = VFIO_DEVICE_STATE_RUNNING;
+	mutex_unlock(&mig->lock);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Intel 82576 virtual function: VFIO variant driver with both migration protocols
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ */
+#ifndef IGB_VF_VFIO_PCI_H
+#define IGB_VF_VFIO_PCI_H
+
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/sizes.h>
+#include <linux/spinlock.h>
+#include <linux/vfio.h>
+#include <linux/vfio_pci_core.h>
+#include <linux/wait.h>
+
+#include "compat.h"
+
+/* The struct has the first page to itself, so that the rest can be mapped. */
+#define IGB_VF_DATA_OFFSET	PAGE_SIZE
+#define IGB_VF_DATA_SIZE		0x10000
+#define IGB_VF_REGION_SIZE	(IGB_VF_DATA_OFFSET + IGB_VF_DATA_SIZE)
+
+/* One value for every register that makes up the device state. */
+#define IGB_VF_NR_VALUES		56
+
+/**
+ * struct igb_vf_range - contiguous part of a region
+ * @offset: first byte, relative to the region
+ * @size: bytes
+ */
+struct igb_vf_range {
+	u64 offset;
+	u64 size;
+};
+
+/**
+ * struct igb_vf_layout - which parts of a BAR may be mapped
+ * @index: VFIO region index of the BAR
+ * @whole: the run-time layout
+ * @traps: what the driver has to see while saving, ascending and disjoint; the
+ *         saving layout has all pages without any of it, which may be none
+ * @nr_traps: number of @traps
+ */
+struct igb_vf_layout {
+	unsigned int index;
+	struct igb_vf_range whole;
+	const struct igb_vf_range *traps;
+	unsigned int nr_traps;
+};
+
+/**
+ * struct igb_vf_ledger - what is mapped outside the saving layouts
+ * @lock: protects @conflicts, @saving and the one assignment of @core_vm_ops
+ *        and @vm_ops. Innermost: nothing is locked and nothing sleeps under
+ *        it, so it can be taken under mmap_lock as well as for a change of
+ *        the device state.
+ * @conflicts: pages mapped outside the saving layouts, over all processes
+ * @saving: the device is saved, no conflict may be added
+ * @core_vm_ops: what vfio-pci-core does with a mapping of a BAR
+ * @vm_ops: the same, with the bookkeeping around open and close
+ */
+struct igb_vf_ledger {
+	spinlock_t lock; /* innermost, see above */
+	u64 conflicts;
+	bool saving;
+	const struct vm_operations_struct *core_vm_ops;
+	const struct vm_operations_struct vm_ops;
+};
+
+/**
+ * struct igb_vf_session - what a data_fd stands for; lives as long as the file
+ * @filp: the file
+ * @vdev: the device, which may be gone once @disabled is set
+ * @io_lock: serializes read() and write(); user memory is accessed under it, so
+ *           it comes before mmap_lock and is never taken to change the state
+ * @lock: protects the members below; nothing but it is locked inside
+ * @wait: where poll() waits for data or the end of the session
+ * @disabled: the session has ended
+ * @precopy: more will be sent, the end of @stream is not the end
+ * @spoiled: what was received can never be loaded
+ * @length: valid bytes in @stream
+ * @position: bytes that were read
+ * @stream: the bytes; below @length they never change
+ */
+struct igb_vf_session {
+	struct file *filp;
+	struct vfio_device *vdev;
+	struct mutex io_lock; /* one transfer at a time, see above */
+	struct mutex lock; /* innermost, see above */
+	wait_queue_head_t wait;
+	bool disabled;
+	bool precopy;
+	bool spoiled;
+	size_t length;
+	size_t position;
+	u8 stream[];
+};
+
+/* Which version of the protocol holds the device: the first to change its state. */
+enum igb_vf_holder {
+	IGB_VF_HELD_BY_NOBODY,
+	IGB_VF_HELD_BY_REGION,
+	IGB_VF_HELD_BY_FEATURE,
+};
+
+/**
+ * struct igb_vf_migration - the migration state of a device
+ * @lock: protects all members but @data. Taken inside the lock of the
+ *        registers, see igb_vf_lock_registers(); user memory is not
+ *        accessed under it.
+ * @holder: whose the members below are, until a reset or the last close
+ * @state: where the state machine of VFIO_DEVICE_FEATURE_MIGRATION is
+ * @session: the stream that is being sent or received there, NULL if there is none
+ * @v1_state: device_state, VFIO_DEVICE_STATE_V1_*
+ * @data: data section, shared with user space, which may write it at any time
+ * @frame: memory for @stream where it goes through the region
+ * @stream: @frame, or that of @session
+ * @length: bytes of @stream that are valid
+ * @position: bytes of @stream that the user of the region has consumed
+ * @staged: bytes of @stream after @position that are in @data
+ * @identified: an identity frame was received, and no state after it
+ * @complete: the last frame that was received was a state
+ * @invalid: what the region received is not sound, or not meant for this device
+ * @restored: the device was restored and not started since
+ * @values: the registers of a stopped device, in the order of the description
+ */
+struct igb_vf_migration {
+	struct mutex lock; /* inside the lock of the registers, see above */
+	enum igb_vf_holder holder;
+	enum vfio_device_mig_state state;
+	struct igb_vf_session *session;
+	u32 v1_state;
+	void *data;
+	u8 *frame;
+	u8 *stream;
+	size_t length;
+	size_t position;
+	size_t staged;
+	bool identified;
+	bool complete;
+	bool invalid;
+	bool restored;
+	u32 *values;
+};
+
+/**
+ * struct igb_vf_device - a function that is passed through
+ * @core_device: what vfio-pci-core knows of it
+ * @ledger: what is mapped
+ * @migration: the migration state, and its session
+ * @bar: the registers
+ * @bus_stopped: bus master is off because the device is stopped. Protected by the
+ *               lock of the migration, as the two that follow.
+ * @bus_master: it is to be on when the device starts
+ * @msix_masked: all MSI-X vectors are masked because the device is stopped
+ * @memory_off: the user has memory decoding off. Protected by memory_lock, which
+ *              is held for writing while it is on nevertheless.
+ */
+struct igb_vf_device {
+	struct vfio_pci_core_device core_device;
+	struct igb_vf_ledger ledger;
+	struct igb_vf_migration migration;
+	void __iomem *bar[PCI_STD_NUM_BARS];
+	bool bus_stopped;
+	bool bus_master;
+	bool msix_masked;
+	bool memory_off;
+};
+
+/* main.c */
+void igb_vf_lock_registers(struct igb_vf_device *xdev);
+void igb_vf_unlock_registers(struct igb_vf_device *xdev);
+bool igb_vf_registers_enabled(struct igb_vf_device *xdev);
+int igb_vf_bus_stop(struct igb_vf_device *xdev);
+void igb_vf_bus_start(struct igb_vf_device *xdev);
+u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width);
+void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
+			   u32 value);
+
+/* mappings.c */
+const struct igb_vf_layout *igb_vf_find_layout(unsigned int index);
+int igb_vf_add_areas(struct vfio_info_cap *caps, u16 id,
+		     const struct igb_vf_range *areas, unsigned int nr_areas);
+int igb_vf_add_saving(struct vfio_info_cap *caps, const struct igb_vf_layout *layout);
+void igb_vf_ledger_init(struct igb_vf_ledger *ledger);
+int igb_vf_ledger_add(struct igb_vf_ledger *ledger, struct vm_area_struct *vma);
+int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
+void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
+
+/* registers.c */
+int igb_vf_device_stop(struct igb_vf_device *xdev);
+void igb_vf_device_start(struct igb_vf_device *xdev);
+void igb_vf_device_save(struct igb_vf_device *xdev);
+void igb_vf_device_restore(struct igb_vf_device *xdev);
+
+/* stream.c */
+extern const size_t igb_vf_stream_size;
+int igb_vf_alloc_stream(struct igb_vf_migration *mig);
+void igb_vf_free_stream(struct igb_vf_migration *mig);
+void igb_vf_drop_stream(struct igb_vf_migration *mig);
+void igb_vf_send_identity(struct igb_vf_device *xdev);
+void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
+int igb_vf_parse_stream(struct igb_vf_device *xdev);
+int igb_vf_receive_stream(struct igb_vf_device *xdev, const u8 *from, size_t size);
+bool igb_vf_received(const struct igb_vf_migration *mig);
+
+/* session.c */
+struct igb_vf_session *igb_vf_session_begin(struct igb_vf_device *xdev, bool resuming);
+void igb_vf_session_publish(struct igb_vf_session *session, size_t length, bool precopy);
+int igb_vf_session_received(struct igb_vf_session *session, size_t *length);
+size_t igb_vf_session_consumed(struct igb_vf_session *session);
+void igb_vf_session_end(struct igb_vf_session *session);
+
+/* fsm.c */
+void igb_vf_migration_init(struct vfio_device *vdev, struct igb_vf_migration *mig);
+void igb_vf_migration_destroy(struct igb_vf_migration *mig);
+int igb_vf_migration_open(struct igb_vf_device *xdev);
+void igb_vf_migration_close(struct igb_vf_device *xdev);
+void igb_vf_migration_reset(struct igb_vf_device *xdev);
+
+/* region.c */
+int igb_vf_region_open(struct igb_vf_device *xdev);
+void igb_vf_region_close(struct igb_vf_device *xdev);
+void igb_vf_region_reset(struct igb_vf_migration *mig);
+ssize_t igb_vf_migration_rw(struct igb_vf_device *xdev, char __user *buf, size_t count,
+			    u64 pos, bool iswrite);
+int igb_vf_migration_mmap(struct igb_vf_device *xdev, struct vm_area_struct *vma,
+			  u64 start);
+int igb_vf_migration_add_capability(struct vfio_info_cap *caps);
+
+#endif /* IGB_VF_VFIO_PCI_H */

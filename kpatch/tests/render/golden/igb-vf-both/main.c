@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel 82576 virtual function: VFIO variant driver with both migration protocols
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ *
+ * The function is passed through as vfio-pci does. On top of that come the states
+ * of VFIO_DEVICE_FEATURE_MIGRATION (fsm.c) and their streams (session.c),
+ * and a device region of type VFIO_REGION_TYPE_MIGRATION_DEPRECATED (region.c).
+ * BARs that must not be mapped as a whole while the device state is saved have
+ * the capability VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING (mappings.c).
+ *
+ * What else the function depends on, and the stream does not hold:
+ *  - VFTE, VFRE, the MAC address and filters, clear to send: held by the
+ *    physical function; set by the RESET message of the function: it
+ *    neither sends nor receives before its guest resets it
+ *  - V2PMAILBOX: held by the physical function; a read acknowledges what
+ *    the physical function has signalled
+ *  - EICR, RQDPC: lost; cleared by a read; a cause that was pending is
+ *    lost
+ *  - VFGPRC and the other statistics: lost; read-only: they begin anew at
+ *    the destination
+ *  - DCA_RXCTRL: lost; QEMU, whose igb this is described for, does not
+ *    read it
+ *  - configuration space, MSI-X table, interrupts: held by the virtual
+ *    machine monitor; it has set them up and does so again at the
+ *    destination
+ */
+
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/uaccess.h>
+#include <linux/vfio_pci_core.h>
+
+#include "igb_vf.h"
+
+static struct igb_vf_device *igb_vf_of_core(struct vfio_pci_core_device *core)
+{
+	return container_of(core, struct igb_vf_device, core_device);
+}
+
+static struct igb_vf_device *igb_vf_of_vdev(struct vfio_device *core_vdev)
+{
+	return container_of(core_vdev, struct igb_vf_device, core_device.vdev);
+}
+
+/*
+ * memory_lock keeps the function powered and out of a reset that VFIO does; one by
+ * way of sysfs does not take it. A reset of VFIO holds it when it gets to
+ * igb_vf_pci_reset_done(), so it comes before the lock of the migration.
+ *
+ * The user may have memory decoding off. It is switched on while the lock is held for
+ * writing, when nobody else can access the registers. Virtual functions have no memory
+ * enable of their own, but emulated ones may obey it all the same.
+ */
+void igb_vf_lock_registers(struct igb_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	down_write(&xdev->core_device.memory_lock);
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	xdev->memory_off = !(command & PCI_COMMAND_MEMORY);
+	if (xdev->memory_off)
+		pci_write_config_word(pdev, PCI_COMMAND, command | PCI_COMMAND_MEMORY);
+}
+
+void igb_vf_unlock_registers(struct igb_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	if (xdev->memory_off) {
+		pci_read_config_word(pdev, PCI_COMMAND, &command);
+		pci_write_config_word(pdev, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
+	}
+	up_write(&xdev->core_device.memory_lock);
+}
+
+/*
+ * Can the registers be accessed? Only in D0, which the user can leave, and not
+ * when it is gone. Ask under igb_vf_lock_registers().
+ */
+bool igb_vf_registers_enabled(struct igb_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+
+	return pdev->current_state == PCI_D0 && pci_device_is_present(pdev);
+}
+
+/* Masks or unmasks all MSI-X vectors at once. Returns whether that changed anything. */
+static bool igb_vf_mask_msix(struct pci_dev *pdev, bool mask)
+{
+	u16 flags, wanted;
+
+	if (!pdev->msix_cap)
+		return false;
+
+	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &flags);
+	wanted = mask ? flags | PCI_MSIX_FLAGS_MASKALL : flags & ~PCI_MSIX_FLAGS_MASKALL;
+	if (wanted == flags)
+		return false;
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, wanted);
+	return true;
+}
+
+/*
+ * Takes the bus from a function whose queues have been stopped, so that nothing it
+ * still does reaches memory. That keeps it from sending messages, too, and those are
+ * lost, unless the vectors are masked: then they are pending until it starts.
+ *
+ * Return: 0, or -ETIMEDOUT if its transactions do not end.
+ */
+int igb_vf_bus_stop(struct igb_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+	u16 command;
+
+	lockdep_assert_held(&xdev->migration.lock);
+
+	xdev->msix_masked = igb_vf_mask_msix(pdev, true);
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	xdev->bus_master = command & PCI_COMMAND_MASTER;
+	xdev->bus_stopped = true;
+	pci_clear_master(pdev);
+	return pci_wait_for_pending_transaction(pdev) ? 0 : -ETIMEDOUT;
+}
+
+/* Gives back what igb_vf_bus_stop() took, if it did. */
+void igb_vf_bus_start(struct igb_vf_device *xdev)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+
+	lockdep_assert_held(&xdev->migration.lock);
+
+	if (!xdev->bus_stopped)
+		return;
+	if (xdev->bus_master)
+		pci_set_master(pdev);
+	if (xdev->msix_masked)
+		igb_vf_mask_msix(pdev, false);
+	xdev->bus_stopped = false;
+}
+
+/* Does an access to the device file include the lower byte of the command register? */
+static bool igb_vf_has_command(u64 offset, size_t count)
+{
+	u64 pos = offset & VFIO_PCI_OFFSET_MASK;
+
+	return VFIO_PCI_OFFSET_TO_INDEX(offset) == VFIO_PCI_CONFIG_REGION_INDEX &&
+	       pos <= PCI_COMMAND && count > PCI_COMMAND - pos;
+}
+
+/* While the device is stopped the user reads bus master as it is to be afterwards. */
+static ssize_t igb_vf_read(struct vfio_device *core_vdev, char __user *buf, size_t count,
+			   loff_t *ppos)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+	const u64 offset = *ppos;
+	u8 __user *command;
+	bool bus_master;
+	ssize_t ret;
+	u8 value;
+
+	ret = vfio_pci_core_read(core_vdev, buf, count, ppos);
+	if (ret <= 0 || !igb_vf_has_command(offset, ret))
+		return ret;
+
+	mutex_lock(&xdev->migration.lock);
+	bus_master = xdev->bus_stopped && xdev->bus_master;
+	mutex_unlock(&xdev->migration.lock);
+	if (!bus_master)
+		return ret;
+
+	command = (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK);
+	if (get_user(value, command) || put_user(value | PCI_COMMAND_MASTER, command))
+		return -EFAULT;
+	return ret;
+}
+
+/*
+ * What the user writes to configuration space, or VFIO for the user, can undo what
+ * keeps a stopped device quiet: VFIO unmasks MSI-X when it enables it, as the kernel
+ * does when it restores a function that wakes up. An interrupt between that and this
+ * is lost.
+ *
+ * @command: what the user wrote to the command register, or NULL
+ */
+static void igb_vf_bus_stop_again(struct igb_vf_device *xdev, const u8 *command)
+{
+	struct pci_dev *pdev = xdev->core_device.pdev;
+
+	igb_vf_lock_registers(xdev);
+	mutex_lock(&xdev->migration.lock);
+	if (xdev->bus_stopped) {
+		if (command)
+			xdev->bus_master = *command & PCI_COMMAND_MASTER;
+		if (igb_vf_mask_msix(pdev, true))
+			xdev->msix_masked = true;
+		pci_clear_master(pdev);
+	}
+	mutex_unlock(&xdev->migration.lock);
+	igb_vf_unlock_registers(xdev);
+}
+
+/* While the device is stopped bus master is kept off, and what the user wrote kept. */
+static ssize_t igb_vf_write(struct vfio_device *core_vdev, const char __user *buf,
+			    size_t count, loff_t *ppos)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+	const u64 offset = *ppos;
+	ssize_t ret;
+	u8 value = 0;
+
+	if (VFIO_PCI_OFFSET_TO_INDEX(offset) != VFIO_PCI_CONFIG_REGION_INDEX)
+		return vfio_pci_core_write(core_vdev, buf, count, ppos);
+
+	if (igb_vf_has_command(offset, count) &&
+	    get_user(value, (u8 __user *)buf + PCI_COMMAND - (offset & VFIO_PCI_OFFSET_MASK)))
+		return -EFAULT;
+	ret = vfio_pci_core_write(core_vdev, buf, count, ppos);
+	if (ret > 0)
+		igb_vf_bus_stop_again(xdev, igb_vf_has_command(offset, ret) ? &value : NULL);
+	return ret;
+}
+
+u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width)
+{
+	void __iomem *addr = xdev->bar[bar] + offset;
+
+	switch (width) {
+	case 1:
+		return ioread8(addr);
+	case 2:
+		return ioread16(addr);
+	default:
+		return ioread32(addr);
+	}
+}
+
+void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
+			   u32 value)
+{
+	void __iomem *addr = xdev->bar[bar] + offset;
+
+	switch (width) {
+	case 1:
+		iowrite8(value, addr);
+		break;
+	case 2:
+		iowrite16(value, addr);
+		break;
+	default:
+		iowrite32(value, addr);
+		break;
+	}
+}
+
+static ssize_t igb_vf_region_rw(struct vfio_pci_core_device *core, char __user *buf,
+				size_t count, loff_t *ppos, bool iswrite)
+{
+	u64 pos = *ppos & VFIO_PCI_OFFSET_MASK;
+	ssize_t ret;
+
+	ret = igb_vf_migration_rw(igb_vf_of_core(core), buf, count, pos, iswrite);
+	if (ret > 0)
+		*ppos += ret;
+	return ret;
+}
+
+static void igb_vf_region_release(struct vfio_pci_core_device *core,
+				  struct vfio_pci_region *region)
+{
+	igb_vf_migration_close(igb_vf_of_core(core));
+}
+
+static int igb_vf_region_mmap(struct vfio_pci_core_device *core,
+			      struct vfio_pci_region *region, struct vm_area_struct *vma)
+{
+	const unsigned int shift = VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT;
+	u64 start = (u64)(vma->vm_pgoff & (BIT(shift) - 1)) << PAGE_SHIFT;
+
+	return igb_vf_migration_mmap(igb_vf_of_core(core), vma, start);
+}
+
+static int igb_vf_region_add_capability(struct vfio_pci_core_device *core,
+					struct vfio_pci_region *region,
+					struct vfio_info_cap *caps)
+{
+	return igb_vf_migration_add_capability(caps);
+}
+
+static const struct vfio_pci_regops igb_vf_regops = {
+	.rw = igb_vf_region_rw,
+	.release = igb_vf_region_release,
+	.mmap = igb_vf_region_mmap,
+	.add_capability = igb_vf_region_add_capability,
+};
+
+static int igb_vf_init_dev(struct vfio_device *core_vdev)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+
+	igb_vf_ledger_init(&xdev->ledger);
+	igb_vf_migration_init(core_vdev, &xdev->migration);
+	return vfio_pci_core_init_dev(core_vdev);
+}
+
+static void igb_vf_release_dev(struct vfio_device *core_vdev)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+
+	igb_vf_migration_destroy(&xdev->migration);
+	vfio_pci_core_release_dev(core_vdev);
+}
+
+static int igb_vf_map_bars(struct igb_vf_device *xdev)
+{
+	xdev->bar[0] = compat_vfio_pci_iomap(&xdev->core_device, 0);
+	if (IS_ERR(xdev->bar[0]))
+		return PTR_ERR(xdev->bar[0]);
+	return 0;
+}
+
+static int igb_vf_open_device(struct vfio_device *core_vdev)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+	struct vfio_pci_core_device *core = &xdev->core_device;
+	int ret;
+
+	ret = vfio_pci_core_enable(core);
+	if (ret)
+		return ret;
+
+	ret = igb_vf_map_bars(xdev);
+	if (ret)
+		goto err_disable;
+
+	ret = igb_vf_migration_open(xdev);
+	if (ret)
+		goto err_disable;
+
+	ret = vfio_pci_core_register_dev_region(core, VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+						VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+						&igb_vf_regops, IGB_VF_REGION_SIZE,
+						VFIO_REGION_INFO_FLAG_READ |
+						VFIO_REGION_INFO_FLAG_MMAP |
+						VFIO_REGION_INFO_FLAG_WRITE, NULL);
+	if (ret)
+		goto err_close_migration;
+
+	vfio_pci_core_finish_enable(core);
+	return 0;
+
+err_close_migration:
+	igb_vf_migration_close(xdev);
+err_disable:
+	vfio_pci_core_disable(core);
+	return ret;
+}
+
+/* What vfio-pci-core says of a region, and the layouts where they are restricted. */
+static int igb_vf_get_region_info(struct vfio_device *core_vdev, struct vfio_region_info *info,
+				  struct vfio_info_cap *caps)
+{
+	const struct igb_vf_layout *layout = igb_vf_find_layout(info->index);
+	int ret;
+
+	ret = compat_vfio_pci_get_region_info(core_vdev, info, caps);
+	if (ret || !layout || !(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
+		return ret;
+
+	ret = igb_vf_add_areas(caps, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &layout->whole, 1);
+	if (ret)
+		return ret;
+	return igb_vf_add_saving(caps, layout);
+}
+
+static int igb_vf_mmap(struct vfio_device *core_vdev, struct vm_area_struct *vma)
+{
+	unsigned int index = vma->vm_pgoff >> (VFIO_PCI_OFFSET_SHIFT - PAGE_SHIFT);
+	int ret;
+
+	ret = vfio_pci_core_mmap(core_vdev, vma);
+	if (ret || !igb_vf_find_layout(index))
+		return ret;
+	return igb_vf_ledger_add(&igb_vf_of_vdev(core_vdev)->ledger, vma);
+}
+
+static long igb_vf_ioctl(struct vfio_device *core_vdev, unsigned int cmd, unsigned long arg)
+{
+	long ret;
+
+	/* The kernel would write registers for the user while the device is saved. */
+	if (cmd == VFIO_DEVICE_IOEVENTFD)
+		return -ENOTTY;
+
+	ret = compat_vfio_pci_ioctl(core_vdev, cmd, arg, igb_vf_get_region_info);
+	if (cmd == VFIO_DEVICE_SET_IRQS)
+		igb_vf_bus_stop_again(igb_vf_of_vdev(core_vdev), NULL);
+	return ret;
+}
+
+static const struct vfio_device_ops igb_vf_ops = {
+	.name = "igb-vf-vfio-pci",
+	.init = igb_vf_init_dev,
+	.release = igb_vf_release_dev,
+	.open_device = igb_vf_open_device,
+	.close_device = vfio_pci_core_close_device,
+	.ioctl = igb_vf_ioctl,
+	COMPAT_VFIO_REGION_INFO_OPS
+	.device_feature = vfio_pci_core_ioctl_feature,
+	.read = igb_vf_read,
+	.write = igb_vf_write,
+	.mmap = igb_vf_mmap,
+	.request = vfio_pci_core_request,
+	.match = vfio_pci_core_match,
+	COMPAT_VFIO_IOMMUFD_OPS
+	COMPAT_VFIO_MATCH_OPS
+};
+
+/* The layouts hold for the BARs of the description only. */
+static int igb_vf_check_bars(struct pci_dev *pdev)
+{
+	static const resource_size_t sizes[PCI_STD_NUM_BARS] = {
+		[0] = 0x4000,
+	};
+	int i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		if (!sizes[i] || pci_resource_len(pdev, i) == sizes[i])
+			continue;
+		pci_err(pdev, "BAR %d has %llu bytes, this driver is for %llu\n", i,
+			(u64)pci_resource_len(pdev, i), (u64)sizes[i]);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static int igb_vf_pci_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct igb_vf_device *xdev;
+	int ret;
+
+	ret = igb_vf_check_bars(pdev);
+	if (ret)
+		return ret;
+
+	xdev = vfio_alloc_device(igb_vf_device, core_device.vdev, &pdev->dev, &igb_vf_ops);
+	if (IS_ERR(xdev))
+		return PTR_ERR(xdev);
+
+	dev_set_drvdata(&pdev->dev, &xdev->core_device);
+	ret = vfio_pci_core_register_device(&xdev->core_device);
+	if (ret)
+		goto err_put_vdev;
+	return 0;
+
+err_put_vdev:
+	vfio_put_device(&xdev->core_device.vdev);
+	return ret;
+}
+
+static void igb_vf_pci_remove(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	vfio_pci_core_unregister_device(core);
+	vfio_put_device(&core->vdev);
+}
+
+static void igb_vf_pci_reset_done(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	igb_vf_migration_reset(igb_vf_of_core(core));
+}
+
+static const struct pci_error_handlers igb_vf_err_handlers = {
+	.reset_done = igb_vf_pci_reset_done,
+	.error_detected = vfio_pci_core_aer_err_detected,
+};
+
+static const struct pci_device_id igb_vf_pci_table[] = {
+	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(0x8086, 0x10ca) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, igb_vf_pci_table);
+
+static struct pci_driver igb_vf_pci_driver = {
+	.name = KBUILD_MODNAME,
+	.id_table = igb_vf_pci_table,
+	.probe = igb_vf_pci_probe,
+	.remove = igb_vf_pci_remove,
+	.err_handler = &igb_vf_err_handlers,
+	.driver_managed_dma = true,
+};
+module_pci_driver(igb_vf_pci_driver);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Intel 82576 virtual function: VFIO variant driver with migration");
