@@ -3,7 +3,7 @@
 
 import pytest
 
-from conformance.migration.v1.client import Client
+from conformance.migration.v1.client import Client, Progress
 from conformance.migration.v1.region import DEVICE_STATE, MigrationRegion
 from conformance.migration.v1.states import words
 from conformance.model.v1 import states
@@ -85,6 +85,20 @@ def test_same_while_saving(reach: Reach, client: Client, state: State) -> None:
     stream += client.read_all()
     migration.set_state(State.RUNNING)
     expect_whole(client, stream, did=f"write {state:d} in state {state:d} while saving")
+
+
+@pytest.mark.rule("state.arc-vmm.same")
+def test_same_between_buffers(reach: Reach, client: Client) -> None:
+    """Write 2 after each buffer of a stopped device: none comes again, the stream is whole."""
+    migration = reach(State.STOP_AND_COPY)
+    stream, progress = [], Progress()
+    with client.moving() as move:
+        while (buffer := client.read_buffer(move)) and buffer.size:
+            stream.append(buffer.data)
+            progress.note(buffer.pending, buffer.size)
+            migration.set_state(State.STOP_AND_COPY)
+    migration.set_state(State.RUNNING)
+    expect_whole(client, stream, did="write 2 after each buffer")
 
 
 @pytest.mark.rule("state.arc-vmm.same")
