@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """
     every = mutants.load(requirements.load())
     chosen = mutants.select(every, arguments.ids, arguments.rule)
-    if not arguments.list:
+    if arguments.sample or not arguments.list:
         chosen = mutants.for_image(chosen, arguments.image, named=bool(arguments.ids))
     seed = random.randrange(1 << 31) if arguments.seed is None else arguments.seed  # noqa: S311
     if arguments.sample:
