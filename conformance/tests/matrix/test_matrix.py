@@ -304,6 +304,17 @@ def test_a_row_for_each_version_of_the_protocol() -> None:
     assert len({cell.name for cell in found}) == len(found)
 
 
+def test_a_row_for_a_driver_of_both_versions_judged_by_each() -> None:
+    found = matrix.plan(["igb-vf"], BOTH[:1], Options(), protocols=("v1", "v2"), both=True)
+    rows = ["igb-vf v1", "igb-vf v2", "igb-vf both v1", "igb-vf both v2"]
+    assert [cell.row for cell in found] == rows
+    assert len({cell.name for cell in found}) == len(found)
+    words = matrix_run.argv(found[3], Path("r"), [])
+    assert words[words.index("igb-vf") + 1 :][:3] == ["--protocol", "v2", "--both"]
+    shown = matrix_report.include(found)["include"]
+    assert [one.get("both") for one in shown] == [None, None, "--both", "--both"]
+
+
 def test_dry_run_prints_commands(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["matrix", "--device", "igb-vf", "--image", "trixie", "--protocol", "v1"]
     words += ["--dry-run", "--rule", "save"]
