@@ -37,6 +37,10 @@ VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: Final = _io(12)
 VFIO_DEVICE_PCI_HOT_RESET: Final = _io(13)
 VFIO_DEVICE_IOEVENTFD: Final = _io(16)
 VFIO_DEVICE_FEATURE: Final = _io(17)
+# on a device opened by its own file, Linux 6.6
+VFIO_DEVICE_BIND_IOMMUFD: Final = _io(18)
+VFIO_DEVICE_ATTACH_IOMMUFD_PT: Final = _io(19)
+VFIO_DEVICE_DETACH_IOMMUFD_PT: Final = _io(20)
 # on the data_fd of a migration
 VFIO_MIG_GET_PRECOPY_INFO: Final = _io(21)
 

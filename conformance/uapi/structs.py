@@ -232,6 +232,39 @@ class vfio_pci_hot_reset(ctypes.Structure):
     ]
 
 
+class vfio_device_bind_iommufd(ctypes.Structure):
+    """Argument of VFIO_DEVICE_BIND_IOMMUFD; ``out_devid`` is the device's id in the iommufd."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("iommufd", c_int32),
+        ("out_devid", c_uint32),
+        ("token_uuid_ptr", c_uint64),
+    ]
+
+
+class vfio_device_attach_iommufd_pt(ctypes.Structure):
+    """Argument of VFIO_DEVICE_ATTACH_IOMMUFD_PT; ``pt_id`` is that of an address space."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("pt_id", c_uint32),
+        ("pasid", c_uint32),
+    ]
+
+
+class vfio_device_detach_iommufd_pt(ctypes.Structure):
+    """Argument of VFIO_DEVICE_DETACH_IOMMUFD_PT."""
+
+    _fields_ = [
+        ("argsz", c_uint32),
+        ("flags", c_uint32),
+        ("pasid", c_uint32),
+    ]
+
+
 class vfio_iommu_type1_info(ctypes.Structure):
     """Argument of VFIO_IOMMU_GET_INFO."""
 

@@ -12,17 +12,21 @@ from types import ModuleType
 import pytest
 
 from conformance.tests.plugin.raising import raises_errno
-from conformance.uapi import constants, ioctls, mman, structs
+from conformance.uapi import constants, ioctls, iommufd, mman, structs
 
 _SAVING = "VFIO_REGION_INFO_CAP_SPARSE_MMAP_SAVING"
 # The kernel then made its padding explicit; an older one takes the longer argsz as well.
-_PADDED_SINCE = "6, 6, 0"
+_PADDED_SINCE = (6, 6)
+_IOMMUFD_SINCE = (6, 2)
 #: What came to the header later than with 6.1, the oldest that counts: name -> (version, sublevel).
 _SINCE = {
     "VFIO_DEVICE_FEATURE_MIG_DATA_SIZE": (6, 2),
     "VFIO_DEVICE_FEATURE_BUS_MASTER": (6, 6),
     "VFIO_DEVICE_FEATURE_DMA_BUF": (6, 19),
     "VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2": (7, 1),
+    "VFIO_DEVICE_BIND_IOMMUFD": (6, 6),
+    "VFIO_DEVICE_ATTACH_IOMMUFD_PT": (6, 6),
+    "VFIO_DEVICE_DETACH_IOMMUFD_PT": (6, 6),
     "VFIO_DEVICE_STATE_PRE_COPY": (6, 2),
     "VFIO_DEVICE_STATE_PRE_COPY_P2P": (6, 2),
     "VFIO_MIGRATION_PRE_COPY": (6, 2),
@@ -32,6 +36,15 @@ _SINCE = {
     "vfio_precopy_info": (6, 2),
     "vfio_device_feature_dma_buf": (6, 19),
     "vfio_region_dma_range": (6, 19),
+    "vfio_device_bind_iommufd": (6, 6),
+    "vfio_device_attach_iommufd_pt": (6, 6),
+    "vfio_device_detach_iommufd_pt": (6, 6),
+}
+#: Fields that came to the end of a struct later than the struct.
+_FIELDS_SINCE = {
+    "vfio_device_bind_iommufd.token_uuid_ptr": (6, 17),
+    "vfio_device_attach_iommufd_pt.pasid": (6, 15),
+    "vfio_device_detach_iommufd_pt.pasid": (6, 15),
 }
 _V1 = {name for name in dir(constants) if "_V1_" in name or "_DEPRECATED" in name}
 
@@ -45,20 +58,31 @@ def _values(module: ModuleType) -> dict[str, int]:
     }
 
 
-_CONSTANTS = _values(constants) | _values(ioctls) | _values(mman)
-_STRUCTS = {
-    name: struct
-    for name, struct in vars(structs).items()
-    if isinstance(struct, type) and issubclass(struct, ctypes.Structure)
-}
+def _structs(module: ModuleType) -> dict[str, type[ctypes.Structure]]:
+    return {
+        name: struct
+        for name, struct in vars(module).items()
+        if isinstance(struct, type) and issubclass(struct, ctypes.Structure)
+    }
+
+
+_CONSTANTS = _values(constants) | _values(ioctls) | _values(mman) | _values(iommufd)
+_STRUCTS = _structs(structs) | _structs(iommufd)
+_SINCE |= dict.fromkeys([*_values(iommufd), *_structs(iommufd)], _IOMMUFD_SINCE)
 
 
 def _guarded(name: str, lines: list[str]) -> list[str]:
     """Leave lines out where the header is older than the name, and may not have it."""
-    if name not in _SINCE:
-        return lines
-    version, sublevel = _SINCE[name]
-    return [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({version}, {sublevel}, 0)", *lines, "#endif"]
+    return _since(_SINCE[name], lines) if name in _SINCE else lines
+
+
+def _since(version: tuple[int, int], lines: list[str]) -> list[str]:
+    words = "{}, {}, 0".format(*version)
+    return [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({words})", *lines, "#endif"]
+
+
+def _field_since(name: str, field: str) -> tuple[int, int] | None:
+    return _PADDED_SINCE if field == "pad" else _FIELDS_SINCE.get(f"{name}.{field}")
 
 
 def _program() -> str:
@@ -69,6 +93,7 @@ def _program() -> str:
         "#include <sys/mman.h>",
         "#include <linux/version.h>",
         "#include <linux/vfio.h>",
+        *_since(_IOMMUFD_SINCE, ["#include <linux/iommufd.h>"]),
         "int main(void) {",
         'printf("LINUX_VERSION_CODE %u\\n", LINUX_VERSION_CODE);',
     ]
@@ -84,22 +109,19 @@ def _program() -> str:
 
 def _struct_lines(name: str, struct: type[ctypes.Structure]) -> list[str]:
     lines = []
-    guard = [f"#if LINUX_VERSION_CODE >= KERNEL_VERSION({_PADDED_SINCE})"]
-    padded = struct._fields_[-1][0] == "pad"
     size = [f'printf("{name} %zu\\n", sizeof(struct {name}));']
-    lines += [*guard, *size, "#endif"] if padded else size
+    since = _field_since(name, struct._fields_[-1][0])
+    lines += _since(since, size) if since else size
     for field in struct._fields_:
-        if field[0] == "pad":
-            lines += guard
         member = f"{name}.{field[0]}"
-        lines.append(
+        line = (
             f'printf("{member} %zu\\n", offsetof(struct {name}, {field[0]}));'
             if ctypes.sizeof(field[1]) == 0
             else f'printf("{member} %zu %zu\\n", offsetof(struct {name}, {field[0]}), '
             f"sizeof(((struct {name} *)0)->{field[0]}));"
         )
-        if field[0] == "pad":
-            lines.append("#endif")
+        since = _field_since(name, field[0])
+        lines += _since(since, [line]) if since else [line]
     return lines
 
 
@@ -136,9 +158,14 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     return {name: [int(value) for value in values] for name, *values in words}
 
 
+def _older(than: tuple[int, int], header: dict[str, list[int]]) -> bool:
+    version, sublevel = than
+    return header["LINUX_VERSION_CODE"][0] < version << 16 | sublevel << 8
+
+
 def _skip_if_older(name: str, header: dict[str, list[int]]) -> None:
-    version, sublevel = _SINCE[name]
-    if header["LINUX_VERSION_CODE"][0] < version << 16 | sublevel << 8:
+    if _older(_SINCE[name], header):
+        version, sublevel = _SINCE[name]
         pytest.skip(f"the header is older than Linux {version}.{sublevel}, which has this name")
 
 
@@ -166,7 +193,8 @@ def test_struct(name: str, header: dict[str, list[int]]) -> None:
     for field in struct._fields_:
         member = getattr(struct, field[0])
         ours = [member.offset] if member.size == 0 else [member.offset, member.size]
-        theirs = header.get(f"{name}.{field[0]}", ours if field[0] == "pad" else None)
+        since = _field_since(name, field[0])
+        theirs = header.get(f"{name}.{field[0]}", ours if since and _older(since, header) else None)
         assert theirs == ours, field[0]
 
 
