@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _STUCK = 20.0
 """Seconds after which a killed process that is still there hangs in the kernel."""
@@ -78,25 +81,54 @@ def session(
     Raises:
         OSError: It could not be started.
     """
-    process = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=env,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        start_new_session=True,
-        # Safe with threads: between fork and exec it makes two system calls and takes no lock.
-        preexec_fn=die_with(os.getpid()),  # noqa: PLW1509
-    )
+    deliver = _held_back()
     try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+            # Safe with threads: between fork and exec it makes two system calls and takes no lock.
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509
+        )
+    except BaseException:
+        deliver()
+        raise
+    try:
+        deliver()
         yield process
     finally:
         end(process, grace)
         for pipe in (process.stdout, process.stderr):
             if pipe:
                 pipe.close()
+
+
+def _held_back() -> Callable[[], None]:
+    """Hold back signals that end this process; return what lets them come.
+
+    Their handlers raise. Around a fork Python runs hooks and drops what is raised in them, and what
+    is raised before the caller knows the child would leave it behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # no handler runs here
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, _frame: came.append(number))
+
+    def deliver() -> None:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for one in came:
+            held[signal.Signals(one)](one, None)
+
+    return deliver
 
 
 def end(process: subprocess.Popen[bytes], grace: float) -> None:

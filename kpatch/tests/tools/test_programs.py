@@ -153,6 +153,25 @@ def test_no_child_outlives_us(number: signal.Signals, tmp_path: Path) -> None:
         assert (b"KeyboardInterrupt" in parent.stderr.read()) == (number == signal.SIGINT)
 
 
+def test_interrupt_amid_a_fork_ends_the_child(tmp_path: Path) -> None:
+    """Python drops what a handler raises in the hooks of a fork."""
+
+    def interrupt() -> None:
+        if forking:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    forking = True
+    os.register_at_fork(after_in_parent=interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            programs.run(["sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 60"])
+    finally:
+        forking = False
+    if (tmp_path / "pid").exists():
+        assert gone(pid_in(tmp_path / "pid"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_background_program_ends_with_its_block(tmp_path: Path) -> None:
     with programs.start(["sh", "-c", "echo up; exec sleep 60"], log=tmp_path / "log") as running:
         assert alive(running.pid)
