@@ -2,8 +2,10 @@
 """The driver as a patch series, against small trees."""
 
 import re
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from kpatch.series.mail import Version
 from kpatch.series.make import SeriesRequest
 from kpatch.tests.series import fake_source
 from kpatch.tests.series.fake_source import make_git, make_source, snapshot
+
+Made = Callable[..., Path]
 
 SUBJECTS = [
     "vfio: Save the registers of igb-vf, with a saving layout",
@@ -50,53 +54,81 @@ def make(tree: Path, target: Path, name: str = "igb-vf", protocol: Protocol = "v
     return "".join(path.read_text() for path in series_make.make(wanted, target))
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the unchanged tree, and what `made` makes of it."""
+    folder = tmp_path_factory.mktemp("series")
+    make_source(folder / "linux")
+    return folder
+
+
+@pytest.fixture
+def made(shelf: Path) -> Made:
+    """Return what makes a series of the unchanged tree, each once; it is only read."""
+
+    def make_once(name: str = "igb-vf", protocol: Protocol = "v1") -> Path:
+        folder = shelf / f"{name}-{protocol}"
+        if not folder.exists():
+            make(shelf / "linux", folder, name, protocol)
+        return folder
+
+    return make_once
+
+
+def patches_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.patch"))
+
+
+def text_of(folder: Path) -> str:
+    return "".join(path.read_text() for path in patches_in(folder))
+
+
 def unfolded(text: str) -> str:
     return re.sub(r"\n (?=\S)", " ", text)
 
 
-def test_order(tree: Path, tmp_path: Path) -> None:
-    text = unfolded(make(tree, tmp_path / "out"))
+def test_order(made: Made) -> None:
+    text = unfolded(text_of(made()))
     assert re.findall(r"^Subject: \[RFC PATCH \d/6\] (.*)$", text, re.M) == SUBJECTS
 
 
-def test_order_of_version_2(tree: Path, tmp_path: Path) -> None:
-    text = unfolded(make(tree, tmp_path / "out", protocol="v2"))
+def test_order_of_version_2(made: Made) -> None:
+    text = unfolded(text_of(made(protocol="v2")))
     wanted = list(SUBJECTS)
     wanted[4] = "vfio/igb-vf: Add migration support"
     assert re.findall(r"^Subject: \[RFC PATCH \d/6\] (.*)$", text, re.M) == wanted
 
 
 @pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
-def test_version_2_says_nothing_of_the_region(tree: Path, tmp_path: Path, name: str) -> None:
-    text = make(tree, tmp_path / "out", name, "v2")
+def test_version_2_says_nothing_of_the_region(made: Made, name: str) -> None:
+    text = text_of(made(name, "v2"))
     added = [line for line in text.splitlines() if line.startswith("+")]
     assert not [
         line for line in added if re.search("V1|DEPRECATED|device_state|migration region", line)
     ]
     folder = f"drivers/vfio/pci/{name}"
-    made = re.findall(rf"^\+\+\+ b/{folder}/(\S+)$", text, re.M)
+    files = re.findall(rf"^\+\+\+ b/{folder}/(\S+)$", text, re.M)
     objects = re.findall(r"\S+(?=\.o)", max(re.findall(r"^\+.*-y := (.*)$", text, re.M), key=len))
     assert objects == ["main", "registers", "stream", "fsm", "session", "mappings"]
-    assert {f"{one}.c" for one in objects} <= set(made)
-    assert "region.c" not in made
+    assert {f"{one}.c" for one in objects} <= set(files)
+    assert "region.c" not in files
 
 
-def test_same_input_same_bytes(tree: Path, tmp_path: Path) -> None:
-    make(tree, tmp_path / "one")
-    make(tree, tmp_path / "two")
-    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+def test_same_input_same_bytes(tree: Path, tmp_path: Path, made: Made) -> None:
+    make(tree, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(made())
 
 
-def test_over_an_older_one(tree: Path, tmp_path: Path) -> None:
-    make(tree, tmp_path / "out", "i40e-vf")
+def test_over_an_older_one(tree: Path, tmp_path: Path, made: Made) -> None:
+    shutil.copytree(made("i40e-vf"), tmp_path / "out")
     make(tree, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*i40e*"))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", ["i40e-vf", "igb-vf"])
-def test_git_am_takes_it(tree: Path, tmp_path: Path, name: str, protocol: Protocol) -> None:
-    patches = series_make.make(request(tree, name, protocol), tmp_path / "out")
+def test_git_am_takes_it(tree: Path, made: Made, name: str, protocol: Protocol) -> None:
+    patches = patches_in(made(name, protocol))
     make_git(tree)
     fake_source.git(tree, "am", "-q", *(str(path) for path in patches[1:]))
     assert fake_source.git(tree, "rev-list", "--count", "main").strip() == "7"
@@ -118,27 +150,27 @@ def test_git_tree_is_only_read(tree: Path, tmp_path: Path) -> None:
     assert f"base-commit: {head}" in text
 
 
-def test_git_and_plain_differ_in_the_base_only(tree: Path, tmp_path: Path) -> None:
-    plain = make(tree, tmp_path / "plain")
+def test_git_and_plain_differ_in_the_base_only(tree: Path, tmp_path: Path, made: Made) -> None:
+    plain = text_of(made())
     fromgit = make(make_git(tree), tmp_path / "git")
     patch = "0004-vfio-igb-vf-Add-the-migration-region.patch"
     differ = [
-        (tmp_path / name / patch).read_text().partition("\ndiff --git")[2].partition("\nbase-")[0]
-        for name in ("plain", "git")
+        (folder / patch).read_text().partition("\ndiff --git")[2].partition("\nbase-")[0]
+        for folder in (made(), tmp_path / "git")
     ]
     assert differ[0] == differ[1] != ""
     assert "a source tree without history" in " ".join(plain.split())
     assert "without history" not in fromgit
 
 
-def test_author_is_the_user(tree: Path, tmp_path: Path) -> None:
-    text = make(tree, tmp_path / "out")
+def test_author_is_the_user(made: Made) -> None:
+    text = text_of(made())
     assert set(re.findall(r"^From: (.*)$", text, re.M)) == {"Ada User <ada@example.org>"}
     assert "M:\tAda User <ada@example.org>" in text
 
 
-def test_nobody_is_signed_off(tree: Path, tmp_path: Path) -> None:
-    assert "Signed-off-by" not in make(tree, tmp_path / "out")
+def test_nobody_is_signed_off(made: Made) -> None:
+    assert "Signed-off-by" not in text_of(made())
 
 
 def test_signoff_is_the_users_own(tree: Path, tmp_path: Path) -> None:
@@ -158,42 +190,41 @@ def test_without_a_name(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_hooks_and_settings_of_the_user_change_nothing(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Path, tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(tree, tmp_path / "one")
+    plain = made()
     path = tmp_path / "gitconfig"
     path.write_text(path.read_text() + "[format]\n\tsignOff = true\n[commit]\n\tgpgSign = true\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(path))
-    make(tree, tmp_path / "two")
-    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
-
-
-def test_recipients(tree: Path, tmp_path: Path) -> None:
     make(tree, tmp_path / "out")
-    cover = unfolded((tmp_path / "out/0000-cover-letter.patch").read_text())
+    assert snapshot(tmp_path / "out") == snapshot(plain)
+
+
+def test_recipients(made: Made) -> None:
+    out = made()
+    cover = unfolded((out / "0000-cover-letter.patch").read_text())
     assert "\nTo: Vera Fio <vera@example.org>\n" in cover
     assert re.search(
         r"^Cc: kvm@example.org,\s+linux-api@vger.kernel.org,\s+linux-mm@kvack.org$", cover, re.M
     )
     assert "Ada <ada@example.org>" not in cover, "the author needs no copy"
-    script = (tmp_path / "out/send.sh").read_text()
+    script = (out / "send.sh").read_text()
     assert "--to 'Vera Fio <vera@example.org>'" in script
-    subprocess.run(["sh", "-n", tmp_path / "out/send.sh"], check=True)
-    subprocess.run(["sh", "-n", tmp_path / "out/b4.sh"], check=True)
-    letter = (tmp_path / "out/b4-cover.txt").read_text()
+    subprocess.run(["sh", "-n", out / "send.sh"], check=True)
+    subprocess.run(["sh", "-n", out / "b4.sh"], check=True)
+    letter = (out / "b4-cover.txt").read_text()
     assert letter.startswith(SUBJECTS[0] + "\n\n")
     assert letter.endswith("Cc: linux-api@vger.kernel.org\nCc: linux-mm@kvack.org\n")
     assert "files changed" not in letter
 
 
-def test_second_version(tree: Path, tmp_path: Path) -> None:
-    make(tree, tmp_path / "v1")
+def test_second_version(tree: Path, tmp_path: Path, made: Made) -> None:
     changed = device.load("igb-vf")
     region = changed.migration.v1
     assert region
     larger = {"v1": region.model_copy(update={"data_size": 0x20000})}
     changed = changed.model_copy(update={"migration": changed.migration.model_copy(update=larger)})
-    wanted = SeriesRequest(changed, tree, version=Version(2, tmp_path / "v1"))
+    wanted = SeriesRequest(changed, tree, version=Version(2, made()))
     paths = series_make.make(wanted, tmp_path / "v2")
     cover = paths[0].read_text()
     assert paths[0].name == "v2-0000-cover-letter.patch"
@@ -228,8 +259,8 @@ def test_newer_interfaces(tree: Path, tmp_path: Path) -> None:
     assert "setup_barmap" not in text.replace(" int vfio_pci_core_setup_barmap", "")
 
 
-def test_operations_of_a_driver_for_core(tree: Path, tmp_path: Path) -> None:
-    assert "vfio_pci_mapping_ops igb_vf_mapping_ops = {" in make(tree, tmp_path / "out")
+def test_operations_of_a_driver_for_core(tree: Path, tmp_path: Path, made: Made) -> None:
+    assert "vfio_pci_mapping_ops igb_vf_mapping_ops = {" in text_of(made())
     core = tree / "include/linux/vfio_pci_core.h"
     ops = "struct vfio_pci_device_ops {\n\tint (*get_dmabuf_phys)(void);\n};\n\n"
     place = "struct vfio_pci_core_device {"
@@ -240,8 +271,8 @@ def test_operations_of_a_driver_for_core(tree: Path, tmp_path: Path) -> None:
     assert "mapping_ops" not in text
 
 
-def test_no_layer_between_kernels(tree: Path, tmp_path: Path) -> None:
-    text = make(tree, tmp_path / "out")
+def test_no_layer_between_kernels(made: Made) -> None:
+    text = text_of(made())
     assert "compat" not in text.lower()
     assert "Generated from" not in text
 
@@ -267,16 +298,16 @@ def test_device_without_traps(tree: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_maintainers_by_alphabet(tree: Path, tmp_path: Path) -> None:
-    text = make(tree, tmp_path / "out")
+def test_maintainers_by_alphabet(made: Made) -> None:
+    text = text_of(made())
     assert re.search(
         r"F:\tinclude/uapi/linux/vfio.h\n \n\+VFIO IGB-VF PCI DRIVER\n(?:\+.*\n)+\+\n VFIO ZZZ",
         text,
     )
 
 
-def test_messages_are_narrow(tree: Path, tmp_path: Path) -> None:
-    for path in series_make.make(request(tree, "i40e-vf"), tmp_path / "out")[1:]:
+def test_messages_are_narrow(made: Made) -> None:
+    for path in patches_in(made("i40e-vf"))[1:]:
         message = path.read_text().partition("\n---\n")[0]
         body = message.partition("\n\n")[2]
         assert max(len(line) for line in body.splitlines()) <= 75
