@@ -3,7 +3,7 @@
 
 import ctypes
 import mmap
-from typing import Final
+from typing import Final, Protocol
 
 from conformance.vfio.container import Container
 
@@ -16,20 +16,37 @@ SIZE: Final = PAGES * PAGE
 IOVA: Final = 3 << 32
 
 
-class GuestMemory:
-    """Pages that are zero at first. The container must have a group."""
+class Maps(Protocol):
+    """Maps memory for devices: a container, or an address space of an iommufd."""
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
+    def map_dma(self, vaddr: int, iova: int, size: int, *, write: bool = True) -> None:
+        """Let devices reach ``size`` bytes of memory at ``vaddr`` as ``iova``."""
+
+    def unmap_dma(self, iova: int, size: int) -> int:
+        """Take a range from the devices and return how many bytes were mapped there."""
+
+
+class GuestMemory:
+    """Pages that are zero at first. A container must have a group."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps = maps
         self._memory = mmap.mmap(-1, SIZE)
         anchor = ctypes.c_char.from_buffer(self._memory)
-        container.map_dma(ctypes.addressof(anchor), IOVA, SIZE)
+        maps.map_dma(ctypes.addressof(anchor), IOVA, SIZE)
         del anchor  # the memory could not be unmapped
+        self._mapped = True
 
     def close(self) -> None:
         """Take it from the device."""
-        self.container.unmap_dma(IOVA, SIZE)
+        if self._mapped:
+            self.unmap()
         self._memory.close()
+
+    def unmap(self) -> int:
+        """Take it from the device, and return how many of its bytes were still mapped."""
+        self._mapped = False
+        return self._maps.unmap_dma(IOVA, SIZE)
 
     def page(self, number: int) -> bytes:
         """Return what a page holds."""
@@ -46,6 +63,14 @@ class GuestMemory:
     def written(self) -> set[int]:
         """Return the numbers of the pages that are not zero."""
         return {number for number in range(PAGES) if any(self.page(number))}
+
+
+class LoggedMemory(GuestMemory):
+    """The same, with a container that logs which pages devices write."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.container = container
 
     def dirty(self) -> set[int]:
         """Return the numbers of the pages that the kernel says are dirty, and have it forget."""

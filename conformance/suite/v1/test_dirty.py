@@ -12,7 +12,7 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Doorbell
-from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, GuestMemory
+from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
 from conformance.suite.support.life import SOON, soon
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
@@ -31,10 +31,10 @@ RUNS = by_state((State.RUNNING, State.PRE_COPY))
 
 
 @pytest.fixture
-def memory(container: Container, device: Device) -> Iterator[GuestMemory]:
+def memory(container: Container, device: Device) -> Iterator[LoggedMemory]:
     """Provide memory to write to, and log which of its pages are dirty; none is at first."""
     device.reset()  # it may still be about to write for the test before
-    with closing(GuestMemory(container)) as made:
+    with closing(LoggedMemory(container)) as made:
         container.start_dirty_log()
         made.dirty()
         yield made
@@ -58,7 +58,7 @@ def _wait(done: Callable[[], bool], *, did: str) -> None:
     )
 
 
-def _write(memory: GuestMemory, doorbell: Doorbell, rng: random.Random, page: int) -> None:
+def _write(memory: LoggedMemory, doorbell: Doorbell, rng: random.Random, page: int) -> None:
     """Make the device write somewhere into a page, and wait until it has."""
     before = memory.page(page)
     at = rng.randrange(0, PAGE, 4)
@@ -75,7 +75,7 @@ def _write(memory: GuestMemory, doorbell: Doorbell, rng: random.Random, page: in
 @pytest.mark.rule("dirty.reported")
 @pytest.mark.parametrize("state", RUNS)
 def test_written_pages_are_reported(
-    reach: Reach, memory: GuestMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
 ) -> None:
     """Have the device write to some pages: all of them are reported."""
     reach(state)
@@ -90,7 +90,7 @@ def test_written_pages_are_reported(
 
 @pytest.mark.rule("dirty.reported")
 def test_a_page_is_reported_each_time(
-    reach: Reach, memory: GuestMemory, doorbells: list[Doorbell], rng: random.Random
+    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random
 ) -> None:
     """Have the device write to a page again after it was reported: it is reported again."""
     reach(State.PRE_COPY)
@@ -104,7 +104,7 @@ def test_a_page_is_reported_each_time(
 @pytest.mark.rule("dirty.reported")
 @pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
 def test_last_writes_are_reported(
-    reach: Reach, memory: GuestMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
 ) -> None:
     """Ring and stop at once: what was written until then is reported, whatever that is."""
     migration = reach(State.RUNNING)
@@ -127,7 +127,7 @@ def test_last_writes_are_reported(
 @pytest.mark.usefixtures("software")
 @pytest.mark.parametrize("state", RUNS)
 def test_other_pages_are_not_reported(
-    reach: Reach, memory: GuestMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
 ) -> None:
     """Have the device write to some pages: no other is reported, and none a second time."""
     reach(state)
@@ -143,7 +143,7 @@ def test_other_pages_are_not_reported(
 @pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
 def test_stopped_device_does_not_write(
     migration: MigrationRegion,
-    memory: GuestMemory,
+    memory: LoggedMemory,
     doorbells: list[Doorbell],
     rng: random.Random,
     state: State,

@@ -16,16 +16,18 @@ import pytest
 
 from conformance import plugin
 from conformance.plugin.devices import DEVICES
+from conformance.tests.vfio import fake_cdev
 from conformance.tests.vfio.fake_v2 import FakeV2
 
+from conformance.vfio import cdev, iommufd
 from conformance.vfio.system import compat32
 
 compat32.missing = lambda: "the device is not the kernel's"
+cdev.lacking = lambda bdf: {lacking!r}
+cdev.path = lambda bdf: None
+cdev.Cdev, iommufd.Iommufd = fake_cdev.FakeCdev, fake_cdev.FakeIommufd
+fake_cdev.DEFECTS |= {defects!r}
 plugin._identity = lambda bdf: {{"bdf": bdf, "driver": "fake"}} if bdf else None
-
-
-class FakeContainer:
-    def close(self): pass
 
 
 def open_it(bdf, container, *, prefix=""):
@@ -37,16 +39,21 @@ def open_it(bdf, container, *, prefix=""):
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     devices = config.stash[DEVICES]
-    devices.open_container = FakeContainer
+    devices.open_container = fake_cdev.FakeMaps
     devices.open_device = open_it
 """
 #: What a pipe in the place of a data_fd, or a device without a group, cannot do.
 CANNOT = "not poll and not descriptors and not stays and not close_ends and not racing"
 
 
-def outcomes(tmp_path: Path, *files: str, defects: tuple[str, ...] = ()) -> Mapping[str, str]:
-    """Run test files on the device; return the outcome of each test."""
-    (tmp_path / "on_fake.py").write_text(PLUGIN.format(defects=set(defects)))
+def outcomes(
+    tmp_path: Path, *files: str, defects: tuple[str, ...] = (), lacking: str = ""
+) -> Mapping[str, str]:
+    """Run test files on the device; return the outcome of each test.
+
+    ``lacking`` is what keeps the device from being opened by a file of its own.
+    """
+    (tmp_path / "on_fake.py").write_text(PLUGIN.format(defects=set(defects), lacking=lacking))
     events = tmp_path / "events"
     arguments = ["-q", "-p", "conformance.plugin", "-p", "on_fake", "-p", "no:cacheprovider"]
     arguments += ["--vfio-device=0000:01:10.0", f"--vfio-events={events}", "-k", CANNOT]
@@ -75,6 +82,7 @@ def outcomes(tmp_path: Path, *files: str, defects: tuple[str, ...] = ()) -> Mapp
         "test_fsm.py",
         "test_data.py",
         "test_errors.py",
+        "test_iommu.py",
         "test_load.py",
         "walks/test_walk2.py",
     ],
@@ -99,8 +107,21 @@ def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
         ("unknown flags pass", "test_feature.py"),
         ("half a load runs", "walks/test_walk2.py"),
         ("forgets to refuse", "walks/test_walk2.py"),
+        ("works unbound", "test_iommu.py"),
+        ("no P2P under an iommufd", "test_iommu.py"),
+        ("no size under an iommufd", "test_iommu.py"),
+        ("attach starts the device", "test_iommu.py"),
+        ("reset unmaps", "test_iommu.py"),
     ],
 )
 def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:
     shown = outcomes(tmp_path, name, defects=(defect,))
     assert "failed" in shown.values()
+
+
+@pytest.mark.slow
+def test_without_iommufd_its_tests_are_not_applicable(tmp_path: Path) -> None:
+    shown = outcomes(tmp_path, "test_iommu.py", lacking="this kernel has no IOMMUFD")
+    by_iommu = {outcome for test, outcome in shown.items() if "container" not in test}
+    assert by_iommu == {"not-applicable"}
+    assert [test for test, outcome in shown.items() if outcome == "passed"]
