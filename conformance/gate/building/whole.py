@@ -36,8 +36,11 @@ FRAGMENT = paths.DATA / "images/kernel-build.config"
 SELFTESTS = "tools/testing/selftests/vfio"
 """Where a tree has its own tests of VFIO, since Linux 6.18."""
 
-_FOR_SELFTESTS = {"IOMMUFD": "m", "VFIO_DEVICE_CDEV": "y"}
-"""What most of them open a device with."""
+_CDEV = "drivers/vfio/device_cdev.c"
+"""What gives a device a file of its own, since Linux 6.6."""
+
+_FOR_CDEV = {"IOMMUFD": "m", "VFIO_DEVICE_CDEV": "y"}
+"""What such a file takes; most tests of a tree open a device by it, and some of the suite."""
 
 WHOLE = "."
 """The directory that is built: all of it."""
@@ -108,7 +111,7 @@ class KernelBuilder(Builder):
         Raises:
             ProgramFailed: Kconfig cannot read the tree.
         """
-        also = _FOR_SELFTESTS if (self.place / SELFTESTS).is_dir() else {}
+        also = _FOR_CDEV if (self.place / _CDEV).is_file() else {}
         text = FRAGMENT.read_text("utf-8")
         text += "".join(f"CONFIG_{key}={value}\n" for key, value in {**also, **options}.items())
         (self.place / _FRAGMENT).write_text(text, "utf-8")

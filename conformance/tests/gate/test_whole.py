@@ -51,6 +51,26 @@ def test_what_is_built(tmp_path: Path, touched: list[str], folders: list[str]) -
     assert builder.folders(touched) == folders
 
 
+def test_iommufd_where_devices_have_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "run", lambda *_, **__: None)
+    monkeypatch.setattr(whole.KernelBuilder, "_inside", lambda _self, argv: argv)
+    builder = whole.builder(tmp_path, Sandbox(tmp_path), "key", Steps(print), sparse=False)
+    cdev = tmp_path / "drivers/vfio/device_cdev.c"
+
+    def options() -> set[str]:
+        builder.configure({"VFIO_NEW": "m"}, tmp_path / "log")
+        return set((tmp_path / ".gate-fragment").read_text("utf-8").split())
+
+    wanted = {"CONFIG_IOMMUFD=m", "CONFIG_VFIO_DEVICE_CDEV=y"}
+    assert "CONFIG_VFIO_NEW=m" in options()
+    assert not wanted & options()
+    cdev.parent.mkdir(parents=True)
+    cdev.touch()
+    assert {"CONFIG_VFIO_NEW=m", *wanted} <= options()
+
+
 def test_a_plain_tree_is_followed(tmp_path: Path) -> None:
     tree, folder = make_source(tmp_path / "linux"), tmp_path / "place"
     repository = gate_tree.whole(tree, "", folder, WHO)
