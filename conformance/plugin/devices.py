@@ -379,6 +379,8 @@ class Devices:
         # A driver that keeps the state over a close may have lost what belongs to it (mtty, up to
         # 7.3, dies of an arc then), so what a new open finds is left by a reset only.
         state = self._state(slot) if fresh else self._give_up(slot)
+        if state == home.running and home.broken():
+            slot.device.reset()
         if state not in (home.running, None):
             slot.device.reset()
             if self._state(slot) != home.running:

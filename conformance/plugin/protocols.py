@@ -60,6 +60,9 @@ class Home(Protocol):
         Virtual machine monitors rely on these arcs, and a reset takes a hundred times as long.
         """
 
+    def broken(self) -> bool:
+        """Whether the device takes no change of the state any more, though it shows running."""
+
     def words(self, state: int) -> str:
         """Name a state."""
 
@@ -86,6 +89,10 @@ class RegionHome:
         if self.migration and state in (v1.STOPPED, v1.STOP_COPY, v1.PRE_COPY, v1.RESUMING):
             with contextlib.suppress(OSError, ShortTransfer):
                 self.migration.set_state(v1.RUNNING)
+
+    def broken(self) -> bool:
+        """Not judged: no driver is known to which that happens."""
+        return False
 
     def words(self, state: int) -> str:
         """Name a value of device_state."""
@@ -114,6 +121,16 @@ class FeatureHome:
                 opened = features.set_state(self.device, self.running)
                 if opened:
                     opened.close()
+
+    def broken(self) -> bool:
+        """Stop and start a device of which a SET was refused: xe, up to 7.3, takes none then."""
+        refused, self.device.refused = self.device.refused, False
+        try:
+            for state in (State.STOP, self.running) if refused else ():
+                features.set_state(self.device, state)
+        except OSError:
+            return True
+        return False
 
     def words(self, state: int) -> str:
         """Name a state."""

@@ -60,9 +60,12 @@ class IrqInfo:
 class Device(Closing):
     """A function opened through its group.
 
-    ``prefix`` comes before region names in the trace, to tell two devices apart. Raises
-    :class:`OSError` with the kernel's errno.
+    ``prefix`` comes before region names in the trace, to tell two devices apart. ``refused`` is set
+    when a change of the state in version 2 is refused or fails. Raises :class:`OSError` with the
+    kernel's errno.
     """
+
+    refused = False
 
     def __init__(self, group: Group, bdf: str, *, prefix: str = "") -> None:
         self.group = group

@@ -92,6 +92,9 @@ def set_state_raw(device: Device, argument: vfio_device_feature_mig_state) -> No
         try:
             with trace.quiet():
                 device.feature(_SET | number, data)
+        except OSError:
+            device.refused = True
+            raise
         finally:
             ctypes.memmove(ctypes.byref(argument), bytes(data), len(data))
         done.result = f"ok, data_fd {argument.data_fd}"

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A session judges one protocol, and tells what a device does not have."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from conformance.model.v2.fsm import State
+from conformance.plugin.protocols import FeatureHome
 from conformance.tests.plugin.inner import HEAD, Inner
+from conformance.vfio import features
 from conformance.vfio.device import Device
 
 pytest_plugins = ["pytester"]
@@ -47,3 +53,25 @@ def test_it(): not_applicable("no P2P")
     assert inner.run(source, "--vfio-no-skips").ret == 0
     (outcome,) = inner.results
     assert (outcome["outcome"], outcome["skip"]) == ("not-applicable", "no P2P")
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_refused_set_may_have_broken_the_device(
+    monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    made: list[int] = []
+
+    def set_state(_device: object, state: int) -> None:
+        made.append(state)
+        if not takes:
+            raise PermissionError
+
+    monkeypatch.setattr(features, "set_state", set_state)
+    device: Any = SimpleNamespace(refused=False)
+    home = FeatureHome(device)
+    assert not home.broken()
+    assert made == [], "nothing was refused"
+    device.refused = True
+    assert home.broken() is not takes
+    assert made == ([State.STOP, State.RUNNING] if takes else [State.STOP])
+    assert not home.broken()
