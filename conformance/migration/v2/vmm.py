@@ -123,7 +123,9 @@ class Vmm:
         self._close_file()
 
     def give_up(self) -> None:
-        """Let the device run on where it was, at any time."""
+        """Let the device run on where it was, at any time; in pre-copy the file is closed first."""
+        if self.state == State.PRE_COPY:
+            self._close_file()
         self.set_state(State.RUNNING, State.ERROR)
         self._close_file()
 

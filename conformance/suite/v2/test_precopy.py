@@ -9,6 +9,7 @@ import pytest
 
 from conformance.migration.stream import Stream, total
 from conformance.migration.v2.client import Client
+from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import (
@@ -229,6 +230,20 @@ def test_abandon(reach: Reach, client: Client, state: State, reads: int) -> None
     expect_dead(file, did=f"give {state.name} up")
     client.set(State.RUNNING)
     expect_whole(client, client.save(), did=f"give {state.name} up, save")
+
+
+@pytest.mark.rule("precopy.abandon")
+@pytest.mark.parametrize("reads", [0, 1, 100])
+def test_abandon_as_a_monitor_does(client: Client, vmm: Vmm, reads: int) -> None:
+    """Close the file in PRE_COPY, then set RUNNING, as QEMU gives up: the next session is whole."""
+    need_flag(client, fsm.PRE_COPY_FLAG, "PRE_COPY")
+    with expect_success(did=f"begin pre-copy, read {reads} times, give up as a monitor"):
+        vmm.setup()
+        for _ in range(reads):
+            vmm.iterate()
+        vmm.give_up()
+    expect_equal(state_of(client), State.RUNNING, did="GET after that")
+    expect_whole(client, client.save(), did="save after that")
 
 
 @pytest.mark.rule("precopy.back-and-forth")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import Mock
 
 import pytest
@@ -29,7 +30,7 @@ from conformance.vfio.data_file import DataFile
 from conformance.vmm.command import follow, impossible, line_of
 from conformance.vmm.inside.bench import Bench, Register, Unexpected, expect
 from conformance.vmm.inside.machine import Function
-from conformance.vmm.inside.order import STEPS, states_of, unknown
+from conformance.vmm.inside.order import ACCESSES, STEPS, foreign, states_of, unknown
 from conformance.vmm.inside.qmp import Lost, Program, Qmp, Refused
 from conformance.vmm.inside.scenarios import AWARE, SCENARIOS, SHORT, UNAWARE, WORKING
 
@@ -87,7 +88,24 @@ def test_states_are_read_from_the_trace_of_every_version() -> None:
     assert not unknown(states_of(refused))
 
 
+def test_data_moved_where_the_model_does_not_is_a_foreign_step() -> None:
+    old = (
+        "vfio_migration_set_state  (f) state 3\nvfio_save_buffer  (f) Offset 0x0 size 0x20\n"
+        "vfio_migration_set_state  (f) state 1\nvfio_save_cleanup  (f)\n"
+    )
+    assert foreign(old, "v1") == []
+    assert foreign(old + "vfio_save_buffer  (f) Offset 0x0 size 0x20\n", "v1") == [
+        "read in RUNNING"
+    ]
+    new = "vfio_migration_set_state  (f) new state RESUMING, recover state RUNNING\n"
+    assert foreign(new + "vfio_load_state_device_data  (f) size 4 ret 0\n", "v2") == []
+    assert foreign(new + "vfio_save_block  (f) data_size 4\n", "v2") == ["read in RESUMING"]
+
+
 SAVING = (State.PRE_COPY, State.PRE_COPY_P2P, State.STOP_COPY)
+
+
+T = TypeVar("T")
 
 
 class Steps:
@@ -97,6 +115,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.now, self.taken = State.RUNNING, set[tuple[str, str]]()
+        self.moved = set[tuple[str, str]]()
 
     def set_state(self, _: object, new: int) -> DataFile | None:
         self.taken.add((self.now.name, State(new).name))
@@ -105,8 +124,8 @@ class Steps:
         opens = begins or self.now is State.RESUMING
         self.file = Mock(DataFile) if opens else self.file
         if self.file:
-            self.file.write.side_effect = len
-            self.file.read.return_value = b""
+            self.file.write.side_effect = lambda data: self.note("write", len(data))
+            self.file.read.side_effect = lambda _: self.note("read", b"")
             self.file.precopy_info.return_value.initial_bytes = 0
             self.file.close.side_effect = self.forget
         return self.file if opens else None
@@ -114,11 +133,16 @@ class Steps:
     file: Mock | None = None
 
     def forget(self) -> None:
-        self.file = None
+        self.file = self.note("close", None)
+
+    def note(self, access: str, answer: T) -> T:
+        self.moved.add((self.now.name, access))
+        return answer
 
 
 def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: set[tuple[str, str]] = set()
+    moved: set[tuple[str, str]] = set()
     flags = 0
 
     def monitor() -> Vmm:
@@ -126,7 +150,7 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(features, "set_state", steps.set_state)
         monkeypatch.setattr(features, "migration_flags", lambda _: flags)
         monkeypatch.setattr(features, "data_size", lambda _: 4096)
-        steps.taken = taken
+        steps.taken, steps.moved = taken, moved
         return Vmm(steps)  # type: ignore[arg-type]
 
     phases = ("setup", "stop", "complete", "cleanup")
@@ -138,10 +162,12 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
                 getattr(saved, phase)()
             if then == "give_up" or end in (2, 4):  # the machine starts where it was stopped
                 getattr(saved, then)()
+        monitor().save()
         if precopy:
             reset = monitor()
             reset.setup()
             reset.device.now = State.RUNNING  # type: ignore[attr-defined]  # unknown to the monitor
+            reset.device.moved = set()  # type: ignore[attr-defined]  # the new file is closed at once
             with pytest.raises(StateError, match="out of sync"):
                 reset.stop()
         for stopped in (False, True):
@@ -151,6 +177,7 @@ def test_the_known_steps_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch)
             loaded.load([b"data"])
             loaded.start()
     assert taken == STEPS["v2"]
+    assert moved == ACCESSES["v2"]
 
 
 class OldSteps:

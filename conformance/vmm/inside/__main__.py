@@ -13,7 +13,7 @@ from pathlib import Path
 from conformance.kernel.log import KernelLog, Taint, reports
 from conformance.vmm.inside.bench import Bench, Doorbell, Register, Unexpected
 from conformance.vmm.inside.driver import Driver
-from conformance.vmm.inside.order import by_function, unknown
+from conformance.vmm.inside.order import by_function, foreign, unknown
 from conformance.vmm.inside.qmp import Lost, Refused
 from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
 
@@ -95,9 +95,11 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
         for who, text in said.items()
         for function, found in by_function(text).items()
     }
-    foreign = [step for found in states.values() for step in unknown(found, bench.protocol)]
-    if not failure and foreign:
-        failure = f"steps that the model of a monitor does not have: {', '.join(foreign)}"
+    others = [step for found in states.values() for step in unknown(found, bench.protocol)]
+    for text in said.values():
+        others += foreign(text, bench.protocol)
+    if not failure and others:
+        failure = f"steps that the model of a monitor does not have: {', '.join(others)}"
     if failure:
         bench.clear()  # the next one begins anew
     return {
