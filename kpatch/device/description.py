@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from kpatch.device.protocols import Protocol, Region, States
+from kpatch.device.ring import Ring
 from kpatch.device.values import PAGE, U16, U32, AsTuple, Table, Text, demand
 
 _BarIndex = Annotated[int, Field(ge=0, le=5)]
@@ -212,6 +213,8 @@ class Quiescing(Table):
             function loses bus master then as well.
         bus_master_stops: Whether a PCI function is stopped without any `stop`, by that alone.
         drained: What to wait for when it has been stopped.
+        ring: All that the device writes to memory, as rings that the driver follows while the
+            device is saved; without any, every page that is mapped is reported as dirty.
         elsewhere: State that is not in the stream.
     """
 
@@ -222,6 +225,7 @@ class Quiescing(Table):
     stop: Annotated[tuple[Stop, ...], AsTuple] = ()
     bus_master_stops: bool = False
     drained: Annotated[tuple[Drained, ...], AsTuple] = ()
+    ring: Annotated[tuple[Ring, ...], AsTuple] = ()
     elsewhere: Annotated[tuple[Elsewhere, ...], AsTuple] = ()
 
 

@@ -26,6 +26,7 @@ from kpatch.device.description import (
     Stop,
 )
 from kpatch.device.protocols import Protocol
+from kpatch.device.ring import Ring
 from kpatch.errors import DescriptionError, Mistake, ProtocolError, UnknownDevice
 
 __all__ = ["FOLDER", "Device", "check", "load", "names", "parse", "spoken"]
@@ -157,6 +158,7 @@ def _parts(raw: dict[str, Any]) -> rules.Parts:
         state=_entries(migration, "migration.state", Register),
         stop=_entries(migration, "migration.stop", Stop),
         drained=_entries(migration, "migration.drained", Drained),
+        ring=_entries(migration, "migration.ring", Ring),
         emulated=emulated,
     )
 

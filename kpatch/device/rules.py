@@ -11,10 +11,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kpatch.device import rings
 from kpatch.errors import Mistake
 
 if TYPE_CHECKING:
     from kpatch.device.description import Bar, DeviceId, Drained, Emulated, Register, Stop
+    from kpatch.device.ring import Ring
 
 _PROTOCOLS = ("v1", "v2")
 
@@ -47,6 +49,7 @@ class Parts:
     state: Sequence[tuple[str, Register]]
     stop: Sequence[tuple[str, Stop]]
     drained: Sequence[tuple[str, Drained]]
+    ring: Sequence[tuple[str, Ring]]
     emulated: Emulated | None
 
 
@@ -77,6 +80,7 @@ def check(raw: dict[str, Any], parts: Parts) -> list[Mistake]:
         *_stop(parts),
         *_stopped(raw, parts),
         *_drained(parts),
+        *rings.check(raw, parts.ring, parts.bars, parts.state),
         *_emulated(raw, parts),
     ]
 

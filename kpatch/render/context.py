@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kpatch.device.description import Bar, Device, Drained, Elsewhere, Register
 from kpatch.device.protocols import Protocol
+from kpatch.device.ring import Ring
 from kpatch.kernel.features import Features
 
 _MUST_ARCS = (
@@ -46,12 +47,14 @@ class Form:
         saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
         protocols: The versions of the migration protocol that it speaks: "v1", the migration
             region; "v2", VFIO_DEVICE_FEATURE_MIGRATION.
+        rings: With what follows the rings of the description, if it has any.
     """
 
     intree: bool = False
     migration: bool = True
     saving: bool = True
     protocols: tuple[Protocol, ...] = ("v1",)
+    rings: bool = True
 
     @property
     def name(self) -> str:
@@ -84,12 +87,15 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     of the kernel, or of the layer over it, as they are called there. `kind` is what the driver
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` says whether it is a software device, whose moving
-    registers are `counter`, `doorbell` and `address`.
+    registers are `counter`, `doorbell` and `address`. `rings` are the kinds of rings that the
+    driver follows, `known_rings` those whose place it knows, `ring_count` how many rings these are;
+    `ring_formats`, `ring_descriptor` and `ring_buffer` are the most that one needs of each.
     """
     migration = device.migration
     stops = {stop.name: stop.clear for stop in migration.stop}
     used = {register.bar for register in migration.state}
     bars = sorted(device.bars, key=lambda bar: bar.index)
+    shape = _form(device, features, form)
     return {
         "device": device.name,
         "prefix": device.prefix,
@@ -115,10 +121,10 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "layout_id": layout_id(migration.state),
         "padding": migration.padding,
         "k": features,
-        **_form(device, features, form),
+        **shape,
         **(_software(device) if device.emulated else _PCI),
         "guard": f"{device.module.upper()}_H",
-        **_protocol(device, features, form),
+        **_protocol(device, features, form, followed=bool(shape["rings"])),
     }
 
 
@@ -131,11 +137,12 @@ _INTERFACES = {
 }
 
 
-def _protocol(device: Device, features: Features, form: Form) -> dict[str, Any]:
+def _protocol(device: Device, features: Features, form: Form, *, followed: bool) -> dict[str, Any]:
     """Return what depends on the versions of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
     parts = " ".join(_OBJECTS[one] for one in form.protocols)
     objects = f"main.o {own}registers.o stream.o {parts} mappings.o"
+    objects += " rings.o pins.o" if followed else ""
     v1, v2 = "v1" in form.protocols, "v2" in form.protocols
     region = device.migration.v1 if v1 else None
     states = device.migration.v2 if v2 else None
@@ -180,6 +187,7 @@ def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
         "intree": form.intree,
         "migration": form.migration,
         "saving": saving,
+        **_rings(device, followed=follows(device, features, form)),
         "wrapped": not form.intree,
         "iomap": "compat_vfio_pci_iomap",
         "core_region_info": "compat_vfio_pci_get_region_info",
@@ -203,6 +211,89 @@ _PCI = {
     "vendor": "pdev->vendor",
     "pci_device": "pdev->device",
 }
+
+
+def follows(device: Device, features: Features, form: Form) -> bool:
+    """Return whether a driver follows rings.
+
+    One does that is saved while it runs, and speaks one version of the protocol: with both, VFIO
+    reports every page, as for a device without rings.
+    """
+    states = device.migration.v2
+    running = form.protocols == ("v1",) or (
+        form.protocols == ("v2",) and bool(states and states.precopy) and features.precopy
+    )
+    wanted = form.rings and form.saving and form.migration
+    return bool(device.migration.ring) and wanted and running
+
+
+def _rings(device: Device, *, followed: bool) -> dict[str, Any]:
+    """Return the rings that the driver follows, none unless they are `followed`."""
+    registers = {register.name: register for register in device.migration.state}
+    rings = [_ring(ring, registers) for ring in device.migration.ring] if followed else []
+    known = [ring for ring in rings if ring["known"]]
+    return {
+        "rings": rings,
+        "known_rings": known,
+        "ring_count": sum(ring["count"] for ring in known),
+        "ring_formats": max((len(ring["formats"]) for ring in rings), default=0),
+        "ring_descriptor": max((ring["descriptor_size"] for ring in known), default=0),
+        "ring_buffer": max((ring["largest"] for ring in known), default=0),
+    }
+
+
+def _ring(ring: Ring, registers: Mapping[str, Register]) -> dict[str, Any]:
+    tail, buffer = registers[ring.tail], ring.buffer
+    offsets = {key: registers[name].offset for key, name in ring.registers.items()}
+    found: dict[str, Any] = {
+        "name": ring.name,
+        "bar": tail.bar,
+        "count": tail.count,
+        "stride": tail.stride,
+        "tail": tail.offset,
+        "tail_mask": tail.mask,
+        "known": bool(ring.base),
+        "formats": [
+            {
+                "offset": offsets[f"format[{number}].register"],
+                "mask": one.mask,
+                "values": list(one.values),
+            }
+            for number, one in enumerate(ring.format)
+        ],
+        "buffer": None,
+        "largest": 0,
+        "offsets": sorted(set(offsets.values())),
+    }
+    if ring.base and ring.head and ring.descriptor_size:
+        found |= {key: offsets[key] for key in ("base", "base_high", "length", "head", "enable")}
+        found |= {
+            "base_mask": registers[ring.base].mask,
+            "head_mask": registers[ring.head].mask,
+            "length_mask": ring.length_mask,
+            "length_unit": _length_unit(ring),
+            "enable_mask": ring.enable_mask,
+            "descriptor_size": ring.descriptor_size,
+        }
+    if buffer:
+        found["largest"] = buffer.largest
+        found["buffer"] = {
+            "low": buffer.address[0],
+            "high": buffer.address[1],
+            "size": buffer.size,
+            "register": offsets.get("buffer.register"),
+            "mask": buffer.mask or 0,
+            "unit": buffer.unit or 0,
+            "done": buffer.done,
+            "done_mask": buffer.done_mask,
+        }
+    return found
+
+
+def _length_unit(ring: Ring) -> int:
+    """Return what a descriptor adds to the length register."""
+    mask, size = ring.length_mask or 1, ring.descriptor_size or 1
+    return size if ring.length_in == "bytes" else mask & -mask
 
 
 def _software(device: Device) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
 from kpatch.render.align import align
-from kpatch.render.context import MODULE, Form, variables
+from kpatch.render.context import MODULE, Form, follows, variables
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 """The templates of the kit."""
@@ -71,7 +71,9 @@ def texts(
     device: Device, features: Features, *, form: Form = MODULE, templates: Path = TEMPLATES
 ) -> dict[str, str]:
     """Return the name and the text of each source of a driver; see `render`."""
-    return fill(_files(device, form), variables(device, features, form), templates=templates)
+    return fill(
+        _files(device, features, form), variables(device, features, form), templates=templates
+    )
 
 
 def fill(
@@ -126,7 +128,11 @@ PARTS: dict[Protocol, tuple[str, ...]] = {"v1": ("region",), "v2": ("fsm", "sess
 """The sources of a driver that are those of one version of the protocol."""
 
 
-def _files(device: Device, form: Form) -> dict[str, str]:
+RINGS = {name: f"driver/{name}.j2" for name in ("rings.h", "rings.c", "pins.c")}
+"""The sources of a driver that follows rings."""
+
+
+def _files(device: Device, features: Features, form: Form) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
     own = ("main", "config", "engine", "memory") if device.emulated else ("main",)
     return {
@@ -139,6 +145,7 @@ def _files(device: Device, form: Form) -> dict[str, str]:
             for name in PARTS[protocol]
         },
         "mappings.c": "driver/mappings.c.j2",
+        **(RINGS if follows(device, features, form) else {}),
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",
         "Kbuild": "driver/Kbuild.j2",

@@ -17,8 +17,9 @@ from typing import Any
 from kpatch.device.description import Device
 from kpatch.device.protocols import Protocol
 from kpatch.kernel import source
-from kpatch.render.context import Form, variables
-from kpatch.render.render import PARTS, fill
+from kpatch.kernel.features import Features
+from kpatch.render.context import Form, follows, variables
+from kpatch.render.render import PARTS, RINGS, fill
 from kpatch.series import edits
 from kpatch.series.edits import Edit
 from kpatch.tools.git import Identity, Repository
@@ -85,7 +86,8 @@ def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
             maintained=True,
         ),
         Step("migration", replace(whole, saving=False)),
-        Step("saving", whole, saving=True),
+        Step("saving", replace(whole, rings=False), saving=True),
+        *([Step("rings", whole)] if follows(device, source.features(tree), whole) else []),
         *([_SELFTEST_STEP] if _selftest(tree) else []),
         Step(
             "documentation",
@@ -143,7 +145,7 @@ def commit(
     for number, step in enumerate(steps(device, tree, words["speaks"])):
         values = {**words, **(variables(device, features, step.form) if step.form else {})}
         if step.form:
-            texts = fill(_driver_files(device, step.form), values)
+            texts = fill(_driver_files(device, features, step.form), values)
             edits.create(tree, texts.items())
         edits.create(tree, fill(dict(step.files), values).items())
         for edit in step.edits:
@@ -176,7 +178,7 @@ def _text(template: str, values: Mapping[str, Any]) -> str:
     return fill({"": template}, values)[""]
 
 
-def _driver_files(device: Device, form: Form) -> dict[str, str]:
+def _driver_files(device: Device, features: Features, form: Form) -> dict[str, str]:
     """Return the files of the driver's folder at a stage, with their templates."""
     found = {
         "Kconfig": "series/driver/Kconfig.j2",
@@ -193,6 +195,8 @@ def _driver_files(device: Device, form: Form) -> dict[str, str]:
     region = device.migration.v1 if "v1" in form.protocols else None
     if form.saving or (form.migration and region and region.data_mmap):
         found["mappings.c"] = "driver/mappings.c.j2"
+    if follows(device, features, form):
+        found |= RINGS
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from kpatch.device import description, protocols
+from kpatch.device import description, protocols, ring
 from kpatch.device import load as device
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/describing.md").read_text()
@@ -23,6 +23,9 @@ MODELS = (
     description.Stop,
     description.Drained,
     description.Elsewhere,
+    ring.Ring,
+    ring.RingBuffer,
+    ring.RingFormat,
     description.Emulated,
 )
 

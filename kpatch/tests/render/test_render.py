@@ -142,4 +142,4 @@ def test_variables_of_a_device() -> None:
     assert found["state_count"] == sum(one["count"] for one in found["registers"])
     stops = {one["name"]: one["stop"] for one in found["registers"] if one["stop"]}
     assert stops == {"ATQLEN1": 0x80000000, "ARQLEN1": 0x80000000}
-    assert found["bars"][0]["reasons"] == " receive-queue tails and admin receive queue"
+    assert found["bars"][0]["reasons"] == " the trapped ranges"

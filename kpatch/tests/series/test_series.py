@@ -31,6 +31,7 @@ SUBJECTS = [
     "vfio/igb-vf: Add a variant driver",
     "vfio/igb-vf: Add the migration region",
     "vfio/igb-vf: Refuse to save while trapped registers are mapped",
+    "vfio/igb-vf: Report what the device writes while it is saved",
     "Documentation: vfio: Describe the migration of igb-vf",
 ]
 
@@ -89,13 +90,14 @@ def unfolded(text: str) -> str:
 
 def test_order(made: Made) -> None:
     text = unfolded(text_of(made()))
-    assert re.findall(r"^Subject: \[RFC PATCH \d/6\] (.*)$", text, re.M) == SUBJECTS
+    assert re.findall(r"^Subject: \[RFC PATCH \d/7\] (.*)$", text, re.M) == SUBJECTS
 
 
 def test_order_of_version_2(made: Made) -> None:
     text = unfolded(text_of(made(protocol="v2")))
     wanted = list(SUBJECTS)
     wanted[4] = "vfio/igb-vf: Add migration support"
+    del wanted[6]  # this tree has no pre-copy in version 2, where the rings would be followed
     assert re.findall(r"^Subject: \[RFC PATCH \d/6\] (.*)$", text, re.M) == wanted
 
 
@@ -131,7 +133,9 @@ def test_git_am_takes_it(tree: Path, made: Made, name: str, protocol: Protocol) 
     patches = patches_in(made(name, protocol))
     make_git(tree)
     fake_source.git(tree, "am", "-q", *(str(path) for path in patches[1:]))
-    assert fake_source.git(tree, "rev-list", "--count", "main").strip() == "7"
+    assert fake_source.git(tree, "rev-list", "--count", "main").strip() == (
+        "8" if protocol == "v1" else "7"
+    )
     assert (tree / f"drivers/vfio/pci/{name}/main.c").exists()
 
 
@@ -178,7 +182,7 @@ def test_signoff_is_the_users_own(tree: Path, tmp_path: Path) -> None:
     signed = [
         "Signed-off-by: Ada User <ada@example.org>\n---\n" in path.read_text() for path in paths
     ]
-    assert signed == [False, *[True] * 6]
+    assert signed == [False, *[True] * 7]
 
 
 def test_without_a_name(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

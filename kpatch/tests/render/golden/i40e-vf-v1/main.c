@@ -209,6 +209,8 @@ static ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *b
 	ssize_t ret;
 	u8 value = 0;
 
+	if (i40e_vf_rings_watch(xdev, offset, count))
+		return i40e_vf_rings_write(xdev, buf, count, ppos);
 	if (VFIO_PCI_OFFSET_TO_INDEX(offset) != VFIO_PCI_CONFIG_REGION_INDEX)
 		return vfio_pci_core_write(core_vdev, buf, count, ppos);
 
@@ -299,6 +301,7 @@ static int i40e_vf_init_dev(struct vfio_device *core_vdev)
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 
 	i40e_vf_ledger_init(&xdev->ledger);
+	mutex_init(&xdev->rings.lock);
 	i40e_vf_migration_init(&xdev->migration);
 	return vfio_pci_core_init_dev(core_vdev);
 }
@@ -308,6 +311,7 @@ static void i40e_vf_release_dev(struct vfio_device *core_vdev)
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 
 	i40e_vf_migration_destroy(&xdev->migration);
+	mutex_destroy(&xdev->rings.lock);
 	vfio_pci_core_release_dev(core_vdev);
 }
 
@@ -354,6 +358,12 @@ err_close_migration:
 err_disable:
 	vfio_pci_core_disable(core);
 	return ret;
+}
+
+static void i40e_vf_close_device(struct vfio_device *core_vdev)
+{
+	i40e_vf_rings_close(i40e_vf_of_vdev(core_vdev));
+	vfio_pci_core_close_device(core_vdev);
 }
 
 /* What vfio-pci-core says of a region, and the layouts where they are restricted. */
@@ -403,13 +413,14 @@ static const struct vfio_device_ops i40e_vf_ops = {
 	.init = i40e_vf_init_dev,
 	.release = i40e_vf_release_dev,
 	.open_device = i40e_vf_open_device,
-	.close_device = vfio_pci_core_close_device,
+	.close_device = i40e_vf_close_device,
 	.ioctl = i40e_vf_ioctl,
 	COMPAT_VFIO_REGION_INFO_OPS
 	.device_feature = vfio_pci_core_ioctl_feature,
 	.read = i40e_vf_read,
 	.write = i40e_vf_write,
 	.mmap = i40e_vf_mmap,
+	.dma_unmap = i40e_vf_dma_unmap,
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,
 	COMPAT_VFIO_IOMMUFD_OPS

@@ -37,10 +37,12 @@
 
 #include "i40e_vf.h"
 
-/* BAR0: receive-queue tails and admin receive queue */
+/* BAR0: the trapped ranges */
 static const struct i40e_vf_range i40e_vf_bar0_traps[] = {
 	{ .offset = 0x2000, .size = 0x1000 },
+	{ .offset = 0x6000, .size = 0x1000 },
 	{ .offset = 0x7000, .size = 0x1000 },
+	{ .offset = 0x8000, .size = 0x1000 },
 };
 
 static const struct i40e_vf_layout i40e_vf_layouts[] = {

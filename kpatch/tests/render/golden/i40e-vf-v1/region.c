@@ -180,6 +180,63 @@ static ssize_t i40e_vf_read_field(struct i40e_vf_device *xdev, char __user *buf,
 	return count;
 }
 
+/*
+ * The rings are followed as soon as no ring register is mapped, and before the state
+ * is changed, so that it can be refused. Pages cannot be pinned under the lock of
+ * the registers: a page fault takes that under mmap_lock.
+ */
+static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, u32 next)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	bool entering = false;
+	u32 state;
+	int ret;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	if (next == I40E_VF_STATE_PRE_COPY && next != state &&
+	    i40e_vf_next_states[state] & BIT(next))
+		entering = !i40e_vf_ledger_begin_saving(&xdev->ledger);
+	mutex_unlock(&mig->lock);
+
+	if (next == I40E_VF_STATE_STOP_COPY && state == I40E_VF_STATE_PRE_COPY &&
+	    i40e_vf_rings_untrusted(xdev))
+		return -EIO;
+	if (!entering)
+		return 0;
+
+	ret = i40e_vf_rings_begin(xdev);
+	if (ret && !(state & VFIO_DEVICE_STATE_V1_SAVING))
+		i40e_vf_ledger_end_saving(&xdev->ledger);
+	return ret;
+}
+
+/* Changes the state, with the rings followed where it takes that. */
+static int i40e_vf_set_followed(struct i40e_vf_device *xdev, u32 next)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	bool saving;
+	int ret;
+
+	mutex_lock(&xdev->rings.lock);
+	ret = i40e_vf_follow_rings(xdev, next);
+	if (ret)
+		goto out_unlock;
+
+	i40e_vf_lock_registers(xdev);
+	mutex_lock(&mig->lock);
+	ret = i40e_vf_set_state(xdev, next);
+	saving = mig->state & VFIO_DEVICE_STATE_V1_SAVING;
+	mutex_unlock(&mig->lock);
+	i40e_vf_unlock_registers(xdev);
+	if (!saving)
+		i40e_vf_rings_end(xdev);
+
+out_unlock:
+	mutex_unlock(&xdev->rings.lock);
+	return ret;
+}
+
 static ssize_t i40e_vf_write_field(struct i40e_vf_device *xdev, const char __user *buf,
 				   size_t count, u64 pos)
 {
@@ -192,11 +249,7 @@ static ssize_t i40e_vf_write_field(struct i40e_vf_device *xdev, const char __use
 
 	switch (pos) {
 	case offsetof(struct vfio_device_migration_info, device_state):
-		i40e_vf_lock_registers(xdev);
-		mutex_lock(&mig->lock);
-		ret = i40e_vf_set_state(xdev, value.narrow);
-		mutex_unlock(&mig->lock);
-		i40e_vf_unlock_registers(xdev);
+		ret = i40e_vf_set_followed(xdev, value.narrow);
 		break;
 	case offsetof(struct vfio_device_migration_info, reserved):
 		ret = 0;

@@ -4,10 +4,10 @@
  *
  * Generated from i40e-vf.toml; edit that file or the templates, not this one.
  *
- * The device does no DMA at all in RUNNING_P2P: it cannot tell
+ * The device does no DMA at all in RUNNING_P2P and PRE_COPY_P2P: it cannot tell
  * the memory of the guest from that of another device.
- * In STOP_COPY the saving layouts hold. A change that
- * enters it from outside is judged before its first step, so that a refused
+ * In STOP_COPY, PRE_COPY and PRE_COPY_P2P the saving layouts hold. A change that
+ * enters these from outside is judged before its first step, so that a refused
  * one changes nothing.
  */
 
@@ -27,6 +27,8 @@ static bool i40e_vf_is_saving(enum vfio_device_mig_state state)
 {
 	switch (state) {
 	case VFIO_DEVICE_STATE_STOP_COPY:
+	case VFIO_DEVICE_STATE_PRE_COPY:
+	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
 		return true;
 	default:
 		return false;
@@ -67,6 +69,19 @@ static struct file *i40e_vf_user_file(struct i40e_vf_migration *mig)
 {
 	get_file(mig->session->filp);
 	return mig->session->filp;
+}
+
+static struct file *i40e_vf_begin_precopy(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	int ret;
+
+	ret = i40e_vf_begin_session(xdev, false);
+	if (ret)
+		return ERR_PTR(ret);
+	i40e_vf_send_identity(xdev);
+	i40e_vf_session_publish(mig->session, mig->length, true);
+	return i40e_vf_user_file(mig);
 }
 
 /* The state follows what pre-copy has sent, if there was one. */
@@ -154,6 +169,35 @@ static struct file *i40e_vf_step(struct i40e_vf_device *xdev, enum vfio_device_m
 	    (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RUNNING_P2P))
 		return NULL;
 
+	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_PRE_COPY)
+		return i40e_vf_begin_precopy(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_RUNNING) {
+		i40e_vf_end_session(mig);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return i40e_vf_begin_precopy(xdev);
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
+		i40e_vf_end_session(mig);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		return ERR_PTR(i40e_vf_device_stop(xdev));
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
+		i40e_vf_device_start(xdev);
+		return NULL;
+	}
+
+	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_STOP_COPY) {
+		i40e_vf_finish_stream(xdev);
+		return NULL;
+	}
+
 	/* vfio_mig_get_next_state() gives no other arc. */
 	return ERR_PTR(-EINVAL);
 }
@@ -198,16 +242,66 @@ static struct file *i40e_vf_walk(struct i40e_vf_device *xdev, struct vfio_device
 	return filp;
 }
 
+/*
+ * The device runs and is saved in PRE_COPY only. The rings are followed as soon as
+ * no ring register is mapped, and before the first step, so that it can be refused.
+ * That is where saving begins, or where it began in PRE_COPY_P2P. Pages cannot be pinned under the lock of the registers: a page fault takes that
+ * under mmap_lock.
+ */
+static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, struct vfio_device *vdev,
+				enum vfio_device_mig_state target)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	enum vfio_device_mig_state state, next;
+	bool entering = false, saving;
+	int ret;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	saving = i40e_vf_is_saving(state);
+	if (target == VFIO_DEVICE_STATE_PRE_COPY && !(saving && xdev->rings.following) &&
+	    !vfio_mig_get_next_state(vdev, state, target, &next))
+		entering = saving || !i40e_vf_ledger_begin_saving(&xdev->ledger);
+	mutex_unlock(&mig->lock);
+
+	if (target == VFIO_DEVICE_STATE_STOP_COPY && saving && i40e_vf_rings_untrusted(xdev))
+		return -EIO;
+	if (!entering)
+		return 0;
+
+	ret = i40e_vf_rings_begin(xdev);
+	if (ret && !saving)
+		i40e_vf_ledger_end_saving(&xdev->ledger);
+	return ret;
+}
+
 static struct file *i40e_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
 	struct i40e_vf_device *xdev = i40e_vf_of_migration(vdev);
 	struct file *filp;
+	bool saving;
+	int ret;
+
+	mutex_lock(&xdev->rings.lock);
+	ret = i40e_vf_follow_rings(xdev, vdev, target);
+	if (ret) {
+		filp = ERR_PTR(ret);
+		goto out_unlock;
+	}
 
 	i40e_vf_lock_registers(xdev);
 	mutex_lock(&xdev->migration.lock);
 	filp = i40e_vf_walk(xdev, vdev, target);
+	saving = i40e_vf_is_saving(xdev->migration.state);
+	if (IS_ERR(filp) && !saving)
+		i40e_vf_ledger_end_saving(&xdev->ledger);
 	mutex_unlock(&xdev->migration.lock);
 	i40e_vf_unlock_registers(xdev);
+	if (!saving)
+		i40e_vf_rings_end(xdev);
+
+out_unlock:
+	mutex_unlock(&xdev->rings.lock);
 	return filp;
 }
 
@@ -248,6 +342,7 @@ void i40e_vf_migration_init(struct vfio_device *vdev, struct i40e_vf_migration *
 	vdev->mig_ops = &i40e_vf_migration_ops;
 	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
 	vdev->migration_flags |= VFIO_MIGRATION_P2P;
+	vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;
 }
 
 void i40e_vf_migration_destroy(struct i40e_vf_migration *mig)

@@ -209,6 +209,8 @@ static ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *b
 	ssize_t ret;
 	u8 value = 0;
 
+	if (i40e_vf_rings_watch(xdev, offset, count))
+		return i40e_vf_rings_write(xdev, buf, count, ppos);
 	if (VFIO_PCI_OFFSET_TO_INDEX(offset) != VFIO_PCI_CONFIG_REGION_INDEX)
 		return vfio_pci_core_write(core_vdev, buf, count, ppos);
 
@@ -258,6 +260,7 @@ static int i40e_vf_init_dev(struct vfio_device *core_vdev)
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 
 	i40e_vf_ledger_init(&xdev->ledger);
+	mutex_init(&xdev->rings.lock);
 	i40e_vf_migration_init(core_vdev, &xdev->migration);
 	return vfio_pci_core_init_dev(core_vdev);
 }
@@ -267,6 +270,7 @@ static void i40e_vf_release_dev(struct vfio_device *core_vdev)
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 
 	i40e_vf_migration_destroy(&xdev->migration);
+	mutex_destroy(&xdev->rings.lock);
 	vfio_pci_core_release_dev(core_vdev);
 }
 
@@ -307,6 +311,7 @@ err_disable:
 /* The data_fd of a session that is not over ends here. */
 static void i40e_vf_close_device(struct vfio_device *core_vdev)
 {
+	i40e_vf_rings_close(i40e_vf_of_vdev(core_vdev));
 	i40e_vf_migration_close(i40e_vf_of_vdev(core_vdev));
 	vfio_pci_core_close_device(core_vdev);
 }
@@ -365,6 +370,7 @@ static const struct vfio_device_ops i40e_vf_ops = {
 	.read = i40e_vf_read,
 	.write = i40e_vf_write,
 	.mmap = i40e_vf_mmap,
+	.dma_unmap = i40e_vf_dma_unmap,
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,
 	COMPAT_VFIO_IOMMUFD_OPS

@@ -17,8 +17,8 @@
  *	    24		payload
  *
  * An identity frame says whom the stream is for: its payload is the id of the
- * register layout and flags, both 4 bytes. This driver sends none but takes one ahead of
- * a state, from a source that has something to say in pre-copy.
+ * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
+ * the stream does not suit refuses it before the source stops.
  * The payload of a state frame is the id of the register layout, flags, both 4
  * bytes, and one 32-bit value for each register in the order of
  * i40e_vf_registers. Both driver and description can change, so a layout id
@@ -107,6 +107,17 @@ static void i40e_vf_seal_frame(struct i40e_vf_device *xdev, enum i40e_vf_frame_t
 	frame->length = cpu_to_le32(length);
 	frame->crc = cpu_to_le32(i40e_vf_frame_crc(frame, length));
 	mig->length += sizeof(*frame) + length;
+}
+
+/* Begins the stream with an identity frame. */
+void i40e_vf_send_identity(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)xdev->migration.stream;
+	struct i40e_vf_identity *identity = (struct i40e_vf_identity *)(frame + 1);
+
+	identity->layout = cpu_to_le32(I40E_VF_LAYOUT_ID);
+	identity->flags = 0;
+	i40e_vf_seal_frame(xdev, I40E_VF_FRAME_IDENTITY, sizeof(*identity));
 }
 
 /* Ends the stream with the state of a stopped device. */

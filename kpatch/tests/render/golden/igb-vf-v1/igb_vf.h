@@ -101,9 +101,64 @@ struct igb_vf_migration {
 };
 
 /**
+ * struct igb_vf_slot - the buffer of a descriptor
+ * @iova: its first page
+ * @nr_pages: how many of them are pinned, 0 if there is no buffer
+ */
+struct igb_vf_slot {
+	u64 iova;
+	u32 nr_pages;
+};
+
+/**
+ * struct igb_vf_ring - a ring of descriptors that is followed
+ * @base: address of the first descriptor
+ * @length: number of descriptors
+ * @next: the first descriptor that was not read yet
+ * @size: bytes of a buffer at most
+ * @nr_pages: number of @pages
+ * @pages: those of the ring, which are pinned; NULL if it is not followed
+ * @slots: the buffer of each descriptor; NULL in a ring without buffers
+ * @enabled: the queue is enabled after the write at hand
+ * @idle: the device has no descriptor to work on until then
+ */
+struct igb_vf_ring {
+	u64 base;
+	u32 length;
+	u32 next;
+	u32 size;
+	u32 nr_pages;
+	struct page **pages;
+	struct igb_vf_slot *slots;
+	bool enabled;
+	bool idle;
+};
+
+/**
+ * struct igb_vf_rings - what the device may write to, see rings.c
+ * @lock: protects all members, and orders writes of ring registers and changes of the
+ *        device state. Outermost: the lock of the registers, those of VFIO's IOMMU
+ *        driver and mmap_lock are taken inside. A reset cannot take it.
+ * @following: the device is saved, and its rings are looked at
+ * @unsure: something could not be followed since saving began
+ * @narrowed: VFIO reports pinned pages only; once it does it does so for good
+ * @doubts: how often something could not be followed
+ * @ring: the rings, in the order of the description
+ */
+struct igb_vf_rings {
+	struct mutex lock; /* outermost, see above */
+	bool following;
+	bool unsure;
+	bool narrowed;
+	u64 doubts;
+	struct igb_vf_ring ring[4];
+};
+
+/**
  * struct igb_vf_device - a function that is passed through
  * @core_device: what vfio-pci-core knows of it
  * @ledger: what is mapped
+ * @rings: what it may write to
  * @migration: the migration region
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
@@ -116,6 +171,7 @@ struct igb_vf_migration {
 struct igb_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct igb_vf_ledger ledger;
+	struct igb_vf_rings rings;
 	struct igb_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
@@ -143,6 +199,16 @@ void igb_vf_ledger_init(struct igb_vf_ledger *ledger);
 int igb_vf_ledger_add(struct igb_vf_ledger *ledger, struct vm_area_struct *vma);
 int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
+
+/* rings.c */
+bool igb_vf_rings_watch(struct igb_vf_device *xdev, u64 offset, size_t count);
+ssize_t igb_vf_rings_write(struct igb_vf_device *xdev, const char __user *buf, size_t count,
+			   loff_t *ppos);
+int igb_vf_rings_begin(struct igb_vf_device *xdev);
+void igb_vf_rings_end(struct igb_vf_device *xdev);
+void igb_vf_rings_close(struct igb_vf_device *xdev);
+bool igb_vf_rings_untrusted(struct igb_vf_device *xdev);
+void igb_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
 /* registers.c */
 int igb_vf_device_stop(struct igb_vf_device *xdev);

@@ -184,6 +184,63 @@ static ssize_t igb_vf_read_field(struct igb_vf_device *xdev, char __user *buf, s
 	return count;
 }
 
+/*
+ * The rings are followed as soon as no ring register is mapped, and before the state
+ * is changed, so that it can be refused. Pages cannot be pinned under the lock of
+ * the registers: a page fault takes that under mmap_lock.
+ */
+static int igb_vf_follow_rings(struct igb_vf_device *xdev, u32 next)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	bool entering = false;
+	u32 state;
+	int ret;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	if (next == IGB_VF_STATE_PRE_COPY && next != state &&
+	    igb_vf_next_states[state] & BIT(next))
+		entering = !igb_vf_ledger_begin_saving(&xdev->ledger);
+	mutex_unlock(&mig->lock);
+
+	if (next == IGB_VF_STATE_STOP_COPY && state == IGB_VF_STATE_PRE_COPY &&
+	    igb_vf_rings_untrusted(xdev))
+		return -EIO;
+	if (!entering)
+		return 0;
+
+	ret = igb_vf_rings_begin(xdev);
+	if (ret && !(state & VFIO_DEVICE_STATE_V1_SAVING))
+		igb_vf_ledger_end_saving(&xdev->ledger);
+	return ret;
+}
+
+/* Changes the state, with the rings followed where it takes that. */
+static int igb_vf_set_followed(struct igb_vf_device *xdev, u32 next)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	bool saving;
+	int ret;
+
+	mutex_lock(&xdev->rings.lock);
+	ret = igb_vf_follow_rings(xdev, next);
+	if (ret)
+		goto out_unlock;
+
+	igb_vf_lock_registers(xdev);
+	mutex_lock(&mig->lock);
+	ret = igb_vf_set_state(xdev, next);
+	saving = mig->state & VFIO_DEVICE_STATE_V1_SAVING;
+	mutex_unlock(&mig->lock);
+	igb_vf_unlock_registers(xdev);
+	if (!saving)
+		igb_vf_rings_end(xdev);
+
+out_unlock:
+	mutex_unlock(&xdev->rings.lock);
+	return ret;
+}
+
 static ssize_t igb_vf_write_field(struct igb_vf_device *xdev, const char __user *buf,
 				  size_t count, u64 pos)
 {
@@ -196,11 +253,7 @@ static ssize_t igb_vf_write_field(struct igb_vf_device *xdev, const char __user 
 
 	switch (pos) {
 	case offsetof(struct vfio_device_migration_info, device_state):
-		igb_vf_lock_registers(xdev);
-		mutex_lock(&mig->lock);
-		ret = igb_vf_set_state(xdev, value.narrow);
-		mutex_unlock(&mig->lock);
-		igb_vf_unlock_registers(xdev);
+		ret = igb_vf_set_followed(xdev, value.narrow);
 		break;
 	case offsetof(struct vfio_device_migration_info, reserved):
 		ret = 0;

@@ -242,16 +242,66 @@ static struct file *igb_vf_walk(struct igb_vf_device *xdev, struct vfio_device *
 	return filp;
 }
 
+/*
+ * The device runs and is saved in PRE_COPY only. The rings are followed as soon as
+ * no ring register is mapped, and before the first step, so that it can be refused.
+ * That is where saving begins, or where it began in PRE_COPY_P2P. Pages cannot be pinned under the lock of the registers: a page fault takes that
+ * under mmap_lock.
+ */
+static int igb_vf_follow_rings(struct igb_vf_device *xdev, struct vfio_device *vdev,
+			       enum vfio_device_mig_state target)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	enum vfio_device_mig_state state, next;
+	bool entering = false, saving;
+	int ret;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	saving = igb_vf_is_saving(state);
+	if (target == VFIO_DEVICE_STATE_PRE_COPY && !(saving && xdev->rings.following) &&
+	    !vfio_mig_get_next_state(vdev, state, target, &next))
+		entering = saving || !igb_vf_ledger_begin_saving(&xdev->ledger);
+	mutex_unlock(&mig->lock);
+
+	if (target == VFIO_DEVICE_STATE_STOP_COPY && saving && igb_vf_rings_untrusted(xdev))
+		return -EIO;
+	if (!entering)
+		return 0;
+
+	ret = igb_vf_rings_begin(xdev);
+	if (ret && !saving)
+		igb_vf_ledger_end_saving(&xdev->ledger);
+	return ret;
+}
+
 static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
 	struct igb_vf_device *xdev = igb_vf_of_migration(vdev);
 	struct file *filp;
+	bool saving;
+	int ret;
+
+	mutex_lock(&xdev->rings.lock);
+	ret = igb_vf_follow_rings(xdev, vdev, target);
+	if (ret) {
+		filp = ERR_PTR(ret);
+		goto out_unlock;
+	}
 
 	igb_vf_lock_registers(xdev);
 	mutex_lock(&xdev->migration.lock);
 	filp = igb_vf_walk(xdev, vdev, target);
+	saving = igb_vf_is_saving(xdev->migration.state);
+	if (IS_ERR(filp) && !saving)
+		igb_vf_ledger_end_saving(&xdev->ledger);
 	mutex_unlock(&xdev->migration.lock);
 	igb_vf_unlock_registers(xdev);
+	if (!saving)
+		igb_vf_rings_end(xdev);
+
+out_unlock:
+	mutex_unlock(&xdev->rings.lock);
 	return filp;
 }
 

@@ -212,6 +212,8 @@ static ssize_t igb_vf_write(struct vfio_device *core_vdev, const char __user *bu
 	ssize_t ret;
 	u8 value = 0;
 
+	if (igb_vf_rings_watch(xdev, offset, count))
+		return igb_vf_rings_write(xdev, buf, count, ppos);
 	if (VFIO_PCI_OFFSET_TO_INDEX(offset) != VFIO_PCI_CONFIG_REGION_INDEX)
 		return vfio_pci_core_write(core_vdev, buf, count, ppos);
 
@@ -261,6 +263,7 @@ static int igb_vf_init_dev(struct vfio_device *core_vdev)
 	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
 
 	igb_vf_ledger_init(&xdev->ledger);
+	mutex_init(&xdev->rings.lock);
 	igb_vf_migration_init(core_vdev, &xdev->migration);
 	return vfio_pci_core_init_dev(core_vdev);
 }
@@ -270,6 +273,7 @@ static void igb_vf_release_dev(struct vfio_device *core_vdev)
 	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
 
 	igb_vf_migration_destroy(&xdev->migration);
+	mutex_destroy(&xdev->rings.lock);
 	vfio_pci_core_release_dev(core_vdev);
 }
 
@@ -310,6 +314,7 @@ err_disable:
 /* The data_fd of a session that is not over ends here. */
 static void igb_vf_close_device(struct vfio_device *core_vdev)
 {
+	igb_vf_rings_close(igb_vf_of_vdev(core_vdev));
 	igb_vf_migration_close(igb_vf_of_vdev(core_vdev));
 	vfio_pci_core_close_device(core_vdev);
 }
@@ -368,6 +373,7 @@ static const struct vfio_device_ops igb_vf_ops = {
 	.read = igb_vf_read,
 	.write = igb_vf_write,
 	.mmap = igb_vf_mmap,
+	.dma_unmap = igb_vf_dma_unmap,
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,
 	COMPAT_VFIO_IOMMUFD_OPS

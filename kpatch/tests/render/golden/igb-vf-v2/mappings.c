@@ -37,10 +37,11 @@
 
 #include "igb_vf.h"
 
-/* BAR0: receive-queue tail 0 and receive-queue tail 1 */
+/* BAR0: the trapped ranges */
 static const struct igb_vf_range igb_vf_bar0_traps[] = {
 	{ .offset = 0x2818, .size = 0x4 },
 	{ .offset = 0x2918, .size = 0x4 },
+	{ .offset = 0x3800, .size = 0x200 },
 };
 
 static const struct igb_vf_layout igb_vf_layouts[] = {

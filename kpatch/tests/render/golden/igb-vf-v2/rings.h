@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Intel 82576 virtual function: rings of descriptors and what is pinned of them
+ *
+ * Generated from igb-vf.toml; edit that file or the templates, not this one.
+ */
+#ifndef IGB_VF_RINGS_H
+#define IGB_VF_RINGS_H
+
+#include "igb_vf.h"
+
+/**
+ * struct igb_vf_ring_format - what a register says of the format of descriptors
+ * @offset: of the register
+ * @mask: its field
+ * @values: of the field, those that are known
+ * @nr_values: number of @values
+ */
+struct igb_vf_ring_format {
+	u32 offset;
+	u32 mask;
+	const u32 *values;
+	unsigned int nr_values;
+};
+
+/**
+ * struct igb_vf_ring_kind - one or more alike rings
+ * @name: what they are
+ * @offsets: all registers of the first one
+ * @nr_offsets: number of @offsets
+ * @bar: BAR that holds the registers
+ * @count: how many there are
+ * @stride: bytes from the registers of one to those of the next
+ * @tail: offset of the register that is written to post descriptors
+ * @tail_mask: its bits
+ * @known: the driver knows where the ring is, and the members below are valid
+ * @base: offset of the register with the low half of the address
+ * @base_mask: its bits
+ * @base_high: offset of the register with the high half
+ * @length: offset of the register with the length
+ * @length_mask: its bits
+ * @length_unit: what a descriptor adds to the length
+ * @head: offset of the register with the first descriptor that is not done
+ * @head_mask: its bits
+ * @enable: offset of the register that enables the queue
+ * @enable_mask: its bits
+ * @descriptor_size: bytes, a power of two
+ * @formats: what else must hold
+ * @nr_formats: number of @formats
+ * @buffers: descriptors have a buffer, and the members below are valid
+ * @low: where in a descriptor the low half of its address is
+ * @high: where the high half is
+ * @done: where the word is that says that a descriptor is done
+ * @done_mask: its bits
+ * @size: bytes of a buffer, if no register says more
+ * @size_reg: offset of the register with the size
+ * @size_mask: its bits, 0 if there is none
+ * @size_unit: bytes for each step of the field
+ */
+struct igb_vf_ring_kind {
+	const char *name;
+	const u32 *offsets;
+	unsigned int nr_offsets;
+	u8 bar;
+	u32 count;
+	u32 stride;
+	u32 tail;
+	u32 tail_mask;
+	bool known;
+	u32 base;
+	u32 base_mask;
+	u32 base_high;
+	u32 length;
+	u32 length_mask;
+	u32 length_unit;
+	u32 head;
+	u32 head_mask;
+	u32 enable;
+	u32 enable_mask;
+	u32 descriptor_size;
+	const struct igb_vf_ring_format *formats;
+	unsigned int nr_formats;
+	bool buffers;
+	u32 low;
+	u32 high;
+	u32 done;
+	u32 done_mask;
+	u32 size;
+	u32 size_reg;
+	u32 size_mask;
+	u32 size_unit;
+};
+
+/**
+ * struct igb_vf_ring_now - what the registers of a ring say
+ * @enabled: the queue runs, and the ring has descriptors
+ * @strange: it is not what the description says, and the rest is not valid
+ * @base: address of the first descriptor
+ * @length: number of descriptors
+ * @head: the first one that is not done
+ * @tail: the first one that is not posted
+ * @size: bytes of a buffer at most
+ */
+struct igb_vf_ring_now {
+	bool enabled;
+	bool strange;
+	u64 base;
+	u32 length;
+	u32 head;
+	u32 tail;
+	u32 size;
+};
+
+/* pins.c */
+int igb_vf_rings_doubt(struct igb_vf_device *xdev, const char *name, const char *why,
+		       int err);
+int igb_vf_ring_follow(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
+		       struct igb_vf_ring *ring, const struct igb_vf_ring_now *now,
+		       bool fresh);
+int igb_vf_ring_post(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
+		     struct igb_vf_ring *ring, u32 tail, bool fresh);
+void igb_vf_ring_drop(struct igb_vf_device *xdev, struct igb_vf_ring *ring);
+void igb_vf_ring_unmap(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
+		       struct igb_vf_ring *ring, const struct igb_vf_range *range);
+
+#endif /* IGB_VF_RINGS_H */

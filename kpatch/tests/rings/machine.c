@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Migrations of a device with an admin receive queue, around the driver's rings.c and
+ * pins.c. The device fills buffers whenever the driver lets it: at each access to a
+ * register. Memory is copied by the bitmap that the pins make, in rounds.
+ *
+ * Usage: machine TURNS MODE. MODE "plain": a well-behaved guest; "wild": one that
+ * unmaps memory, writes tails at random and moves the ring while it is in use;
+ * "blind": plain, and writes go by the driver.
+ *
+ * Prints the pages that are missing in the bitmap or differ in the copy, the turns in
+ * which the driver was unsure, those that had no memory, and the buffers filled.
+ */
+
+#include "i40e_vf.h"
+
+#define NR_PAGES	64
+#define RING_PAGES	8 /* what only rings are in */
+#define IOVA		0x300000000ULL
+#define BASE_HIGH	0x6000
+#define BASE		0x6c00
+#define TAIL		0x7000
+#define HEAD		0x7400
+#define LENGTH		0x8000
+#define ENABLE		0x80000000U
+#define DESCRIPTOR	32
+
+static struct page memory[NR_PAGES], copy[NR_PAGES];
+static bool mapped[NR_PAGES], dirty[NR_PAGES], written[NR_PAGES], named[NR_PAGES];
+static int pins[NR_PAGES];
+static u32 registers[0x10000 / 4];
+static struct i40e_vf_device device;
+static bool running, wild, blind;
+static int allocations; /* until one fails; 0: none does */
+static unsigned long filled;
+
+/* The guest's driver. */
+static u32 length, next, done;
+static u64 buffers[0x400];
+
+void *kvcalloc(size_t n, size_t size, int flags)
+{
+	(void)flags;
+	if (allocations && !--allocations)
+		return NULL;
+	return calloc(n, size);
+}
+
+static unsigned int page_of(u64 iova)
+{
+	u64 page = (iova - IOVA) / PAGE_SIZE;
+
+	return iova >= IOVA && page < NR_PAGES && mapped[page] ? page : NR_PAGES;
+}
+
+int vfio_pin_pages(struct vfio_device *vdev, u64 iova, int npage, int prot, struct page **pages)
+{
+	int i;
+
+	(void)vdev;
+	(void)prot;
+	if (npage <= 0 || npage > VFIO_PIN_PAGES_MAX_ENTRIES || iova % PAGE_SIZE)
+		abort();
+	for (i = 0; i < npage; i++)
+		if (page_of(iova + i * PAGE_SIZE) == NR_PAGES)
+			return -EINVAL;
+	for (i = 0; i < npage; i++) {
+		unsigned int page = page_of(iova + i * PAGE_SIZE);
+
+		pins[page]++;
+		dirty[page] = true;
+		pages[i] = &memory[page];
+	}
+	return npage;
+}
+
+void vfio_unpin_pages(struct vfio_device *vdev, u64 iova, int npage)
+{
+	int i;
+
+	(void)vdev;
+	for (i = 0; i < npage; i++) {
+		unsigned int page = page_of(iova + i * PAGE_SIZE);
+
+		if (npage <= 0 || page == NR_PAGES || !pins[page]--)
+			abort();
+	}
+}
+
+static u32 *descriptor(u64 iova)
+{
+	return (u32 *)(memory[page_of(iova)].data + iova % PAGE_SIZE);
+}
+
+static void fail(void)
+{
+	registers[LENGTH / 4] &= ~ENABLE;
+}
+
+static void fill(void)
+{
+	u32 entries = registers[LENGTH / 4] & 0x3ff;
+	u32 head = registers[HEAD / 4];
+	u64 at = registers[BASE / 4] | (u64)registers[BASE_HIGH / 4] << 32;
+	u64 iova, end;
+	u32 *entry;
+	int i;
+
+	at += (u64)head * DESCRIPTOR;
+	if (page_of(at) == NR_PAGES)
+		return fail();
+	entry = descriptor(at);
+	iova = (u64)entry[6] << 32 | entry[7];
+	end = iova + PAGE_SIZE - 1;
+	if (page_of(iova) == NR_PAGES || page_of(end) == NR_PAGES)
+		return fail();
+	for (i = 0; i < 4096; i++)
+		memory[page_of(iova + i)].data[(iova + i) % PAGE_SIZE] = filled + i;
+	written[page_of(iova)] = true;
+	written[page_of(end)] = true;
+	memset(entry, 0, DESCRIPTOR);
+	entry[0] = 0x1203;
+	written[page_of(at)] = true;
+	filled++;
+	registers[HEAD / 4] = (head + 1) % entries;
+}
+
+static void let(int most)
+{
+	while (most-- > 0) {
+		u32 entries = registers[LENGTH / 4] & 0x3ff;
+		u32 head = registers[HEAD / 4], tail = registers[TAIL / 4];
+
+		if (!running || !(registers[LENGTH / 4] & ENABLE) || head == tail ||
+		    head >= entries || tail >= entries)
+			return;
+		fill();
+	}
+}
+
+void i40e_vf_lock_registers(struct i40e_vf_device *xdev)
+{
+	(void)xdev;
+	let(rand() % 3);
+}
+
+void i40e_vf_unlock_registers(struct i40e_vf_device *xdev)
+{
+	(void)xdev;
+	let(rand() % 2);
+}
+
+bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
+{
+	(void)xdev;
+	return true;
+}
+
+u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width)
+{
+	(void)xdev;
+	if (bar || width != 4)
+		abort();
+	let(rand() % 2);
+	return registers[offset / 4];
+}
+
+ssize_t vfio_pci_core_write(struct vfio_device *vdev, const char *buf, size_t count, loff_t *ppos)
+{
+	(void)vdev;
+	memcpy((char *)registers + *ppos, buf, count);
+	let(rand() % 8);
+	return count;
+}
+
+/* Writes registers as the monitor does for its guest. */
+static void put_bytes(loff_t pos, const char *buf, size_t count)
+{
+	if (!blind && i40e_vf_rings_watch(&device, pos, count))
+		i40e_vf_rings_write(&device, buf, count, &pos);
+	else
+		vfio_pci_core_write(NULL, buf, count, &pos);
+}
+
+static void put_whole(u32 offset, u32 value)
+{
+	put_bytes(offset, (const char *)&value, sizeof(value));
+}
+
+/* In one access or in two. */
+static void put(u32 offset, u32 value)
+{
+	const char *buf = (const char *)&value;
+
+	if (rand() % 4) {
+		put_whole(offset, value);
+	} else {
+		put_bytes(offset, buf, 2);
+		put_bytes(offset + 2, buf + 2, 2);
+	}
+}
+
+static void start(void)
+{
+	put(LENGTH, 0);
+	put(HEAD, 0);
+	put(TAIL, 0);
+	put(BASE, (u32)IOVA);
+	put(BASE_HIGH, IOVA >> 32);
+	put(LENGTH, ENABLE | length);
+	next = 0;
+	done = 0;
+}
+
+static u64 entry_of(u32 index)
+{
+	return IOVA + (u64)index * DESCRIPTOR;
+}
+
+static void take(void)
+{
+	while (done != next && page_of(entry_of(done)) != NR_PAGES && *descriptor(entry_of(done)) & 1)
+		done = (done + 1) % length;
+}
+
+static bool in_use(unsigned int page)
+{
+	u32 i;
+
+	for (i = done; i != next; i = (i + 1) % length) {
+		unsigned int other = (buffers[i] - IOVA) / PAGE_SIZE;
+
+		if (page + 1 >= other && page <= other + 1)
+			return true;
+	}
+	return false;
+}
+
+static void post(int most)
+{
+	int tries = 200;
+
+	while (most > 0 && (next + 1) % length != done && tries-- > 0) {
+		unsigned int page = RING_PAGES + rand() % (NR_PAGES - RING_PAGES - 10);
+		u64 iova = IOVA + page * PAGE_SIZE + (rand() % 2 ? 0 : rand() % PAGE_SIZE & ~3UL);
+		u32 *entry;
+
+		if (in_use(page) || page_of(entry_of(next)) == NR_PAGES)
+			continue;
+		entry = descriptor(entry_of(next));
+		memset(entry, 0, DESCRIPTOR);
+		entry[0] = 0x1200;
+		entry[6] = iova >> 32;
+		entry[7] = (u32)iova;
+		buffers[next] = iova;
+		next = (next + 1) % length;
+		named[page] = true;
+		named[page + 1] = true;
+		most--;
+	}
+	/* The tail by one access, as guests write it: in two it would be elsewhere between. */
+	put_whole(TAIL, next);
+}
+
+static void unmap_or_map(unsigned int page)
+{
+	if (mapped[page]) {
+		i40e_vf_dma_unmap(&device.core_device.vdev, IOVA + page * PAGE_SIZE, PAGE_SIZE);
+		if (pins[page])
+			abort();
+	}
+	mapped[page] = !mapped[page];
+}
+
+static void misbehave(void)
+{
+	switch (rand() % 7) {
+	case 0:
+		unmap_or_map(rand() % NR_PAGES);
+		break;
+	case 1:
+		put(TAIL, length + rand() % 3);
+		break;
+	case 2:
+		put(TAIL, rand() % length);
+		break;
+	case 3:
+		put(BASE, (u32)IOVA + rand() % 3 * PAGE_SIZE);
+		break;
+	case 4:
+		put(LENGTH, ENABLE | (1 + rand() % length));
+		break;
+	case 5:
+		put(HEAD, rand() % length);
+		break;
+	default:
+		put(LENGTH, registers[LENGTH / 4] & ~ENABLE);
+		put(LENGTH, registers[LENGTH / 4] | ENABLE);
+		break;
+	}
+}
+
+/* Copies what the bitmap has; what the guest's processor writes counts as known. */
+static int sync_copy(void)
+{
+	int missing = 0, page;
+
+	for (page = 0; page < NR_PAGES; page++) {
+		bool reported = dirty[page] || page < RING_PAGES;
+
+		missing += written[page] && !reported;
+		if (!wild && dirty[page] && page >= RING_PAGES && !named[page])
+			missing++; /* a page that no descriptor named */
+		if (reported)
+			copy[page] = memory[page];
+		dirty[page] = pins[page];
+		written[page] = false;
+	}
+	return missing;
+}
+
+static int different(void)
+{
+	int found = 0, page;
+
+	for (page = 0; page < NR_PAGES; page++)
+		found += !!memcmp(&copy[page], &memory[page], sizeof(copy[page]));
+	return found;
+}
+
+static int migrate(void)
+{
+	int round, page, wrong = 0;
+
+	for (page = 0; page < NR_PAGES; page++) {
+		dirty[page] = pins[page];
+		named[page] |= dirty[page];
+		written[page] = false;
+		copy[page] = memory[page];
+	}
+	for (round = 0; round < 30; round++) {
+		take();
+		post(rand() % 20);
+		let(rand() % 20);
+		if (wild && !(rand() % 8))
+			misbehave();
+		take();
+		if (!(rand() % 10) && done == next)
+			start();
+		if (!(rand() % 3))
+			wrong += device.rings.unsure ? 0 : sync_copy();
+	}
+	running = false;
+	if (!device.rings.unsure)
+		wrong += sync_copy() + different();
+	return wrong;
+}
+
+int main(int argc, char **argv)
+{
+	const u32 lengths[] = { 2, 3, 32, 100, 255 };
+	int turn, page, wrong = 0, unsure = 0, starved = 0;
+
+	if (argc != 3)
+		return 2;
+	wild = !strcmp(argv[2], "wild");
+	blind = !strcmp(argv[2], "blind");
+	for (turn = 0; turn < atoi(argv[1]); turn++) {
+		int ret;
+
+		srand(turn + 1);
+		for (page = 0; page < NR_PAGES; page++)
+			mapped[page] = true;
+		memset(named, 0, sizeof(named));
+		length = lengths[rand() % ARRAY_SIZE(lengths)];
+		running = true;
+		start();
+		post(rand() % 40);
+		let(rand() % 10);
+		take();
+
+		allocations = wild && !(rand() % 4) ? 1 + rand() % 3 : 0;
+		mutex_lock(&device.rings.lock);
+		ret = i40e_vf_rings_begin(&device);
+		mutex_unlock(&device.rings.lock);
+		allocations = 0;
+		if (ret && (ret != -ENOMEM || device.rings.following))
+			abort();
+		starved += !!ret;
+		wrong += ret ? 0 : migrate();
+		unsure += device.rings.unsure;
+
+		i40e_vf_rings_close(&device);
+		for (page = 0; page < NR_PAGES; page++)
+			if (pins[page])
+				abort();
+	}
+	printf("%d %d %d %lu\n", wrong, unsure, starved, filled);
+	return 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What rings.c and pins.c use of the kernel, for a program of user space. Each of
+ * the kernel's headers that they include is this file.
+ */
+#ifndef SHIM_H
+#define SHIM_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef u32 __le32;
+typedef struct { int unused; } spinlock_t;
+typedef struct { int unused; } wait_queue_head_t;
+
+#define __user
+#define __iomem
+#define PAGE_SHIFT			12
+#define PAGE_SIZE			4096UL
+#define GFP_KERNEL_ACCOUNT		0
+#define IOMMU_READ			1
+#define IOMMU_WRITE			2
+#define PCI_STD_NUM_BARS		6
+#define VFIO_PIN_PAGES_MAX_ENTRIES	4 /* few, so that rings need more than one call */
+#define VFIO_PCI_OFFSET_SHIFT		40
+#define VFIO_PCI_OFFSET_MASK		((1ULL << VFIO_PCI_OFFSET_SHIFT) - 1)
+#define VFIO_PCI_OFFSET_TO_INDEX(pos)	((pos) >> VFIO_PCI_OFFSET_SHIFT)
+#define VFIO_PCI_BAR5_REGION_INDEX	5
+
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define DIV_ROUND_UP(a, b)		(((a) + (b) - 1) / (b))
+#define DIV_ROUND_UP_ULL(a, b)		DIV_ROUND_UP((unsigned long long)(a), b)
+#define round_down(x, y)		((x) & ~((__typeof__(x))(y) - 1))
+#define IS_ALIGNED(x, a)		(!((x) & ((__typeof__(x))(a) - 1)))
+#define min_t(type, a, b)		((type)(a) < (type)(b) ? (type)(a) : (type)(b))
+#define offset_in_page(p)		((unsigned long)(p) & (PAGE_SIZE - 1))
+#define le32_to_cpu(x)			(x)
+#define __ffs(x)			__builtin_ctz(x)
+#define container_of(p, type, member)	((type *)((char *)(p) - offsetof(type, member)))
+#define get_user(x, p)			((x) = *(p), 0)
+#define dev_warn(dev, ...)		((void)(dev))
+#define kvfree				free
+
+struct mutex {
+	int held;
+};
+
+#define mutex_lock(m)			do { if ((m)->held++) abort(); } while (0)
+#define mutex_unlock(m)			do { if (--(m)->held) abort(); } while (0)
+#define lockdep_assert_held(m)		do { if (!(m)->held) abort(); } while (0)
+
+struct device;
+struct file;
+struct vfio_info_cap;
+struct vm_area_struct;
+struct vm_operations_struct {
+	int unused;
+};
+
+struct vfio_device {
+	struct device *dev;
+};
+
+struct vfio_pci_core_device {
+	struct vfio_device vdev;
+};
+
+struct page {
+	u8 data[4096];
+};
+
+void *kvcalloc(size_t n, size_t size, int flags);
+int vfio_pin_pages(struct vfio_device *vdev, u64 iova, int npage, int prot, struct page **pages);
+void vfio_unpin_pages(struct vfio_device *vdev, u64 iova, int npage);
+ssize_t vfio_pci_core_write(struct vfio_device *vdev, const char *buf, size_t count, loff_t *ppos);
+
+static inline void memcpy_from_page(char *to, struct page *page, size_t offset, size_t len)
+{
+	if (offset + len > sizeof(page->data))
+		abort();
+	memcpy(to, page->data + offset, len);
+}
+
+#endif /* SHIM_H */
