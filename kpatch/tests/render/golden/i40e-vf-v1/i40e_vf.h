@@ -141,6 +141,8 @@ struct i40e_vf_ring {
  * @unsure: something could not be followed since saving began
  * @narrowed: VFIO reports pinned pages only; once it does it does so for good
  * @doubts: how often something could not be followed
+ * @buffers: how many buffers were pinned
+ * @debugfs: shows @doubts and @buffers since the driver was bound
  * @ring: the rings, in the order of the description
  */
 struct i40e_vf_rings {
@@ -149,6 +151,8 @@ struct i40e_vf_rings {
 	bool unsure;
 	bool narrowed;
 	u64 doubts;
+	u64 buffers;
+	struct dentry *debugfs;
 	struct i40e_vf_ring ring[2];
 };
 
@@ -199,6 +203,8 @@ int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
 void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
 
 /* rings.c */
+void i40e_vf_rings_init(struct i40e_vf_device *xdev);
+void i40e_vf_rings_destroy(struct i40e_vf_device *xdev);
 bool i40e_vf_rings_watch(struct i40e_vf_device *xdev, u64 offset, size_t count);
 ssize_t i40e_vf_rings_write(struct i40e_vf_device *xdev, const char __user *buf, size_t count,
 			    loff_t *ppos);

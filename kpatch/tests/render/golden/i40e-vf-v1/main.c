@@ -299,11 +299,14 @@ static const struct vfio_pci_regops i40e_vf_regops = {
 static int i40e_vf_init_dev(struct vfio_device *core_vdev)
 {
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
+	int ret;
 
 	i40e_vf_ledger_init(&xdev->ledger);
-	mutex_init(&xdev->rings.lock);
 	i40e_vf_migration_init(&xdev->migration);
-	return vfio_pci_core_init_dev(core_vdev);
+	ret = vfio_pci_core_init_dev(core_vdev);
+	if (!ret)
+		i40e_vf_rings_init(xdev);
+	return ret;
 }
 
 static void i40e_vf_release_dev(struct vfio_device *core_vdev)
@@ -311,7 +314,7 @@ static void i40e_vf_release_dev(struct vfio_device *core_vdev)
 	struct i40e_vf_device *xdev = i40e_vf_of_vdev(core_vdev);
 
 	i40e_vf_migration_destroy(&xdev->migration);
-	mutex_destroy(&xdev->rings.lock);
+	i40e_vf_rings_destroy(xdev);
 	vfio_pci_core_release_dev(core_vdev);
 }
 

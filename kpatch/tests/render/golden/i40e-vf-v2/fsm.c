@@ -244,8 +244,9 @@ static struct file *i40e_vf_walk(struct i40e_vf_device *xdev, struct vfio_device
 
 /*
  * The device runs and is saved in PRE_COPY only. The rings are followed as soon as
- * no ring register is mapped, and before the first step, so that it can be refused.
- * That is where saving begins, or where it began in PRE_COPY_P2P. Pages cannot be pinned under the lock of the registers: a page fault takes that
+ * no ring register is mapped, and before the first step, so that it can be refused:
+ * when saving begins, or when the device leaves a PRE_COPY_P2P in which it began.
+ * Pages cannot be pinned under the lock of the registers: a page fault takes that
  * under mmap_lock.
  */
 static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, struct vfio_device *vdev,

@@ -188,6 +188,7 @@ static int i40e_vf_take_buffer(struct i40e_vf_device *xdev,
 	i40e_vf_drop_slot(xdev, slot);
 	slot->iova = first;
 	slot->nr_pages = nr_pages;
+	xdev->rings.buffers++;
 	return 0;
 }
 

@@ -29,6 +29,8 @@
 
 #include <linux/align.h>
 #include <linux/bitops.h>
+#include <linux/debugfs.h>
+#include <linux/device.h>
 #include <linux/uaccess.h>
 
 #include "rings.h"
@@ -441,8 +443,8 @@ ssize_t i40e_vf_rings_write(struct i40e_vf_device *xdev, const char __user *buf,
  * i40e_vf_rings_begin - follow the rings from now on
  * @xdev: the device, of which no ring register is mapped or can be
  *
- * Return: 0, or -ENOMEM if there is no memory to pin or to remember what is pinned, as
- * beyond RLIMIT_MEMLOCK, and then nothing is followed.
+ * Return: 0, or -ENOMEM if there is no memory to remember what is pinned, and then
+ * nothing is followed. RLIMIT_MEMLOCK was met when the container mapped the memory.
  */
 int i40e_vf_rings_begin(struct i40e_vf_device *xdev)
 {
@@ -506,4 +508,23 @@ void i40e_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)
 	mutex_lock(&xdev->rings.lock);
 	i40e_vf_each_ring(xdev, i40e_vf_unmap_ring, &range);
 	mutex_unlock(&xdev->rings.lock);
+}
+
+/* What debugfs shows is for people and tests, so the driver does without if it cannot. */
+void i40e_vf_rings_init(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_rings *rings = &xdev->rings;
+	char name[64];
+
+	mutex_init(&rings->lock);
+	snprintf(name, sizeof(name), KBUILD_MODNAME "-%s", dev_name(xdev->core_device.vdev.dev));
+	rings->debugfs = debugfs_create_dir(name, NULL);
+	debugfs_create_u64("doubts", 0444, rings->debugfs, &rings->doubts);
+	debugfs_create_u64("buffers", 0444, rings->debugfs, &rings->buffers);
+}
+
+void i40e_vf_rings_destroy(struct i40e_vf_device *xdev)
+{
+	debugfs_remove_recursive(xdev->rings.debugfs);
+	mutex_destroy(&xdev->rings.lock);
 }

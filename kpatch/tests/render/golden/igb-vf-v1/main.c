@@ -302,11 +302,14 @@ static const struct vfio_pci_regops igb_vf_regops = {
 static int igb_vf_init_dev(struct vfio_device *core_vdev)
 {
 	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
+	int ret;
 
 	igb_vf_ledger_init(&xdev->ledger);
-	mutex_init(&xdev->rings.lock);
 	igb_vf_migration_init(&xdev->migration);
-	return vfio_pci_core_init_dev(core_vdev);
+	ret = vfio_pci_core_init_dev(core_vdev);
+	if (!ret)
+		igb_vf_rings_init(xdev);
+	return ret;
 }
 
 static void igb_vf_release_dev(struct vfio_device *core_vdev)
@@ -314,7 +317,7 @@ static void igb_vf_release_dev(struct vfio_device *core_vdev)
 	struct igb_vf_device *xdev = igb_vf_of_vdev(core_vdev);
 
 	igb_vf_migration_destroy(&xdev->migration);
-	mutex_destroy(&xdev->rings.lock);
+	igb_vf_rings_destroy(xdev);
 	vfio_pci_core_release_dev(core_vdev);
 }
 

@@ -161,6 +161,8 @@ struct igb_vf_ring {
  * @unsure: something could not be followed since saving began
  * @narrowed: VFIO reports pinned pages only; once it does it does so for good
  * @doubts: how often something could not be followed
+ * @buffers: how many buffers were pinned
+ * @debugfs: shows @doubts and @buffers since the driver was bound
  * @ring: the rings, in the order of the description
  */
 struct igb_vf_rings {
@@ -169,6 +171,8 @@ struct igb_vf_rings {
 	bool unsure;
 	bool narrowed;
 	u64 doubts;
+	u64 buffers;
+	struct dentry *debugfs;
 	struct igb_vf_ring ring[4];
 };
 
@@ -219,6 +223,8 @@ int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
 
 /* rings.c */
+void igb_vf_rings_init(struct igb_vf_device *xdev);
+void igb_vf_rings_destroy(struct igb_vf_device *xdev);
 bool igb_vf_rings_watch(struct igb_vf_device *xdev, u64 offset, size_t count);
 ssize_t igb_vf_rings_write(struct igb_vf_device *xdev, const char __user *buf, size_t count,
 			   loff_t *ppos);

@@ -188,6 +188,7 @@ static int igb_vf_take_buffer(struct igb_vf_device *xdev,
 	igb_vf_drop_slot(xdev, slot);
 	slot->iova = first;
 	slot->nr_pages = nr_pages;
+	xdev->rings.buffers++;
 	return 0;
 }
 
