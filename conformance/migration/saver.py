@@ -62,6 +62,10 @@ class Saver(ABC):
     def give(self, stream: Stream) -> None:
         """Give data to a device that is resuming."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what belongs to a session."""
+
     @property
     def first(self) -> Stage:
         """How a save of a running device begins: in pre-copy, if the device has it."""

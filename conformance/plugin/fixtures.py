@@ -9,6 +9,7 @@ again; after one that failed it is reset, too. Use ``device.reopen()`` where the
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -77,15 +78,24 @@ def migration(device: Device, devices: Devices) -> MigrationRegion:
     return devices.migration_of(device)
 
 
+def _saver_of(devices: Devices, device: Device) -> Saver:
+    if devices.protocol == 1:
+        return RegionSaver(devices.migration_of(device))
+    return FeatureSaver(device)
+
+
 @pytest.fixture
 def saver(device: Device, devices: Devices) -> Iterator[Saver]:
     """Provide what saves and resumes the device, by the protocol that the session judges."""
-    if devices.protocol == 1:
-        yield RegionSaver(devices.migration_of(device))
-        return
-    saver = FeatureSaver(device)
-    yield saver
-    saver.close()
+    with closing(_saver_of(devices, device)) as made:
+        yield made
+
+
+@pytest.fixture
+def peer_saver(peer: Device, devices: Devices) -> Iterator[Saver]:
+    """Provide what saves and resumes the second function."""
+    with closing(_saver_of(devices, peer)) as made:
+        yield made
 
 
 @pytest.fixture

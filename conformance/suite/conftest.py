@@ -2,6 +2,7 @@
 """Fixtures of the suite alone; the ones about devices are in :mod:`conformance.plugin.fixtures`."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 
 import pytest
 
@@ -11,11 +12,15 @@ from conformance.plugin.protocols import not_applicable
 from conformance.plugin.workers import runs_alone
 from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
+from conformance.suite.support.receiving import UNNAMED, traffic_of
 from conformance.suite.support.windows import Window, find
 from conformance.vfio import resets
 from conformance.vfio.children.children import Child
+from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.guest_memory import PAGES, LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
+from conformance.vfio.receiver import Receiver
 from conformance.vfio.region import Region
 
 Find = Callable[..., Window]
@@ -92,6 +97,18 @@ def mappings(
         yield made
 
 
+@pytest.fixture
+def memory(container: Container, device: Device) -> Iterator[LoggedMemory]:
+    """Provide memory to write to, and log which of its pages are dirty; none is at first."""
+    device.reset()  # it may still be about to write for the test before
+    with closing(LoggedMemory(container)) as made:
+        container.start_dirty_log()
+        made.dirty()
+        yield made
+        with suppress(OSError):
+            container.stop_dirty_log()
+
+
 def need(saver: Saver, stage: Stage) -> None:
     """Leave the test if the device does not have a stage."""
     if not saver.offers(stage):
@@ -113,3 +130,33 @@ def way(request: pytest.FixtureRequest, device: Device) -> str:
     if lacking := resets.lacking(device, name):
         pytest.skip(lacking)
     return name
+
+
+@pytest.fixture
+def apart(devices: Devices) -> Iterator[None]:
+    """Have the device be the container's only one; to be used before it is opened.
+
+    A group that pins no pages makes the kernel report every page, and one that has pinned some
+    reports no others until it leaves the container. So nothing stays open from other tests, or for
+    them.
+    """
+    traffic_of(devices.ready("device"))
+    devices.close()
+    yield
+    devices.close()
+
+
+@pytest.fixture
+def receiver(saver: Saver, device: Device, container: Container) -> Iterator[Receiver]:
+    """Provide a queue that is set up and has no buffers, and log which pages are dirty."""
+    need(saver, Stage.PRE_COPY)
+    device.reset()
+    with closing(LoggedMemory(container)) as memory:
+        container.start_dirty_log()
+        made = Receiver(device, memory, traffic_of(device), PAGES - len(UNNAMED))
+        made.start()
+        yield made
+        saver.attempt(Stage.RUNNING)
+        made.stop()
+        with suppress(OSError):
+            container.stop_dirty_log()

@@ -37,6 +37,21 @@ class Counts:
     value: int
 
 
+def find(config: Region, signature: bytes) -> int | None:
+    """Return where the vendor-specific capability with a signature is; None if it is not there."""
+    if not config.read_int(_STATUS, 2) & _HAS_CAPABILITIES:
+        return None
+    at = config.read_int(_CAPABILITIES, 1)
+    for _ in range(48):  # as many as there is room for: a broken list has no end
+        if not at:
+            break
+        head = config.read_exact(at, 2)
+        if head[0] == _VENDOR_SPECIFIC and config.read_exact(at + 3, 5) == signature:
+            return at
+        at = head[1]
+    return None
+
+
 class AccessCounters:
     """The capability of one device."""
 
@@ -49,17 +64,8 @@ class AccessCounters:
         """Find the capability; None if the device does not count."""
         with trace.quiet():
             config = device.region(VFIO_PCI_CONFIG_REGION_INDEX)
-            if not config.read_int(_STATUS, 2) & _HAS_CAPABILITIES:
-                return None
-            at = config.read_int(_CAPABILITIES, 1)
-            for _ in range(48):  # as many as there is room for: a broken list has no end
-                if not at:
-                    break
-                head = config.read_exact(at, 2)
-                if head[0] == _VENDOR_SPECIFIC and config.read_exact(at + 3, 5) == SIGNATURE:
-                    return cls(config, at)
-                at = head[1]
-        return None
+            at = find(config, SIGNATURE)
+        return None if at is None else cls(config, at)
 
     def read(self, region: Region, offset: int) -> Counts:
         """Return the counts of a register of a BAR."""

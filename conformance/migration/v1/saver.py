@@ -61,6 +61,9 @@ class RegionSaver(Saver):
         """Give the buffers in their order."""
         self._client.write_all(stream)
 
+    def close(self) -> None:
+        """Do nothing: a session of this version has no file of its own."""
+
 
 def _answer(migration: MigrationRegion, name: str) -> str:
     try:

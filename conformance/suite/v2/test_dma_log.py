@@ -21,7 +21,6 @@ from conformance.plugin.checks import (
 from conformance.plugin.devices import Doorbell, Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
-from conformance.suite.support.guest_memory import IOVA, PAGE, SIZE, GuestMemory
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE, read_only
@@ -32,6 +31,7 @@ from conformance.vfio import features
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.features import Range
+from conformance.vfio.guest_memory import IOVA, PAGE, SIZE, GuestMemory
 
 LOG = Range(IOVA, SIZE)
 START = c.VFIO_DEVICE_FEATURE_SET | c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START

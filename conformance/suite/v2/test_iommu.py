@@ -12,7 +12,6 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import errno_words, expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
-from conformance.suite.support.guest_memory import IOVA, PAGE, SIZE, GuestMemory, Maps
 from conformance.suite.support.life import soon
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.steps import expect_taken, expect_whole, reach, state_of
@@ -21,6 +20,7 @@ from conformance.vfio import cdev, features
 from conformance.vfio.cdev import Cdev
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.guest_memory import IOVA, PAGE, SIZE, GuestMemory, Maps
 from conformance.vfio.iommufd import AddressSpace, Iommufd
 
 #: Numbers of features: all that there are, the next ones, and the last.

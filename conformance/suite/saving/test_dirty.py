@@ -2,44 +2,27 @@
 """What a device writes to memory while it is migrated, on one that can be made to write."""
 
 import random
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
 
 import pytest
 
-from conformance.migration.v1.region import MigrationRegion
-from conformance.model.v1.states import State
+from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Doorbell
-from conformance.suite.support.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.suite.conftest import need
+from conformance.suite.support.cases import by_stage
 from conformance.suite.support.life import SOON, soon
-from conformance.suite.v1.cases import by_state
-from conformance.suite.v1.conftest import Reach
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
 from conformance.vfio.system import sysfs
 
-#: Seconds in which a device that still moves would write.
-WHILE = 0.05
 #: Pages that are written in a test.
 SOME = 6
 #: Times that the device is stopped while it writes.
 TURNS = 10
 
-RUNS = by_state((State.RUNNING, State.PRE_COPY))
-
-
-@pytest.fixture
-def memory(container: Container, device: Device) -> Iterator[LoggedMemory]:
-    """Provide memory to write to, and log which of its pages are dirty; none is at first."""
-    device.reset()  # it may still be about to write for the test before
-    with closing(LoggedMemory(container)) as made:
-        container.start_dirty_log()
-        made.dirty()
-        yield made
-        with suppress(OSError):
-            container.stop_dirty_log()
+RUNS = pytest.mark.parametrize("stage", by_stage((Stage.RUNNING, Stage.PRE_COPY)), indirect=True)
+RESTS = pytest.mark.parametrize("stage", by_stage((Stage.STOPPED, Stage.STOP_COPY)), indirect=True)
 
 
 @pytest.fixture
@@ -73,12 +56,12 @@ def _write(memory: LoggedMemory, doorbell: Doorbell, rng: random.Random, page: i
 
 
 @pytest.mark.rule("dirty.reported")
-@pytest.mark.parametrize("state", RUNS)
+@RUNS
 def test_written_pages_are_reported(
-    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
 ) -> None:
     """Have the device write to some pages: all of them are reported."""
-    reach(state)
+    saver.reach(stage)
     pages = rng.sample(range(PAGES), SOME)
     for number, page in enumerate(pages):
         _write(memory, doorbells[number % len(doorbells)], rng, page)
@@ -90,10 +73,11 @@ def test_written_pages_are_reported(
 
 @pytest.mark.rule("dirty.reported")
 def test_a_page_is_reported_each_time(
-    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random
+    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random
 ) -> None:
     """Have the device write to a page again after it was reported: it is reported again."""
-    reach(State.PRE_COPY)
+    need(saver, Stage.PRE_COPY)
+    saver.reach(Stage.PRE_COPY)
     page = rng.randrange(PAGES)
     for time_ in ("first", "second", "third"):
         _write(memory, doorbells[0], rng, page)
@@ -102,59 +86,37 @@ def test_a_page_is_reported_each_time(
 
 
 @pytest.mark.rule("dirty.reported")
-@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
+@RESTS
 def test_last_writes_are_reported(
-    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
 ) -> None:
     """Ring and stop at once: what was written until then is reported, whatever that is."""
-    migration = reach(State.RUNNING)
-    before = [State.PRE_COPY] if state is State.STOP_AND_COPY else []
     for _ in range(TURNS):
-        migration.enter(*before)
+        if stage is Stage.STOP_COPY and saver.first is not stage:
+            saver.enter(saver.first)
         # In this order: a doorbell of the last turn may be served now, and what it writes must not
         # be forgotten by the kernel and yet be seen.
         memory.dirty()
         memory.clear()
         for doorbell, page in zip(doorbells, rng.sample(range(PAGES), len(doorbells)), strict=True):
             doorbell.ring(IOVA + page * PAGE)
-        migration.enter(state)
+        saver.enter(stage)
         missing = memory.written() - memory.dirty()
         expect_equal(sorted(missing), [], did="ring, stop, look for written pages not reported")
-        migration.enter(State.RUNNING)
+        saver.enter(Stage.RUNNING)
 
 
 @pytest.mark.rule("dirty.silent")
 @pytest.mark.usefixtures("software")
-@pytest.mark.parametrize("state", RUNS)
+@RUNS
 def test_other_pages_are_not_reported(
-    reach: Reach, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, state: State
+    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
 ) -> None:
     """Have the device write to some pages: no other is reported, and none a second time."""
-    reach(state)
+    saver.reach(stage)
     pages = rng.sample(range(PAGES), SOME)
     for page in pages:
         _write(memory, doorbells[0], rng, page)
     expect_equal(sorted(memory.dirty()), sorted(pages), did="have pages written, read the bitmap")
     expect_equal(sorted(memory.written()), sorted(pages), did="look at the memory")
     expect_equal(sorted(memory.dirty()), [], did="read the bitmap again")
-
-
-@pytest.mark.rule("state.synchronous")
-@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
-def test_stopped_device_does_not_write(
-    migration: MigrationRegion,
-    memory: LoggedMemory,
-    doorbells: list[Doorbell],
-    rng: random.Random,
-    state: State,
-) -> None:
-    """Ring, stop, and ring once more: once it is stopped, the device writes nothing."""
-    for doorbell in doorbells:
-        doorbell.ring(IOVA + rng.randrange(PAGES) * PAGE)
-    migration.set_state(state)
-    before = memory.contents()
-    for doorbell in doorbells:
-        doorbell.ring(IOVA + rng.randrange(PAGES) * PAGE, value=0xA5)
-    time.sleep(WHILE)
-    changed = [n for n in range(PAGES) if memory.page(n) != before[n * PAGE : (n + 1) * PAGE]]
-    expect_equal(changed, [], did=f"enter state {state:d}, ring, look for pages that changed")

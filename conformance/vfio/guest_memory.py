@@ -27,13 +27,24 @@ class Maps(Protocol):
 
 
 class GuestMemory:
-    """Pages that are zero at first. A container must have a group."""
+    """Pages that are zero at first. A container must have a group.
 
-    def __init__(self, maps: Maps) -> None:
+    Args:
+        maps: What maps it for the devices.
+        pages: How many there are.
+
+    Attributes:
+        size: Bytes.
+        touched: The pages that `write` has changed.
+    """
+
+    def __init__(self, maps: Maps, pages: int = PAGES) -> None:
         self._maps = maps
-        self._memory = mmap.mmap(-1, SIZE)
+        self.size = pages * PAGE
+        self.touched: set[int] = set()
+        self._memory = mmap.mmap(-1, self.size)
         anchor = ctypes.c_char.from_buffer(self._memory)
-        maps.map_dma(ctypes.addressof(anchor), IOVA, SIZE)
+        maps.map_dma(ctypes.addressof(anchor), IOVA, self.size)
         del anchor  # the memory could not be unmapped
         self._mapped = True
 
@@ -46,7 +57,16 @@ class GuestMemory:
     def unmap(self) -> int:
         """Take it from the device, and return how many of its bytes were still mapped."""
         self._mapped = False
-        return self._maps.unmap_dma(IOVA, SIZE)
+        return self._maps.unmap_dma(IOVA, self.size)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes of it."""
+        return self._memory[offset : offset + size]
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes as the guest's processor does, inside a page."""
+        self._memory[offset : offset + len(data)] = data
+        self.touched.add(offset // PAGE)
 
     def page(self, number: int) -> bytes:
         """Return what a page holds."""
@@ -58,20 +78,20 @@ class GuestMemory:
 
     def clear(self) -> None:
         """Make all pages zero again."""
-        self._memory[:] = bytes(SIZE)
+        self._memory[:] = bytes(self.size)
 
     def written(self) -> set[int]:
         """Return the numbers of the pages that are not zero."""
-        return {number for number in range(PAGES) if any(self.page(number))}
+        return {number for number in range(self.size // PAGE) if any(self.page(number))}
 
 
 class LoggedMemory(GuestMemory):
     """The same, with a container that logs which pages devices write."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def __init__(self, container: Container, pages: int = PAGES) -> None:
+        super().__init__(container, pages)
         self.container = container
 
     def dirty(self) -> set[int]:
         """Return the numbers of the pages that the kernel says are dirty, and have it forget."""
-        return self.container.dirty_pages(IOVA, SIZE)
+        return self.container.dirty_pages(IOVA, self.size)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a driver cannot follow while the device receives: never is a written page reported clean."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_equal, expect_success
+from conformance.suite.support.cases import named
+from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
+from conformance.vfio.container import Container
+from conformance.vfio.guest_memory import IOVA, PAGE, PAGES
+from conformance.vfio.memory.mapping import Mapping, anonymous
+from conformance.vfio.receiver import ENTRIES, Receiver
+
+pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
+
+#: The page behind the guest's memory, mapped for the device by itself.
+BEHIND = PAGES
+
+
+@pytest.fixture
+def behind(receiver: Receiver) -> Iterator[Mapping]:
+    """Provide one page more, which a test may take from the process."""
+    container = receiver.memory.container
+    with anonymous(PAGE) as page:
+        container.map_dma(page.address, IOVA + BEHIND * PAGE, PAGE)
+        yield page
+        container.unmap_dma(IOVA + BEHIND * PAGE, PAGE)
+
+
+def _move_ring(receiver: Receiver, page: Mapping) -> None:
+    """Have the device go on in another ring, whose buffers no tail has posted."""
+    ring, *buffers = sorted(UNNAMED)
+    for index in range(ENTRIES):
+        receiver.describe(ring, index, buffers[index % len(buffers)])
+    assert page.size == PAGE
+    receiver.set_base(ring)
+
+
+def _lose_memory(receiver: Receiver, page: Mapping) -> None:
+    """Post a buffer whose memory the process has unmapped; the IOMMU still has it."""
+    page.munmap()
+    receiver.post([BEHIND])
+
+
+def _lose_and_go_on(receiver: Receiver, page: Mapping) -> None:
+    """Post others behind it, too."""
+    page.munmap()
+    receiver.post([BEHIND, *sorted(UNNAMED)])
+
+
+def _reported(container: Container) -> set[int]:
+    found = container.dirty_pages(IOVA, PAGES * PAGE)
+    return found | {BEHIND + page for page in container.dirty_pages(IOVA + PAGES * PAGE, PAGE)}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    named(
+        {
+            "ring-moved": _move_ring,
+            "memory-unmapped": _lose_memory,
+            "memory-unmapped-among-others": _lose_and_go_on,
+        }
+    ),
+)
+def test_nothing_written_is_clean(
+    saver: Saver,
+    receiver: Receiver,
+    behind: Mapping,
+    rng: random.Random,
+    strange: Callable[[Receiver, Mapping], None],
+) -> None:
+    """Do something strange in pre-copy: what is written is reported, or the save fails."""
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    first = receiver.traffic.count()
+    strange(receiver, behind)
+    receiver.traffic.set_rate(FAST)
+    wait_for(receiver, first + receiver.waiting, "receive after something strange")
+    error = saver.attempt(Stage.STOP_COPY)
+    written = receiver.pages(first, receiver.traffic.count())
+    missing = written - _reported(receiver.memory.container) if error is None else set()
+    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")
+
+
+def test_a_new_save_is_as_any(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Have the driver lose a ring, set the device running, set the ring up anew: it is saved."""
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    receiver.set_base(max(UNNAMED))
+    did = "move the ring, enter stop-and-copy"
+    stage = Stage.STOP_COPY if saver.attempt(Stage.STOP_COPY) is None else Stage.PRE_COPY
+    expect_equal(saver.stage, stage, did=f"{did}, look where the device is")
+    saver.enter(Stage.RUNNING)
+    receiver.restart()
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    with expect_success(did=f"{did}, give up, set the ring up anew, save"):
+        saver.enter(Stage.STOP_COPY)
+
+
+def test_memory_is_taken(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Unmap posted buffers for the device in pre-copy: the save fails or succeeds, in time."""
+    container = receiver.memory.container
+    with anonymous(PAGE) as page:
+        container.map_dma(page.address, IOVA + BEHIND * PAGE, PAGE)
+        receiver.refill(rng, 4)
+        begin(saver, receiver)
+        receiver.post([BEHIND])
+        first = receiver.traffic.count()
+        container.unmap_dma(IOVA + BEHIND * PAGE, PAGE)
+        receiver.traffic.set_rate(FAST)
+        wait_for(receiver, first + receiver.waiting - 1, "unmap the last buffer, receive")
+    written = receiver.pages(first, receiver.traffic.count())
+    error = saver.attempt(Stage.STOP_COPY)
+    missing = written - receiver.memory.dirty() if error is None else set()
+    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Steps of tests in which the device receives while it is saved."""
+
+import random
+from typing import Final
+
+import pytest
+
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_true
+from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.life import SOON, soon
+from conformance.vfio.device import Device
+from conformance.vfio.guest_memory import PAGES
+from conformance.vfio.receiver import Receiver
+from conformance.vfio.traffic import Traffic
+
+#: Buffers a second.
+FAST: Final = 2000
+#: No descriptor names the last pages, unless a test does itself.
+UNNAMED: Final = frozenset(range(PAGES - 8, PAGES))
+
+
+def traffic_of(device: Device) -> Traffic:
+    """Return what makes the device receive; skips without it."""
+    found = Traffic.of(device)
+    if found is None:
+        pytest.skip("nothing is known that makes this device receive")
+    return found
+
+
+def begin(saver: Saver, receiver: Receiver) -> None:
+    """Enter pre-copy, and leave the test if every page is reported there."""
+    saver.enter(Stage.PRE_COPY)
+    receiver.memory.dirty()
+    if receiver.memory.dirty() >= UNNAMED:
+        not_applicable("the kernel reports every mapped page: the driver narrows nothing")
+
+
+def wait_for(receiver: Receiver, number: int, did: str) -> None:
+    """Wait until the device has filled so many buffers since it was made."""
+    expect_true(
+        soon(lambda: receiver.traffic.count() >= number),
+        did=did,
+        expected=f"write {number - 1} is done within {SOON:g} s",
+        actual=f"{receiver.traffic.count()} were done",
+    )
+
+
+def receive(receiver: Receiver, rng: random.Random) -> None:
+    """Post some buffers, and wait until one of them is filled, at least."""
+    receiver.take()
+    posted = receiver.outstanding()
+    before = receiver.traffic.count()
+    receiver.refill(rng, rng.randrange(1, 16))
+    if receiver.outstanding() != posted:
+        wait_for(receiver, before + 1, "post buffers in pre-copy")
