@@ -15,6 +15,9 @@ TITLES = {
     "mappings": "time with the driver / time with plain vfio-pci",
     "states": "time of a state write / the same with 1 live mapping",
     "stream": "throughput of the data section / throughput of memcpy",
+    "traps": "time of writes of a tail, in two ways",
+    "packets": "buffers a second that are posted and filled, saved / running",
+    "copied": "pages copied by the bitmap / pages mapped",
 }
 """What the ratios of each group mean."""
 

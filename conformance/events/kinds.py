@@ -295,7 +295,7 @@ class Ratio(Event):
     """A measured ratio.
 
     Attributes:
-        group: ``mappings``, ``states`` or ``stream``.
+        group: What the ratio means, by `conformance.bench.report.TITLES`.
         name: What was measured.
         against: What it was measured against.
         live: Mappings that were live meanwhile; None where that means nothing.

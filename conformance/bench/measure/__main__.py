@@ -7,10 +7,12 @@ python3 -m conformance.bench.measure --device BDF --plain BDF --events PATH
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 
-from conformance.bench.measure import mappings, states, stream
+from conformance.bench.measure import mappings, states, stream, traps
+from conformance.events.kinds import Ratio
 from conformance.events.stream import EventWriter
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
@@ -23,21 +25,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--plain", required=True, metavar="BDF", help="another, of vfio-pci")
     parser.add_argument("--events", metavar="PATH", help="takes the rows, as JSON lines")
     arguments = parser.parse_args(argv)
-    with (
-        EventWriter(arguments.events) as events,
-        Container() as container,
-        Device.open(arguments.device, container) as tested,
-        Device.open(arguments.plain, container) as plain,
-    ):
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        rows = chain(
-            mappings.measure(tested, plain), states.measure(tested), stream.measure(tested)
-        )
-        for row in rows:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with EventWriter(arguments.events) as events:
+        for row in chain(_both(arguments.device, arguments.plain), traps.measure(arguments.device)):
             events.emit(row)
     return 0
+
+
+def _both(device: str, plain: str) -> Iterator[Ratio]:
+    """Yield what is measured with both functions in one container, and close them."""
+    with ExitStack() as stack:
+        container = stack.enter_context(Container())
+        opened = [Device.open(bdf, container) for bdf in (device, plain)]
+        for one in opened:
+            stack.callback(one.group.close)
+            stack.callback(one.close)
+        yield from mappings.measure(*opened)
+        yield from states.measure(opened[0])
+        yield from stream.measure(opened[0])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ ROWS = [
     Ratio("states", "accepted 1 -> 3", "1 mapping", 10, 1.0, 0.7, 1.4, 9),
     Ratio("states", "accepted 1 -> 3", "1 mapping", 10000, 1.1, 0.8, 1.3, 9),
     Ratio("states", "refused 1 -> 2", "1 mapping", 10000, 0.99, 0.8, 1.3, 9),
+    Ratio("traps", "saved, write() / running, mapping", "mapped", None, 20.0, 15.0, 30.0, 21),
+    Ratio("packets", "a ring of buffers", "running", None, 0.97, 0.9, 1.1, 21),
+    Ratio("copied", "a ring of buffers", "mapped", None, 0.0078, 0.0078, 0.0078, 21),
     Ratio("stream", "8-byte reads", "memcpy", None, 0.0012, 0.001, 0.0013, 21),
 ]
 
@@ -86,7 +89,7 @@ def test_an_agent_that_gives_up_is_reported(tmp_path: Path) -> None:
 
 def test_table_has_a_title_for_each_group_and_a_line_for_each_row() -> None:
     lines = [line for old, new in pairwise([None, *ROWS]) for line in _lines(new, old)]
-    assert sum("least .. greatest" in line for line in lines) == 3
+    assert sum("least .. greatest" in line for line in lines) == 6
     assert "  mmap + munmap, 0 live mappings             1.05  (0.980 .. 1.20)" in lines
     assert "  8-byte reads                             0.0012  (0.001 .. 0.0013)" in lines
 
