@@ -156,6 +156,11 @@ bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
 	return true;
 }
 
+u32 i40e_vf_kept(struct i40e_vf_device *xdev, u8 bar, u32 offset)
+{
+	return 0; /* this device is never stopped */
+}
+
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width)
 {
 	(void)xdev;

@@ -219,6 +219,7 @@ int i40e_vf_device_stop(struct i40e_vf_device *xdev);
 void i40e_vf_device_start(struct i40e_vf_device *xdev);
 void i40e_vf_device_save(struct i40e_vf_device *xdev);
 void i40e_vf_device_restore(struct i40e_vf_device *xdev);
+u32 i40e_vf_kept(struct i40e_vf_device *xdev, u8 bar, u32 offset);
 
 /* stream.c */
 int i40e_vf_alloc_stream(struct i40e_vf_migration *mig);

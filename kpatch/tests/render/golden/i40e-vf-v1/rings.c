@@ -137,6 +137,7 @@ static void i40e_vf_read_ring(struct i40e_vf_device *xdev,
 {
 	const u32 at = number * kind->stride;
 	const u8 bar = kind->bar;
+	u32 enable;
 
 	memset(now, 0, sizeof(*now));
 	i40e_vf_lock_registers(xdev);
@@ -155,8 +156,9 @@ static void i40e_vf_read_ring(struct i40e_vf_device *xdev,
 	now->head = i40e_vf_read_register(xdev, bar, kind->head + at, 4) & kind->head_mask;
 	now->length = i40e_vf_read_register(xdev, bar, kind->length + at, 4);
 	now->length = (now->length & kind->length_mask) / kind->length_unit;
-	now->enabled = now->length &&
-		       i40e_vf_read_register(xdev, bar, kind->enable + at, 4) & kind->enable_mask;
+	enable = i40e_vf_read_register(xdev, bar, kind->enable + at, 4) |
+		 i40e_vf_kept(xdev, bar, kind->enable + at);
+	now->enabled = now->length && enable & kind->enable_mask;
 	if (!now->enabled)
 		goto out_unlock;
 
@@ -299,6 +301,7 @@ static int i40e_vf_before_ring(struct i40e_vf_device *xdev,
 		if (ret)
 			return ret;
 		i40e_vf_read_ring(xdev, kind, number, NULL, &now);
+		value |= i40e_vf_kept(xdev, kind->bar, kind->enable + at);
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
 			     !(ring->enabled && i40e_vf_touches(access, kind->head + at));

@@ -237,6 +237,7 @@ int i40e_vf_device_stop(struct i40e_vf_device *xdev);
 void i40e_vf_device_start(struct i40e_vf_device *xdev);
 void i40e_vf_device_save(struct i40e_vf_device *xdev);
 void i40e_vf_device_restore(struct i40e_vf_device *xdev);
+u32 i40e_vf_kept(struct i40e_vf_device *xdev, u8 bar, u32 offset);
 
 /* stream.c */
 extern const size_t i40e_vf_stream_size;

@@ -239,6 +239,7 @@ int igb_vf_device_stop(struct igb_vf_device *xdev);
 void igb_vf_device_start(struct igb_vf_device *xdev);
 void igb_vf_device_save(struct igb_vf_device *xdev);
 void igb_vf_device_restore(struct igb_vf_device *xdev);
+u32 igb_vf_kept(struct igb_vf_device *xdev, u8 bar, u32 offset);
 
 /* stream.c */
 extern const size_t igb_vf_stream_size;

@@ -386,3 +386,35 @@ void igb_vf_device_restore(struct igb_vf_device *xdev)
 	igb_vf_for_each(xdev, igb_vf_restore);
 	xdev->migration.restored = true;
 }
+
+/**
+ * igb_vf_kept - bits of a register that are clear only because the device is stopped
+ * @xdev: the device
+ * @bar: BAR of the register
+ * @offset: its offset in the BAR
+ *
+ * Return: the bits that igb_vf_device_start() sets, none if the device runs.
+ */
+u32 igb_vf_kept(struct igb_vf_device *xdev, u8 bar, u32 offset)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	const u32 *value = mig->values;
+	unsigned int r;
+	u32 kept = 0;
+	u32 i;
+
+	mutex_lock(&mig->lock);
+	if (mig->state == VFIO_DEVICE_STATE_RUNNING || mig->state == VFIO_DEVICE_STATE_PRE_COPY)
+		goto out_unlock;
+	for (r = 0; r < ARRAY_SIZE(igb_vf_registers); r++) {
+		const struct igb_vf_register *reg = &igb_vf_registers[r];
+
+		for (i = 0; i < reg->count; i++, value++)
+			if (reg->bar == bar && reg->offset + i * reg->stride == offset)
+				kept = *value & reg->stop;
+	}
+
+out_unlock:
+	mutex_unlock(&mig->lock);
+	return kept;
+}

@@ -179,6 +179,7 @@ static void igb_vf_read_ring(struct igb_vf_device *xdev,
 {
 	const u32 at = number * kind->stride;
 	const u8 bar = kind->bar;
+	u32 enable;
 
 	memset(now, 0, sizeof(*now));
 	igb_vf_lock_registers(xdev);
@@ -197,8 +198,9 @@ static void igb_vf_read_ring(struct igb_vf_device *xdev,
 	now->head = igb_vf_read_register(xdev, bar, kind->head + at, 4) & kind->head_mask;
 	now->length = igb_vf_read_register(xdev, bar, kind->length + at, 4);
 	now->length = (now->length & kind->length_mask) / kind->length_unit;
-	now->enabled = now->length &&
-		       igb_vf_read_register(xdev, bar, kind->enable + at, 4) & kind->enable_mask;
+	enable = igb_vf_read_register(xdev, bar, kind->enable + at, 4) |
+		 igb_vf_kept(xdev, bar, kind->enable + at);
+	now->enabled = now->length && enable & kind->enable_mask;
 	if (!now->enabled)
 		goto out_unlock;
 
@@ -343,6 +345,7 @@ static int igb_vf_before_ring(struct igb_vf_device *xdev,
 		if (ret)
 			return ret;
 		igb_vf_read_ring(xdev, kind, number, NULL, &now);
+		value |= igb_vf_kept(xdev, kind->bar, kind->enable + at);
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
 			     !(ring->enabled && igb_vf_touches(access, kind->head + at));
