@@ -4,12 +4,12 @@
  *
  * Generated from igb-vf.toml; edit that file or the templates, not this one.
  *
- * The device writes to memory by itself, and no IOMMU tells where. What tells is
- * the device's rings: it writes to buffers that were posted there, and to the
- * descriptors. So while the device is saved and runs, each write of a trapped
- * register comes by here before the device sees it. The ring itself is pinned, new
- * descriptors are read, and their buffers are pinned. To VFIO's container a pinned
- * page is dirty, and once a device pins pages none of its other pages are.
+ * The device writes to memory by itself, and no IOMMU reports where. Its rings do:
+ * it writes to the buffers that were posted there, and to the descriptors. So while
+ * the device is saved and runs, the driver looks at each write of a trapped register
+ * before the device gets it. The ring itself is pinned, new descriptors are read, and
+ * their buffers are pinned. To VFIO's container a pinned page is dirty, and once a
+ * device pins pages none of its other pages are.
  *
  * A buffer stays pinned until its descriptor is used for another one. Then the
  * device is done with it, and what it wrote is reported by the next look at the
@@ -22,7 +22,7 @@
  * state, with -EIO: the bitmap is not to be trusted. Both end with the saving.
  *
  * What the device was given before is taken in when saving begins: all that is
- * between head and tail. What it wrote before is not, and that cannot be had: done
+ * between head and tail. What it wrote before is not, and cannot be: done
  * descriptors have lost their addresses. So the user copies memory after it has
  * begun to save, as any user does that copies all of it first.
  */
@@ -355,7 +355,7 @@ static int igb_vf_before_ring(struct igb_vf_device *xdev,
 	ret = igb_vf_new_value(xdev, kind, kind->tail + at, access, &value);
 	if (ret)
 		return ret;
-	/* Memory that there is not is a reason to be unsure, and none to fail the write. */
+	/* A lack of memory leaves the driver unsure; it does not fail the write. */
 	if (ring && ring->pages)
 		igb_vf_ring_post(xdev, kind, ring, value & kind->tail_mask, false);
 	else
