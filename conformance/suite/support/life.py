@@ -7,7 +7,7 @@ set while it runs. The suite finds the first by looking; the operator names the 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -209,3 +209,20 @@ def signs_of_life(device: Device, devices: Devices) -> Iterator[Life]:
             life.vectors = stack.enter_context(Vectors(device, count))
         life.arm()
         yield life
+
+
+def raise_all(life: Life) -> list[int]:
+    """Raise each interrupt and return the vectors."""
+    for trigger in life.triggers:
+        trigger.pull()
+    return sorted(trigger.vector for trigger in life.triggers)
+
+
+def arrived(vectors: Vectors, wanted: Sequence[int]) -> list[int]:
+    """Wait for interrupts; return the vectors of which one came, wanted or not."""
+    end = time.monotonic() + SOON
+    came: set[int] = set()
+    while not came.issuperset(wanted) and time.monotonic() < end:
+        came.update(vectors.take_all())
+        time.sleep(0.001)
+    return sorted(came)

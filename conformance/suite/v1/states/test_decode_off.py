@@ -5,9 +5,6 @@ A virtual machine monitor switches decoding off at its reset, and enters _RESUMI
 loaded the config space.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from conformance.migration.stream import difference
@@ -18,40 +15,16 @@ from conformance.plugin.checks import expect_equal, expect_success
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
+from conformance.suite.support.power import decoding_off, in_d3hot
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name, by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_taken, save_and_run
 from conformance.suite.v1.volatile import volatile_words, without
-from conformance.vfio import config
 from conformance.vfio.config import Config
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING)
 ROUNDS = {"0-1": (0, 1), "2-1": (2, 1), "3-2-0-1": (3, 2, 0, 1), "0-2-1": (0, 2, 1)}
-
-
-@contextmanager
-def decoding_off(space: Config) -> Iterator[None]:
-    """Switch memory decoding off for a block."""
-    space.set_command(on=config.MASTER, off=config.MEMORY)
-    yield
-    bits = space.command & (config.MASTER | config.MEMORY)
-    expect_equal(bits, config.MASTER, did="switch decoding off, write states, read COMMAND")
-    space.set_command(on=config.MEMORY)
-
-
-@contextmanager
-def in_d3hot(space: Config) -> Iterator[None]:
-    """Put the function into D3hot for a block; skips where it cannot be."""
-    if space.power_state is None:
-        pytest.skip("the function has no power management")
-    space.set_command(on=config.MASTER | config.MEMORY)
-    space.set_power_state(config.D3HOT)
-    if space.power_state != config.D3HOT:
-        space.set_power_state(config.D0)
-        pytest.skip("the function does not enter D3hot")
-    yield
-    space.set_power_state(config.D0)
 
 
 @pytest.mark.rule("state.decode-off")

@@ -2,7 +2,6 @@
 """Interrupts that the user has set up, over every way out of _RUNNING and back."""
 
 import time
-from collections.abc import Sequence
 
 import pytest
 
@@ -11,7 +10,7 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.cases import named
-from conformance.suite.support.life import SOON, WHILE, Life
+from conformance.suite.support.life import WHILE, Life, arrived, raise_all
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.steps import save_and_run
 from conformance.vfio import config
@@ -45,23 +44,6 @@ def expect_all_arrive(life: Life, did: str) -> None:
     __tracebackhide__ = True
     for trigger in life.triggers:
         life.expect_interrupt(trigger, did)
-
-
-def raise_all(life: Life) -> list[int]:
-    """Raise each interrupt and return the vectors."""
-    for trigger in life.triggers:
-        trigger.pull()
-    return sorted(trigger.vector for trigger in life.triggers)
-
-
-def arrived(vectors: Vectors, wanted: Sequence[int]) -> list[int]:
-    """Wait for interrupts; return the vectors of which one came, wanted or not."""
-    end = time.monotonic() + SOON
-    came: set[int] = set()
-    while not came.issuperset(wanted) and time.monotonic() < end:
-        came.update(vectors.take_all())
-        time.sleep(0.001)
-    return sorted(came)
 
 
 @pytest.mark.rule("irq.kept")
