@@ -13,6 +13,8 @@ from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.steps import expect_refused, set_apart
 from conformance.suite.support.windows import whole
+from conformance.vfio import resets
+from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.region import Region
 
 #: Ways into saving and out of it.
@@ -45,6 +47,16 @@ def test_after_reset(saver: Saver, saving_regions: list[Region], stage: Stage) -
     for region, area in [(r, area) for r in saving_regions for area in r.runtime_areas]:
         with expect_success(did=f"reset in {stage.value}, mmap {region.name} {area}"):
             region.map_area(area).close()
+
+
+@pytest.mark.rule("saving.refuse")
+def test_reset_with_a_mapping(saver: Saver, conflict: Mapping, way: str) -> None:
+    """Reset in every way with a conflict mapped: it still counts, until it is unmapped."""
+    resets.WAYS[way](saver.device)
+    expect_refused(saver, saver.first, EBUSY, why=f"reset by {way} with a page mapped")
+    conflict.close()
+    with expect_success(did=f"reset by {way}, unmap, {saver.words(saver.first)}"):
+        saver.enter(saver.first)
 
 
 @pytest.mark.rule("saving.all-regions")

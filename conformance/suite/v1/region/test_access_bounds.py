@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Accesses at and past the end of the region, and whether an access moves all its bytes."""
 
+import contextlib
 import random
 from collections.abc import Callable
 
@@ -21,6 +22,9 @@ def _room_after(migration: MigrationRegion) -> int:
     others = [region.offset - begin for region in migration.device.regions]
     return min((other for other in others if other > 0), default=1 << 40)
 
+
+#: What is in a buffer, and behind it, before something is read into it.
+CANARY = b"\xa5" * 4 * PAGE
 
 #: Where to read, from the size of the region and the offsets up to the next; how many bytes.
 PAST: dict[str, tuple[Callable[[int, int], int], int]] = {
@@ -50,6 +54,23 @@ def test_read_past_the_end(
         data = b""
     expect_equal(data, b"", did=f"read {size} bytes at {at:#x} of {migration.size:#x}")
     expect_equal(migration.state, State.RUNNING, did="read device_state after that")
+
+
+@pytest.mark.rule("access.past-end")
+@pytest.mark.parametrize(("place", "size"), named(PAST))
+def test_read_past_the_end_moves_nothing(
+    migration: MigrationRegion, place: Callable[[int, int], int], size: int
+) -> None:
+    """Read at the end of the region and far past it: the buffer, and what is behind, stays."""
+    largest = (1 << 63) - 1 - migration.region.offset - size
+    at = min(place(migration.size, _room_after(migration)), largest)
+    with anonymous(4 * PAGE) as memory:
+        memory.write(0, CANARY)
+        with contextlib.suppress(OSError):
+            migration.region.read_to(memory.address, at, size)
+        same = memory.read(0, len(CANARY)) == CANARY
+    did = f"read {size} bytes at {at:#x} of {migration.size:#x}, look at the buffer"
+    expect_true(same, did=did, expected="what was in it before", actual="something else")
 
 
 @pytest.mark.rule("access.past-end")
