@@ -112,6 +112,7 @@ def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
         ("no size under an iommufd", "test_iommu.py"),
         ("attach starts the device", "test_iommu.py"),
         ("reset unmaps", "test_iommu.py"),
+        ("starts stopped", "test_iommu.py"),
     ],
 )
 def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:

@@ -59,6 +59,8 @@ class FakeCdev(FakeV2):
     def bind(self, _to: FakeIommufd) -> int:
         """Become the device's user."""
         self.bound = True
+        if "starts stopped" in DEFECTS:
+            self.mig = 1
         return 1
 
     def attach(self, space: FakeMaps) -> None:
