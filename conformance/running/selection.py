@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Iterable
 
@@ -21,17 +22,18 @@ class _Collector:
     """Takes what pytest collects."""
 
     def __init__(self) -> None:
-        self.rules: dict[str, list[str]] = {}
+        self.tests: list[tuple[str, tuple[str, ...]]] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note each test with its rules."""
         for item in session.items:
             marked = [rule for mark in item.iter_markers("rule") for rule in mark.args]
-            self.rules[item.nodeid] = list(dict.fromkeys(marked))
+            self.tests.append((item.nodeid, tuple(dict.fromkeys(marked))))
 
 
-def rules_by_test() -> dict[str, list[str]]:
-    """Return the rules of each test, in the order of the suite.
+@functools.cache
+def collected() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each test with its rules, in the order of the suite; collected once a process.
 
     Raises:
         LabError: The suite cannot be collected.
@@ -44,7 +46,16 @@ def rules_by_test() -> dict[str, list[str]]:
         status = pytest.main(arguments, plugins=[collector])
     if status != pytest.ExitCode.OK:
         raise LabError(f"pytest cannot collect the suite:\n{said.getvalue()}")
-    return collector.rules
+    return tuple(collector.tests)
+
+
+def rules_by_test() -> dict[str, tuple[str, ...]]:
+    """Return the rules of each test, in the order of the suite.
+
+    Raises:
+        LabError: The suite cannot be collected.
+    """
+    return dict(collected())
 
 
 def tests_by_rule() -> dict[str, list[str]]:

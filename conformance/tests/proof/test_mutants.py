@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Mutants: the data apply, each MUST rule is shown, and mistakes in the data are printed."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from conformance.lab.strangers import definition as strangers
 from conformance.proof import mutant as mutants
 from conformance.proof import tracing
 from conformance.proof.mutant import Edit, EditError, Mutant, MutantError
+from conformance.running import selection
 from kpatch.device import load as device
 from kpatch.render import render
 from kpatch.render.context import Form
@@ -23,7 +21,6 @@ from kpatch.tests.render.pinned import LINUX_6_12
 
 RULES = requirements.load()
 MUTANTS = mutants.load(RULES)
-ROOT = Path(__file__).parents[3]
 
 MUTANT = Mutant("m", ("state.reset",), "", "", False, (Edit("a.c", "one", "two"),))
 ANYWHERE = Mutant("m", ("state.reset",), "", "", False, (Edit("", "one", "two"),))
@@ -71,15 +68,7 @@ def test_a_file_may_be_of_a_stranger(tmp_path: Path) -> None:
 
 
 def test_each_must_rule_has_a_test_and_a_mutant() -> None:
-    code = "import json; from conformance.running import selection as s; print(json.dumps(s.{}()))"
-    done = subprocess.run(
-        [sys.executable, "-c", code.format("tests_by_rule")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    tests = json.loads(done.stdout)
+    tests = selection.tests_by_rule()
     assert tracing.gaps(tracing.trace(RULES, tests, MUTANTS, mutants.load_exempt(RULES))) == []
 
 

@@ -2,9 +2,6 @@
 """The suite's own hygiene: every rule has a test, every test a rule and a docstring."""
 
 import ast
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +9,12 @@ from pathlib import Path
 import pytest
 
 from conformance import requirements
+from conformance.running import selection
 
 ROOT = Path(__file__).parents[3]
 SUITE = ROOT / "conformance" / "suite"
 CATALOGUE = requirements.load()
 LONGEST_BODY = 15
-
-#: Run inside pytest by its collection, after the plugin has had its say.
-DUMP = """
-import json, sys, pytest
-class Dump:
-    def pytest_collection_finish(self, session):
-        print("COLLECTED " + json.dumps([
-            [item.nodeid, [rule for mark in item.iter_markers("rule") for rule in mark.args]]
-            for item in session.items
-        ]))
-sys.exit(pytest.main(sys.argv[1:], plugins=[Dump()]))
-"""
 
 
 @dataclass(frozen=True)
@@ -39,18 +25,7 @@ class Collected:
 
 @pytest.fixture(scope="module")
 def collected() -> list[Collected]:
-    arguments = ["-p", "conformance.plugin", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-c", DUMP, *arguments, str(SUITE)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    line = next(each for each in done.stdout.splitlines() if each.startswith("COLLECTED "))
-    found = json.loads(line.partition(" ")[2])
-    return [Collected(name, tuple(rules)) for name, rules in found]
+    return [Collected(name, rules) for name, rules in selection.collected()]
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
