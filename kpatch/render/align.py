@@ -5,10 +5,17 @@ A line that goes on inside a parenthesis starts below the character after it. Wh
 that is depends on the length of the device's name, so a template cannot know it.
 """
 
+import functools
+import re
+
 TAB = 8
 """Columns of a tab in the kernel's coding style."""
 
+_OF_INTEREST = re.compile(r"""[()\[\]{}"'/]""")
+"""What changes the state of a scan outside comments, or begins what does."""
 
+
+@functools.lru_cache(maxsize=256)  # the same files are rendered for many commits
 def align(source: str) -> str:
     r"""Return C source with each continuation line below its open parenthesis.
 
@@ -30,7 +37,8 @@ def align(source: str) -> str:
         text = line
         if columns and columns[-1] >= 0 and not comment and not directive and line.strip():
             text = _indent(columns[-1]) + line.lstrip()
-        comment = _scan(text, columns, comment)
+        if "*/" in text if comment else _OF_INTEREST.search(text):
+            comment = _scan(text, columns, comment)
         directive = directive and line.endswith("\\")
         lines.append(text)
     return "\n".join(lines)

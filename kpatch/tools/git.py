@@ -92,7 +92,8 @@ class Repository:
         env = {**_ISOLATED, **_names(self.who, date)}
         argv = ["git", "-c", "core.quotePath=false", "-c", "advice.detachedHead=false"]
         # Nothing of it outlives the run, and file systems are slow to promise that it does.
-        argv += ["-c", "core.fsync=none", "-c", "gc.auto=0", "-c", "core.hooksPath=/dev/null"]
+        argv += ["-c", "core.fsync=none", "-c", "core.hooksPath=/dev/null"]
+        argv += ["-c", "gc.auto=0", "-c", "maintenance.auto=false"]
         return programs.run(
             [*argv, *arguments],
             cwd=self.path,
@@ -108,21 +109,24 @@ class Repository:
         """Return what git prints, without the last newline."""
         return self.run(*arguments).stdout.rstrip("\n")
 
-    def commit(self, message: str, date: int, *, signoff: bool = False) -> str:
-        """Commit every change of the working tree and return the commit's hash.
+    def commit(self, message: str, date: int, *, signoff: bool = False) -> None:
+        """Commit every change of the working tree.
 
         Raises:
             SeriesError: There is no change.
         """
         self.run("add", "--all", "--force", "--sparse", ".")
-        if self.run("diff", "--cached", "--quiet", check=False).returncode == 0:
+        options = ["--signoff"] * signoff
+        argv = ["commit", "--quiet", *options, "--file=-"]
+        try:
+            self.run(*argv, text=message, date=date)
+        except ProgramFailed as error:
+            if self.run("diff", "--cached", "--quiet", check=False).returncode:
+                raise
             raise SeriesError(
                 f"The patch {message.splitlines()[0]!r} would be empty: the tree already has "
                 "all of it. Name a tree without the series."
-            )
-        options = ["--signoff"] * signoff
-        self.run("commit", "--quiet", *options, "--file=-", text=message, date=date)
-        return self.out("rev-parse", "HEAD")
+            ) from error
 
 
 def top_of_git(tree: Path) -> bool:

@@ -57,7 +57,7 @@ class Seeding(Repository):
 
     faults: tuple[Fault, ...] = ()
 
-    def commit(self, message: str, date: int, *, signoff: bool = False) -> str:
+    def commit(self, message: str, date: int, *, signoff: bool = False) -> None:
         number = int(self.out("rev-list", "--count", "HEAD"))
         for fault in self.faults:
             if fault.patch == number:
@@ -65,7 +65,7 @@ class Seeding(Repository):
                 text = path.read_text()
                 assert fault.old in text
                 path.write_text(text.replace(fault.old, fault.new, 1))
-        return super().commit(message, date, signoff=signoff)
+        super().commit(message, date, signoff=signoff)
 
 
 @dataclass(frozen=True)
