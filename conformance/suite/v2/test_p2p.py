@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Quiescence of peer-to-peer DMA."""
 
+import random
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from conformance.migration.saver import Saver, Stage
 from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Doorbell, Scratch
 from conformance.suite.support.life import soon
+from conformance.suite.support.receiving import FAST, begin, wait_for
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, need_flag
+from conformance.uapi import constants as c
 from conformance.vfio.container import Container
 from conformance.vfio.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.vfio.receiver import Receiver
 
 QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
 
@@ -77,3 +83,26 @@ def test_quiet_states_come_with_the_flag(client: Client) -> None:
     for _ in range(20):
         expect_taken(client, State.RUNNING_P2P)
         expect_taken(client, State.RUNNING)
+
+
+@pytest.mark.rule("dirty.trapped")
+@pytest.mark.usefixtures("apart")
+def test_pages_are_followed_from_there(
+    saver: Saver, receiver: Receiver, rng: random.Random
+) -> None:
+    """Begin to save in PRE_COPY_P2P, receive in PRE_COPY: every written page is reported."""
+    client = Client(receiver.device)
+    need_flag(client, c.VFIO_MIGRATION_P2P, "P2P")
+    begin(saver, receiver)  # the kernel's report is a narrow one from here on
+    saver.enter(Stage.RUNNING)
+    receiver.refill(rng)
+    with closing(client):
+        client.set(State.PRE_COPY_P2P)
+        client.set(State.PRE_COPY)
+        receiver.memory.dirty()
+        first = receiver.traffic.count()
+        receiver.traffic.set_rate(FAST)
+        wait_for(receiver, first + receiver.waiting, "receive in PRE_COPY")
+        missing = receiver.pages(first, receiver.traffic.count()) - receiver.memory.dirty()
+        expect_equal(sorted(missing), [], did="go by PRE_COPY_P2P, look for missing pages")
+        client.set(State.RUNNING)
