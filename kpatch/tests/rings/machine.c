@@ -140,19 +140,16 @@ static void let(int most)
 
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev)
 {
-	(void)xdev;
 	let(rand() % 3);
 }
 
 void i40e_vf_unlock_registers(struct i40e_vf_device *xdev)
 {
-	(void)xdev;
 	let(rand() % 2);
 }
 
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
 {
-	(void)xdev;
 	return true;
 }
 
@@ -163,7 +160,6 @@ u32 i40e_vf_kept(struct i40e_vf_device *xdev, u8 bar, u32 offset)
 
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width)
 {
-	(void)xdev;
 	if (bar || width != 4)
 		abort();
 	let(rand() % 2);
