@@ -6,6 +6,7 @@ for types, is found as well.
 """
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -113,8 +114,13 @@ def _sources() -> dict[str, Path]:
 SOURCES = _sources()
 
 
-def _imports(module: str, source: str, *, package: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield line and full name of everything that a module imports."""
+@functools.cache  # three tests ask for those of each module
+def _imports(module: str, source: str, *, package: bool = False) -> tuple[tuple[int, str], ...]:
+    """Return line and full name of everything that a module imports."""
+    return tuple(_found(module, source, package=package))
+
+
+def _found(module: str, source: str, *, package: bool) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
