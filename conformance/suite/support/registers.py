@@ -48,12 +48,14 @@ def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = (
     ]
 
 
-def moving_registers(device: Device, seconds: float, volatile: Iterable[Place] = ()) -> list[str]:
-    """Return the registers that change by themselves in some seconds."""
+def moving_registers(
+    device: Device, seconds: float, volatile: Iterable[Place] = (), *, looks: int = 2
+) -> list[str]:
+    """Return the registers that change by themselves in some seconds, at each of some looks."""
     ignored = tuple(volatile)
     moved: list[str] = []
-    # Twice: one that is cleared by a read has settled then; one that moves by itself moves again.
-    for _ in range(2):
+    # One that is cleared by a read settles; one that moves by itself moves each time.
+    for _ in range(looks):
         before = registers_of(device)
         time.sleep(seconds)
         moved = moved_between(before, registers_of(device), ignored)
