@@ -19,6 +19,7 @@ from conformance.vfio.children.children import Child
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.guest_memory import PAGES, LoggedMemory
+from conformance.vfio.interrupts import Vectors
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.receiver import Receiver
 from conformance.vfio.region import Region
@@ -98,6 +99,14 @@ def mappings(
 
 
 @pytest.fixture
+def vectors(life: Life) -> Vectors:
+    """Return the vectors of a device of which it is known what raises an interrupt."""
+    if life.vectors is None:
+        pytest.skip("nothing is known that raises an interrupt: give --vfio-trigger")
+    return life.vectors
+
+
+@pytest.fixture
 def memory(container: Container, device: Device) -> Iterator[LoggedMemory]:
     """Provide memory to write to, and log which of its pages are dirty; none is at first."""
     device.reset()  # it may still be about to write for the test before
@@ -147,16 +156,11 @@ def apart(devices: Devices) -> Iterator[None]:
 
 
 @pytest.fixture
-def receiver(saver: Saver, device: Device, container: Container) -> Iterator[Receiver]:
+def receiver(saver: Saver, device: Device, memory: LoggedMemory) -> Iterator[Receiver]:
     """Provide a queue that is set up and has no buffers, and log which pages are dirty."""
     need(saver, Stage.PRE_COPY)
-    device.reset()
-    with closing(LoggedMemory(container)) as memory:
-        container.start_dirty_log()
-        made = Receiver(device, memory, traffic_of(device), PAGES - len(UNNAMED))
-        made.start()
-        yield made
-        saver.attempt(Stage.RUNNING)
-        made.stop()
-        with suppress(OSError):
-            container.stop_dirty_log()
+    made = Receiver(device, memory, traffic_of(device), PAGES - len(UNNAMED))
+    made.start()
+    yield made
+    saver.attempt(Stage.RUNNING)
+    made.stop()

@@ -100,8 +100,7 @@ def test_state_is_not_shown_to_the_other(pair: Pair, stage: Stage) -> None:
 def test_reset_and_last_close_free_it(pair: Pair, device: Device, stage: Stage, way: str) -> None:
     """Reset, or close and open: both read running, and the other version has it next."""
     words = held(pair, stage)
-    if isinstance(pair.first, FeatureSaver):
-        pair.first.close()
+    pair.first.close()
     device.reset() if way == "reset" else device.reopen()
     other = pair.other
     for one in (pair.first, pair.other):

@@ -2,6 +2,7 @@
 """Fixtures of the tests of version 2."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -13,7 +14,9 @@ from conformance.plugin.devices import Devices
 from conformance.suite.v2.steps import SPARED
 from conformance.suite.v2.steps import reach as go_to
 from conformance.suite.v2.walks.walker import Walker
+from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.guest_memory import GuestMemory
 
 Reach = Callable[[State], Client]
 
@@ -48,6 +51,14 @@ def stream(client: Client) -> Stream:
     if not saved:
         pytest.skip("this device has no state to migrate")
     return saved
+
+
+@pytest.fixture
+def guest_memory(client: Client, container: Container) -> Iterator[GuestMemory]:
+    """Map memory for the device."""
+    assert client
+    with closing(GuestMemory(container)) as memory:
+        yield memory
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from conformance.suite.v2.steps import in_time, state_of
 from conformance.uapi import constants as c
 from conformance.uapi import structs
 from conformance.vfio import features
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.features import Range
 from conformance.vfio.guest_memory import IOVA, PAGE, SIZE, GuestMemory
@@ -229,24 +228,15 @@ def test_report_while_off(logger: Device) -> None:
     expect_equal(bits.raw, b"\xa5" * 64, did="look at the bitmap")
 
 
-@pytest.fixture
-def memory(client: Client, container: Container) -> Iterator[GuestMemory]:
-    """Map memory for the device."""
-    assert client
-    memory = GuestMemory(container)
-    yield memory
-    memory.close()
-
-
 @pytest.mark.rule("dma-log.report", "dma-log.report-clears", "dma-log.quiet-device")
-def test_report(logger: Device, doorbells: list[Doorbell], memory: GuestMemory) -> None:
+def test_report(logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory) -> None:
     """Have the device write some pages, report twice: those pages, then none."""
     with logging(logger):
         need_report(logger)
         for number, doorbell in enumerate(doorbells):
             doorbell.ring(IOVA + 3 * number * PAGE)
         wanted = {3 * number for number in range(len(doorbells))}
-        expect_equal(memory.written(), wanted, did="ring doorbells, look at the memory")
+        expect_equal(guest_memory.written(), wanted, did="ring doorbells, look at the memory")
         expect_equal(features.report_log(logger, LOG), wanted, did="REPORT")
         expect_equal(features.report_log(logger, LOG), set(), did="REPORT again")
 

@@ -12,15 +12,21 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import errno_words, expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
-from conformance.suite.support.life import soon
 from conformance.suite.v2.cases import by_state
-from conformance.suite.v2.steps import expect_taken, expect_whole, reach, state_of
+from conformance.suite.v2.steps import (
+    expect_taken,
+    expect_whole,
+    expect_written,
+    reach,
+    ring_all,
+    state_of,
+)
 from conformance.uapi import constants as c
 from conformance.vfio import cdev, features
 from conformance.vfio.cdev import Cdev
 from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import IOVA, PAGE, SIZE, GuestMemory, Maps
+from conformance.vfio.guest_memory import SIZE, GuestMemory, Maps
 from conformance.vfio.iommufd import AddressSpace, Iommufd
 
 #: Numbers of features: all that there are, the next ones, and the last.
@@ -118,11 +124,7 @@ def expect_dma(devices: Devices, client: Client, memory: GuestMemory, *, did: st
     __tracebackhide__ = True
     doorbells = devices.doorbells_of(client.device)
     memory.clear()
-    for number, doorbell in enumerate(doorbells):
-        doorbell.ring(IOVA + number * PAGE)
-    wanted = set(range(len(doorbells)))
-    soon(lambda: memory.written() == wanted)
-    expect_equal(memory.written(), wanted, did=f"{did}, ring doorbells, look at the memory")
+    expect_written(memory, ring_all(doorbells), did=f"{did}, ring doorbells, look at the memory")
 
 
 @pytest.mark.rule("iommu.independent")

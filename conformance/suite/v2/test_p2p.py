@@ -2,7 +2,6 @@
 """Quiescence of peer-to-peer DMA."""
 
 import random
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -13,40 +12,29 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Doorbell, Scratch
-from conformance.suite.support.life import soon
 from conformance.suite.support.receiving import FAST, begin, wait_for
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.steps import expect_taken, need_flag
-from conformance.uapi import constants as c
-from conformance.vfio.container import Container
-from conformance.vfio.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.suite.v2.steps import expect_taken, expect_written, need_flag, ring_all
+from conformance.vfio.guest_memory import GuestMemory
 from conformance.vfio.receiver import Receiver
 
 QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
 
 
-@pytest.fixture
-def memory(client: Client, container: Container) -> Iterator[GuestMemory]:
-    """Map memory for the device."""
-    assert client
-    memory = GuestMemory(container)
-    yield memory
-    memory.close()
-
-
 @pytest.mark.rule("p2p.quiet", "p2p.drained")
 @pytest.mark.parametrize("state", by_state((State.RUNNING_P2P, State.STOP, State.STOP_COPY)))
 def test_no_dma_after_it_returns(
-    reach: Reach, doorbells: list[Doorbell], memory: GuestMemory, state: State
+    reach: Reach, doorbells: list[Doorbell], guest_memory: GuestMemory, state: State
 ) -> None:
     """Have the device write to memory, enter a quiet state, clear the memory: it stays clear."""
-    for number, doorbell in enumerate(doorbells):
-        doorbell.ring(IOVA + number * PAGE)
+    ring_all(doorbells)
     reach(state)
-    memory.clear()
-    expect_equal(memory.written(), set(), did=f"ring doorbells, SET {state.name}, clear, look")
+    guest_memory.clear()
+    expect_equal(
+        guest_memory.written(), set(), did=f"ring doorbells, SET {state.name}, clear, look"
+    )
 
 
 @pytest.mark.rule("p2p.keeps-running")
@@ -64,16 +52,13 @@ def test_registers_work(reach: Reach, scratch: list[Scratch], state: State) -> N
 
 @pytest.mark.rule("p2p.restart")
 def test_work_queued_meanwhile_is_done(
-    reach: Reach, doorbells: list[Doorbell], memory: GuestMemory
+    reach: Reach, doorbells: list[Doorbell], guest_memory: GuestMemory
 ) -> None:
     """Queue writes to memory in RUNNING_P2P, SET RUNNING: the memory is written."""
     client = reach(State.RUNNING_P2P)
-    for number, doorbell in enumerate(doorbells):
-        doorbell.ring(IOVA + number * PAGE)
+    wanted = ring_all(doorbells)
     client.set(State.RUNNING)
-    wanted = set(range(len(doorbells)))
-    soon(lambda: memory.written() == wanted)
-    expect_equal(memory.written(), wanted, did="ring doorbells, SET RUNNING, wait, look")
+    expect_written(guest_memory, wanted, did="ring doorbells, SET RUNNING, wait, look")
 
 
 @pytest.mark.rule("p2p.quiet")
@@ -92,7 +77,7 @@ def test_pages_are_followed_from_there(
 ) -> None:
     """Begin to save in PRE_COPY_P2P, receive in PRE_COPY: every written page is reported."""
     client = Client(receiver.device)
-    need_flag(client, c.VFIO_MIGRATION_P2P, "P2P")
+    need_flag(client, fsm.P2P_FLAG, "P2P")
     begin(saver, receiver)  # the kernel's report is a narrow one from here on
     saver.enter(Stage.RUNNING)
     receiver.refill(rng)

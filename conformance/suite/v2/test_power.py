@@ -30,14 +30,6 @@ def space(device: Device) -> Config:
     return Config(device)
 
 
-@pytest.fixture
-def vectors(life: Life) -> Vectors:
-    """Return the vectors of a device of which it is known what raises an interrupt."""
-    if life.vectors is None:
-        pytest.skip("nothing is known that raises an interrupt: give --vfio-trigger")
-    return life.vectors
-
-
 @pytest.mark.rule("fsm.decode-off")
 @pytest.mark.parametrize("state", AWAY)
 def test_decoding_off(reach: Reach, space: Config, state: State) -> None:

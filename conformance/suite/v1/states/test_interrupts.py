@@ -31,14 +31,6 @@ BACK = named(
 )
 
 
-@pytest.fixture
-def vectors(life: Life) -> Vectors:
-    """Return the vectors of a device of which it is known what raises an interrupt."""
-    if life.vectors is None:
-        pytest.skip("nothing is known that raises an interrupt: give --vfio-trigger")
-    return life.vectors
-
-
 def expect_all_arrive(life: Life, did: str) -> None:
     """Demand that each interrupt arrives when it is raised."""
     __tracebackhide__ = True
