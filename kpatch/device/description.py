@@ -13,10 +13,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kpatch.device.protocols import Protocol, Region, States
 from kpatch.device.ring import Ring
-from kpatch.device.values import PAGE, U16, U32, AsTuple, Table, Text, demand
+from kpatch.device.values import PAGE, U16, U32, AsTuple, RegisterName, Table, Text, demand
 
 _BarIndex = Annotated[int, Field(ge=0, le=5)]
-_RegisterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
 
 
 class DeviceId(Table):
@@ -125,7 +124,7 @@ class Register(Table):
             a queue that does not take one before it is enabled.
     """
 
-    name: _RegisterName
+    name: RegisterName
     bar: _BarIndex
     offset: U32
     width: Annotated[int, demand(lambda n: n in {1, 2, 4}, "1, 2 or 4")] = 4
@@ -163,7 +162,7 @@ class Stop(Table):
         stride: Its stride.
     """
 
-    name: _RegisterName
+    name: RegisterName
     bar: _BarIndex
     offset: U32
     clear: Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
@@ -181,7 +180,7 @@ class Drained(Table):
         timeout_us: How long to wait for that, in microseconds, up to a second.
     """
 
-    register_name: Annotated[_RegisterName, Field(alias="register")]
+    register_name: Annotated[RegisterName, Field(alias="register")]
     mask: Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
     value: U32
     timeout_us: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -271,9 +270,9 @@ class Emulated(Table):
             address and the high half.
     """
 
-    counter: _RegisterName
-    doorbell: _RegisterName
-    address: _RegisterName
+    counter: RegisterName
+    doorbell: RegisterName
+    address: RegisterName
 
 
 class _Device(Table):

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from kpatch.device.values import U32, AsTuple, Table, Text, demand
+from kpatch.device.values import U32, AsTuple, RegisterName, Table, Text, demand
 
 MAX_BUFFER = 1 << 17
 """Bytes of the largest receive buffer."""
 
-_RegisterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=40)]
 _Offset = Annotated[int, Field(ge=0, le=124), demand(lambda n: n % 4 == 0, "a multiple of 4")]
 _Mask = Annotated[U32, demand(lambda n: n != 0, "a mask with at least one bit")]
 
@@ -33,7 +32,7 @@ class RingBuffer(Table):
 
     address: Annotated[tuple[_Offset, _Offset], AsTuple]
     size: Annotated[int, Field(ge=1, le=MAX_BUFFER)]
-    register_name: Annotated[_RegisterName | None, Field(alias="register")] = None
+    register_name: Annotated[RegisterName | None, Field(alias="register")] = None
     mask: _Mask | None = None
     unit: Annotated[int | None, Field(ge=1, le=MAX_BUFFER)] = None
     done: _Offset
@@ -56,7 +55,7 @@ class RingFormat(Table):
         values: What the field has, in its place, for what is described.
     """
 
-    register_name: Annotated[_RegisterName, Field(alias="register")]
+    register_name: Annotated[RegisterName, Field(alias="register")]
     mask: _Mask
     values: Annotated[tuple[U32, ...], AsTuple, Field(min_length=1)]
 
@@ -85,14 +84,14 @@ class Ring(Table):
     """
 
     name: Text
-    tail: _RegisterName
-    base: _RegisterName | None = None
-    base_high: _RegisterName | None = None
-    length: _RegisterName | None = None
+    tail: RegisterName
+    base: RegisterName | None = None
+    base_high: RegisterName | None = None
+    length: RegisterName | None = None
     length_mask: _Mask | None = None
     length_in: Literal["bytes", "descriptors"] | None = None
-    head: _RegisterName | None = None
-    enable: _RegisterName | None = None
+    head: RegisterName | None = None
+    enable: RegisterName | None = None
     enable_mask: _Mask | None = None
     descriptor_size: (
         Annotated[

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kpatch.device.ring import MAX_BUFFER
+from kpatch.device.values import PAGE
 from kpatch.errors import Mistake
 
 if TYPE_CHECKING:
     from kpatch.device.description import Bar, Register
     from kpatch.device.ring import Ring
 
-_PAGE = 4096
 _KNOWN = (
     *("base", "base_high", "length", "length_mask", "length_in", "head", "enable"),
     *("enable_mask", "descriptor_size"),
@@ -78,8 +79,8 @@ def _buffer(key: str, ring: Ring) -> Iterator[Mistake]:
     if any(given) and not all(given):
         message = "must have register, mask and unit, or none of them"
         yield Mistake(f"{key}.buffer", "a table", message)
-    if buffer.largest > 1 << 17:
-        message = f"can say {buffer.largest:#x} bytes; at most 0x20000 are valid"
+    if buffer.largest > MAX_BUFFER:
+        message = f"can say {buffer.largest:#x} bytes; at most {MAX_BUFFER:#x} are valid"
         yield Mistake(f"{key}.buffer.mask", f"{buffer.mask:#x}", message)
     for name, offset in (*zip(("[0]", "[1]"), buffer.address, strict=True), ("", buffer.done)):
         if ring.descriptor_size and offset + 4 > ring.descriptor_size:
@@ -115,7 +116,7 @@ def _seen(named: dict[str, Register], bars: Sequence[Bar]) -> Iterator[Mistake]:
             if area.offset <= offset < area.offset + area.size
         ]
         if mapped:
-            page = mapped[0] // _PAGE * _PAGE
+            page = mapped[0] // PAGE * PAGE
             message = (
                 f"can be mapped while saving, so the ring could change unseen; add what is in the "
                 f"page at {page:#x} to trapped_while_saving"

@@ -69,10 +69,11 @@ class Step:
     maintained: bool = False
 
 
-def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
+def steps(device: Device, tree: Path, features: Features, protocol: Protocol) -> list[Step]:
     """Return what the patches of a series do, in order, without those of no use.
 
-    `tree` is looked at for what differs between kernels, `protocol` is what the driver speaks.
+    `tree` and its `features` say what differs between kernels, and `protocol` is what the driver
+    speaks.
     """
     document = _document(device)
     whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
@@ -87,7 +88,7 @@ def steps(device: Device, tree: Path, protocol: Protocol) -> list[Step]:
         ),
         Step("migration", replace(whole, saving=False)),
         Step("saving", replace(whole, rings=False), saving=True),
-        *([Step("rings", whole)] if follows(device, source.features(tree), whole) else []),
+        *([Step("rings", whole)] if follows(device, features, whole) else []),
         *([_SELFTEST_STEP] if _selftest(tree) else []),
         Step(
             "documentation",
@@ -142,7 +143,7 @@ def commit(
     tree = repository.path
     features = source.features(tree)
     subjects = []
-    for number, step in enumerate(steps(device, tree, words["speaks"])):
+    for number, step in enumerate(steps(device, tree, features, words["speaks"])):
         values = {**words, **(variables(device, features, step.form) if step.form else {})}
         if step.form:
             texts = fill(_driver_files(device, features, step.form), values)
