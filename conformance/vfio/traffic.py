@@ -62,10 +62,6 @@ class Traffic:
         """Return how many buffers the device has filled since it was made."""
         return self._select(0)[0]
 
-    def faults(self) -> int:
-        """Return how many accesses to memory failed."""
-        return self._select(0)[1]
-
     def write_of(self, number: int) -> Write:
         """Return what the device wrote as its `number`-th, from 0; it remembers the last 4096."""
         return Write(*self._select(number)[2:])

@@ -8,9 +8,6 @@ class Copier:
     """A copy of the guest's memory at another place, made when the device is being saved.
 
     What the guest's processor writes a monitor knows from elsewhere; here the memory says it.
-
-    Attributes:
-        copied: Pages that were copied, the first time included.
     """
 
     def __init__(self, memory: LoggedMemory) -> None:
@@ -18,14 +15,12 @@ class Copier:
         memory.touched.clear()
         memory.dirty()
         self._copy = bytearray(memory.contents())
-        self.copied = PAGES
 
     def sync(self) -> None:
         """Copy what is dirty since the last time."""
         touched, self._memory.touched = self._memory.touched, set()
         for number in self._memory.dirty() | touched:
             self._copy[number * PAGE : (number + 1) * PAGE] = self._memory.page(number)
-            self.copied += 1
 
     def different(self) -> list[int]:
         """Return the pages whose copy is not what the memory has."""
