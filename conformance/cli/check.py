@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from conformance.lab.check.prepare import LabRequest
 
 HELP = "build a driver, run the suite against it, print a verdict"
-_INTERRUPTED = 130
-_WORST_FIRST = (_INTERRUPTED, 3, 1, 4, 5, 2, 0)
-"""Exit codes of runs, as those of the cells of a matrix."""
-
 USAGE = "%(prog)s [DEVICE] [OPTION ...] [-- PYTEST-ARGUMENT ...]"
 
 
@@ -90,18 +86,19 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     name, image = request.name, request.definition.name
     if request.options.module:
         name = request.options.module.name.partition(".")[0]
-    codes = []
-    for protocol in request.judged:
-        part = f"{name}-{protocol}" if len(request.judged) > 1 else name
-        results: Path = arguments.into or paths.new_results(arguments.results, part, image)
-        if arguments.into and len(request.judged) > 1:
-            results = arguments.into / str(protocol)
-            results.mkdir()
-        one = request.by(protocol)
-        codes.append(lab.check(one, results, sys.stdout, functools.partial(_touched, one)))
-        if codes[-1] == _INTERRUPTED:
-            break
-    return next(code for code in _WORST_FIRST if code in codes)
+    several = len(request.judged) > 1
+
+    def folder(protocol: str) -> Path:
+        if not arguments.into:
+            part = f"{name}-{protocol}" if several else name
+            return paths.new_results(arguments.results, part, image)
+        into: Path = arguments.into
+        if several:
+            into /= protocol
+            into.mkdir()
+        return into
+
+    return lab.check_each(request, folder, sys.stdout, lambda one: functools.partial(_touched, one))
 
 
 def _touched(

@@ -15,6 +15,7 @@ from conformance.errors import UnknownMachine
 from conformance.lab.check.prepare import LabRequest, Options, look_up, too_old
 from conformance.lab.image import definitions
 from conformance.report.results import RuleVerdict
+from conformance.report.verdict import Conclusion, worst
 from kpatch.device import load as devices
 from kpatch.device.protocols import Protocol
 from kpatch.errors import ProtocolError
@@ -38,12 +39,6 @@ STATES = {
     4: State.LAB_FAILED,
 }
 """State of a cell by its exit code; any other code means that nothing was run."""
-
-WORST_FIRST = (130, 3, 1, 4, 2, 0)
-"""Exit codes of cells, the worst first: the matrix ends with the first that occurs.
-
-A verdict on a driver outranks a failed lab: a dead kernel or a broken rule needs a fix in any case.
-"""
 
 
 @dataclass(frozen=True)
@@ -224,4 +219,4 @@ def exit_code(cells: Sequence[Cell]) -> int:
     codes = {cell.exit_code for cell in cells}
     if not codes & {0, 1, 3, 4, 130} or all(cell.state is State.NOT_RUN for cell in cells):
         codes.add(2)  # what proves nothing is no success
-    return next(code for code in WORST_FIRST if code in codes)
+    return worst(codes - {Conclusion.NOT_APPLICABLE.exit_code})

@@ -14,6 +14,7 @@ from conformance.lab.check.prepare import Options, look_up
 from conformance.proof import pipeline
 from conformance.proof import variant as variants
 from conformance.report.page import HTML_FILE
+from conformance.report.verdict import Conclusion
 from conformance.running import paths
 
 
@@ -55,11 +56,8 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         results = paths.new_results(arguments.results, one.device.name, arguments.image)
         codes[one.name] = run.check(request, results, out)
         pages[one.name] = (results.absolute() / HTML_FILE).as_uri()
-        if codes[one.name] == _INTERRUPTED:
+        if codes[one.name] == Conclusion.INTERRUPTED.exit_code:
             break
     for name, code in codes.items():
         say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}; report: {pages[name]}")
     return next((code for code in codes.values() if code), 0)
-
-
-_INTERRUPTED = 130

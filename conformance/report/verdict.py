@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a run ended. Driver, kernel and lab are never blamed for one another."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,6 +20,22 @@ class Conclusion(Enum):
     def __init__(self, word: str, exit_code: int) -> None:
         self.word = word
         self.exit_code = exit_code
+
+
+_WORST_FIRST = (
+    *(Conclusion.INTERRUPTED, Conclusion.KERNEL_DIED, Conclusion.REQUIREMENT_FAILED),
+    *(Conclusion.LAB_FAILED, Conclusion.NOT_APPLICABLE, Conclusion.BAD_USAGE, Conclusion.CONFORMS),
+)
+"""A verdict on a driver outranks a failed lab: a dead kernel or a broken rule needs a fix."""
+
+
+def worst(codes: Collection[int]) -> int:
+    """Return the exit code of several runs, of which one at least has a known code.
+
+    >>> worst([0, 4, 1])
+    1
+    """
+    return next(one.exit_code for one in _WORST_FIRST if one.exit_code in codes)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from conformance.lab.guest.guest import Guest
 from conformance.lab.guest.run import Contents
 from conformance.lab.guest.run import guests as several
 from conformance.report import Conclusion, Reporter, ReportError, Verdict
+from conformance.report.verdict import worst
 from conformance.running.follow import PYTEST_LOG, of_pytest, verdict_of
 from conformance.running.history import History
 from conformance.running.steps import Steps
@@ -65,6 +66,32 @@ def check(request: LabRequest, results: Path, out: TextIO, touched: Touched | No
     if summary := steps.summary():
         reporter.note(summary)
     return reporter.finish(verdict)
+
+
+def check_each(
+    request: LabRequest,
+    folder: Callable[[str], Path],
+    out: TextIO,
+    touched: Callable[[LabRequest], Touched],
+) -> int:
+    """Judge a driver by each version that is asked for, and return the worst exit code.
+
+    Args:
+        request: What is asked for.
+        folder: Makes the folder of the run that judges a version, empty for what is offered.
+        out: Where progress and summary go.
+        touched: Returns what finds the tests that run first; see `check`.
+
+    Raises:
+        ReportError: The results cannot be written.
+    """
+    codes: list[int] = []
+    for protocol in request.judged:
+        one = request.by(protocol)
+        codes.append(check(one, folder(protocol or ""), out, touched(one)))
+        if codes[-1] == Conclusion.INTERRUPTED.exit_code:
+            break
+    return worst(codes)
 
 
 @dataclass
