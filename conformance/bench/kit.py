@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,10 +77,10 @@ def measure(
         for side in sides:
             if side.warm:
                 say(f"warming up: {side.name}")
-                _run(side, _changed(description, place, f"{side.name}, warm"), image, place, ())
+                _run(side, _changed(description, place), image, place, ())
         for number in range(rounds):
             for side in sides:
-                changed = _changed(description, place, f"{side.name} {number}")
+                changed = _changed(description, place)
                 side.seconds.append(_run(side, changed, image, place, side.options))
                 say(f"round {number + 1}: {side.name}: {side.seconds[-1]:.1f} s")
         return table(sides)
@@ -96,10 +97,13 @@ def table(sides: Sequence[Side]) -> list[str]:
     return lines
 
 
-def _changed(description: Path, place: Path, mark: str) -> Path:
-    """Return a description whose driver was never built: its summary has a mark."""
+def _changed(description: Path, place: Path) -> Path:
+    """Return a description whose driver was never built: its summary is like no other."""
     text, count = re.subn(
-        r'^(summary = ".*)"$', rf'\1, {mark}"', description.read_text("utf-8"), flags=re.MULTILINE
+        r'^summary = ".*"$',
+        f'summary = "Benchmark {uuid.uuid4().hex}"',
+        description.read_text("utf-8"),
+        flags=re.MULTILINE,
     )
     if count != 1:
         raise UsageError(f"{description} has no line `summary`, which is changed for each run.")
@@ -117,7 +121,7 @@ def _run(side: Side, description: Path, image: str, place: Path, options: Sequen
     done = programs.run(argv, cwd=side.folder, check=False, timeout=_TIMEOUT)
     seconds = time.monotonic() - begun
     if done.returncode != _CONFORMS:
-        said = "\n".join(f"  {line}" for line in done.stdout.splitlines()[-10:])
+        said = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).splitlines()[-10:])
         raise LabError(
             f"{side.name} ended with status {done.returncode}; only a driver that conforms is "
             f"measured. Its last lines:\n{said}"

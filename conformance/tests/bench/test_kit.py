@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,10 @@ class Runs:
         if argv[0] == "git":
             return subprocess.run(argv, cwd=paths.KIT, check=False, capture_output=True, text=True)
         self.argv.append(argv)
-        self.summaries.append(tomllib.loads(Path(argv[4]).read_text())["summary"])
+        self.summaries.append(devices.load(Path(argv[4])).summary)
         into = Path(argv[argv.index("--into") + 1])
         (into / "results.json").write_text(json.dumps({"timings": {"boot": 2.5}}))
-        return subprocess.CompletedProcess(argv, self.status, "the last line\n", "")
+        return subprocess.CompletedProcess(argv, self.status, "a line\n", "the last line\n")
 
 
 @pytest.fixture
