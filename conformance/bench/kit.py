@@ -77,10 +77,10 @@ def measure(
         for side in sides:
             if side.warm:
                 say(f"warming up: {side.name}")
-                _run(side, _changed(description, place), image, place, ())
+                _run(side, _changed(description, side, place), image, place, ())
         for number in range(rounds):
             for side in sides:
-                changed = _changed(description, place)
+                changed = _changed(description, side, place)
                 side.seconds.append(_run(side, changed, image, place, side.options))
                 say(f"round {number + 1}: {side.name}: {side.seconds[-1]:.1f} s")
         return table(sides)
@@ -97,8 +97,15 @@ def table(sides: Sequence[Side]) -> list[str]:
     return lines
 
 
-def _changed(description: Path, place: Path) -> Path:
-    """Return a description whose driver was never built: its summary is like no other."""
+def _changed(description: Path, side: Side, place: Path) -> Path:
+    """Return a description whose driver was never built: its summary is like no other.
+
+    A description of the kit is that of the side's own commit, which may be of an older schema.
+    """
+    if description.resolve().is_relative_to(paths.KIT):
+        description = side.folder / description.resolve().relative_to(paths.KIT)
+    if not description.exists():
+        raise UsageError(f"{side.name}: there is no {description.name} among its descriptions.")
     text, count = re.subn(
         r'^summary = ".*"$',
         f'summary = "Benchmark {uuid.uuid4().hex}"',

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,31 @@ class Runs:
     def __init__(self) -> None:
         self.argv: list[list[str]] = []
         self.summaries: list[str] = []
+        self.names: list[str] = []
+        self.old = ""
         self.status = 0
 
     def __call__(self, argv: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        if self.old and argv[:2] == ["git", "archive"]:
+            return self._archive(Path(argv[3].partition("=")[2]))
         if argv[0] == "git":
             return subprocess.run(argv, cwd=paths.KIT, check=False, capture_output=True, text=True)
         self.argv.append(argv)
-        self.summaries.append(devices.load(Path(argv[4])).summary)
+        device = devices.load(Path(argv[4]))
+        self.summaries.append(device.summary)
+        self.names.append(device.name)
         into = Path(argv[argv.index("--into") + 1])
         (into / "results.json").write_text(json.dumps({"timings": {"boot": 2.5}}))
         return subprocess.CompletedProcess(argv, self.status, "a line\n", "the last line\n")
+
+    def _archive(self, target: Path) -> subprocess.CompletedProcess[str]:
+        """Write an archive of a kit that has one description, the old one."""
+        content = self.old.encode()
+        entry = tarfile.TarInfo(str(DESCRIPTION.relative_to(paths.KIT)))
+        entry.size = len(content)
+        with tarfile.open(target, "w") as tar:
+            tar.addfile(entry, io.BytesIO(content))
+        return subprocess.CompletedProcess([], 0, "", "")
 
 
 @pytest.fixture
@@ -66,6 +83,14 @@ def test_check_that_does_not_conform_is_not_measured(runs: Runs) -> None:
 def test_commit_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="no commit"):
         kit.measure(DESCRIPTION, "trixie", "no-such-commit", 1, print)
+
+
+def test_other_commit_is_measured_with_its_own_description(runs: Runs) -> None:
+    runs.old = DESCRIPTION.read_text("utf-8").replace("Intel", "Old Intel")
+    runs.old = runs.old.replace('name = "igb-vf"', 'name = "old-igb"')
+    kit.measure(DESCRIPTION, "trixie", "a-commit", 1, print)
+    assert [name for name in runs.names if name == "old-igb"] == ["old-igb"] * 2
+    assert runs.names[-1] == "old-igb"
 
 
 def test_ratio_is_of_medians_with_the_extremes_of_the_rounds() -> None:
