@@ -14,9 +14,9 @@ from conformance.plugin.checks import RequirementFailed, fail
 from conformance.plugin.protocols import Home, home_of
 from conformance.vfio import offers, trace
 from conformance.vfio.children import children
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.errors import VfioError
+from conformance.vfio.iommu.container import Container
 from conformance.vfio.memory import mapping
 from conformance.vfio.memory.maps import close_leaked, unmap_leaked
 from conformance.vfio.offers import Offer

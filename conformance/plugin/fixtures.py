@@ -22,8 +22,8 @@ from conformance.migration.v1.vmm import Vmm
 from conformance.migration.v2.saver import FeatureSaver
 from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
 from conformance.vfio.children.children import Child, fork_child
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.iommu.container import Container
 from conformance.vfio.region import Region
 
 

@@ -14,14 +14,14 @@ from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.receiving import UNNAMED, traffic_of
 from conformance.suite.support.windows import Window, find
-from conformance.vfio import resets
 from conformance.vfio.children.children import Child
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import PAGES, LoggedMemory
-from conformance.vfio.interrupts import Vectors
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.guest_memory import PAGES, LoggedMemory
+from conformance.vfio.labdevice.receiver import Receiver
 from conformance.vfio.memory.mapping import Mapping
-from conformance.vfio.receiver import Receiver
+from conformance.vfio.pci import resets
+from conformance.vfio.pci.interrupts import Vectors
 from conformance.vfio.region import Region
 
 Find = Callable[..., Window]

@@ -17,9 +17,10 @@ from conformance.uapi.structs import (
     vfio_device_bind_iommufd,
     vfio_device_detach_iommufd_pt,
 )
-from conformance.vfio import iommufd, trace
+from conformance.vfio import trace
 from conformance.vfio.device import Device
-from conformance.vfio.iommufd import AddressSpace, Iommufd
+from conformance.vfio.iommu import iommufd
+from conformance.vfio.iommu.iommufd import AddressSpace, Iommufd
 from conformance.vfio.system import sysfs
 
 DIRECTORY: Final = Path("/dev/vfio/devices")

@@ -21,10 +21,10 @@ from conformance.uapi.structs import (
 )
 from conformance.vfio import trace
 from conformance.vfio.capabilities import Capability, parse_chain
-from conformance.vfio.container import Container
 from conformance.vfio.data_file import DataFile
 from conformance.vfio.errors import InfoError
-from conformance.vfio.group import Group
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.group import Group
 from conformance.vfio.memory import libc
 from conformance.vfio.region import Region, RegionInfo
 from conformance.vfio.system import sysfs

@@ -14,8 +14,8 @@ from itertools import chain
 from conformance.bench.measure import mappings, states, stream, traps
 from conformance.events.kinds import Ratio
 from conformance.events.stream import EventWriter
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
+from conformance.vfio.iommu.container import Container
 
 
 def main(argv: Sequence[str] | None = None) -> int:

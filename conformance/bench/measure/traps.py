@@ -13,13 +13,13 @@ from conformance.bench.measure.ratios import Case, compare, interleaved, timed
 from conformance.events.kinds import Ratio
 from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.states import PRE_COPY, RUNNING
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import LoggedMemory
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.guest_memory import LoggedMemory
+from conformance.vfio.labdevice.receiver import ENTRIES, TAIL, Receiver
+from conformance.vfio.labdevice.traffic import Traffic
 from conformance.vfio.memory.areas import Area
 from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
-from conformance.vfio.receiver import ENTRIES, TAIL, Receiver
-from conformance.vfio.traffic import Traffic
 
 _ROUNDS: Final = 21
 _PAGES: Final = 4096

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from conformance.doctor.facts.function import Function
 from conformance.vfio import offers
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
 from conformance.vfio.errors import VfioError
+from conformance.vfio.iommu.container import Container
 from conformance.vfio.offers import Offer
 
 

@@ -13,7 +13,7 @@ from conformance.suite.conftest import need
 from conformance.suite.support.cases import by_stage
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
 from conformance.vfio.system import sysfs
 
 #: Pages that are written in a test.

@@ -10,10 +10,10 @@ from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_success
 from conformance.suite.support.cases import named
 from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
-from conformance.vfio.container import Container
-from conformance.vfio.guest_memory import IOVA, PAGE, PAGES
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
+from conformance.vfio.labdevice.receiver import ENTRIES, Receiver
 from conformance.vfio.memory.mapping import Mapping, anonymous
-from conformance.vfio.receiver import ENTRIES, Receiver
 
 pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
 

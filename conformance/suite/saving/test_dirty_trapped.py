@@ -20,7 +20,7 @@ from conformance.suite.support.receiving import (
     traffic_of,
     wait_for,
 )
-from conformance.vfio.receiver import Receiver
+from conformance.vfio.labdevice.receiver import Receiver
 
 pytestmark = [pytest.mark.rule("dirty.trapped"), pytest.mark.usefixtures("apart")]
 

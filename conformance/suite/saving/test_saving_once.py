@@ -10,8 +10,8 @@ from conformance.model.layout import PAGE
 from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import ALL_STAGES
-from conformance.vfio.counters import AccessCounters
 from conformance.vfio.device import Device
+from conformance.vfio.labdevice.counters import AccessCounters
 
 
 @pytest.fixture

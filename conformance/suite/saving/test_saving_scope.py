@@ -13,8 +13,8 @@ from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.steps import expect_refused, set_apart
 from conformance.suite.support.windows import whole
-from conformance.vfio import resets
 from conformance.vfio.memory.mapping import Mapping
+from conformance.vfio.pci import resets
 from conformance.vfio.region import Region
 
 #: Ways into saving and out of it.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A monitor that copies the guest's memory: all of it once, then what the bitmap says."""
 
-from conformance.vfio.guest_memory import PAGE, PAGES, LoggedMemory
+from conformance.vfio.iommu.guest_memory import PAGE, PAGES, LoggedMemory
 
 
 class Copier:

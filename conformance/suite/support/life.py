@@ -15,11 +15,12 @@ from typing import Final
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.devices import Devices, Doorbell, Kick, Scratch, Trigger
 from conformance.suite.support.registers import moving_registers, words_of
-from conformance.vfio import config, trace
-from conformance.vfio.config import Config
+from conformance.vfio import trace
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import IOVA, PAGE, GuestMemory
-from conformance.vfio.interrupts import Vectors
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
+from conformance.vfio.pci.interrupts import Vectors
 from conformance.vfio.system import sysfs
 
 SOON: Final = 2.0

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from conformance.plugin.checks import expect_equal
-from conformance.vfio import config
-from conformance.vfio.config import Config
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from conformance.plugin.checks import expect_true
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import PAGES
-from conformance.vfio.receiver import Receiver
-from conformance.vfio.traffic import Traffic
+from conformance.vfio.iommu.guest_memory import PAGES
+from conformance.vfio.labdevice.receiver import Receiver
+from conformance.vfio.labdevice.traffic import Traffic
 
 #: Buffers a second.
 FAST: Final = 2000

@@ -15,10 +15,11 @@ from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import Side
 from conformance.suite.v1.steps import attempt, begin_iteration, save_and_run
 from conformance.suite.v1.walks.walker import Walker
-from conformance.vfio import config, trace
-from conformance.vfio.config import Config
+from conformance.vfio import trace
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
 
 Reach = Callable[[State], MigrationRegion]
 

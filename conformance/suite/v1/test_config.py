@@ -9,10 +9,10 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.cases import named
 from conformance.suite.v1.cases import by_state
-from conformance.vfio import config
-from conformance.vfio.config import Config
 from conformance.vfio.device import Device
-from conformance.vfio.interrupts import Vectors
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
+from conformance.vfio.pci.interrupts import Vectors
 
 #: What is written to a device that runs, and comes back to it.
 ROUND = {

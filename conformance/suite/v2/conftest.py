@@ -14,9 +14,9 @@ from conformance.plugin.devices import Devices
 from conformance.suite.v2.steps import SPARED
 from conformance.suite.v2.steps import reach as go_to
 from conformance.suite.v2.walks.walker import Walker
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import GuestMemory
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.guest_memory import GuestMemory
 
 Reach = Callable[[State], Client]
 

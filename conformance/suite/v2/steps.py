@@ -18,7 +18,7 @@ from conformance.plugin.devices import Doorbell
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import soon
 from conformance.vfio.data_file import DataFile
-from conformance.vfio.guest_memory import IOVA, PAGE, GuestMemory
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
 
 #: Seconds after which a call that should not block is taken for one that hangs.
 PATIENCE: Final = 10.0

@@ -30,7 +30,7 @@ from conformance.uapi import structs
 from conformance.vfio import features
 from conformance.vfio.device import Device
 from conformance.vfio.features import Range
-from conformance.vfio.guest_memory import IOVA, PAGE, SIZE, GuestMemory
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, SIZE, GuestMemory
 
 LOG = Range(IOVA, SIZE)
 START = c.VFIO_DEVICE_FEATURE_SET | c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START

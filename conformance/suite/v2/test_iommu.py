@@ -24,10 +24,10 @@ from conformance.suite.v2.steps import (
 from conformance.uapi import constants as c
 from conformance.vfio import cdev, features
 from conformance.vfio.cdev import Cdev
-from conformance.vfio.container import Container
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import SIZE, GuestMemory, Maps
-from conformance.vfio.iommufd import AddressSpace, Iommufd
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.guest_memory import SIZE, GuestMemory, Maps
+from conformance.vfio.iommu.iommufd import AddressSpace, Iommufd
 
 #: Numbers of features: all that there are, the next ones, and the last.
 NUMBERS = (*range(16), c.VFIO_DEVICE_FEATURE_MASK)

@@ -14,9 +14,10 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_dead, expect_whole, in_time, open_again, state_of
-from conformance.vfio import features, resets
+from conformance.vfio import features
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
+from conformance.vfio.pci import resets
 
 BEFORE_A_SAVE = (State.RUNNING, State.STOP, State.STOP_COPY, State.PRE_COPY)
 EVERY = by_state((State.ERROR, *WORKING))

@@ -13,9 +13,9 @@ from conformance.suite.support.power import decoding_off, in_d3hot
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, state_of
-from conformance.vfio.config import Config
 from conformance.vfio.device import Device
-from conformance.vfio.interrupts import Vectors
+from conformance.vfio.pci.config import Config
+from conformance.vfio.pci.interrupts import Vectors
 from conformance.vfio.system import sysfs
 
 STANDING = by_state((State.STOP, State.STOP_COPY))

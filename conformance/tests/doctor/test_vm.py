@@ -186,7 +186,7 @@ def test_bound_to_vfio_pci_itself(bound: Shell) -> None:
 
 
 def test_in_use_by_another_process(bound: Shell) -> None:
-    program = "from conformance.vfio.container import Container; "
+    program = "from conformance.vfio.iommu.container import Container; "
     program += "from conformance.vfio.device import Device; import time; "
     program += f"device = Device.open('{VF}', Container()); print('open', flush=True); "
     program += "time.sleep(600)"

@@ -14,11 +14,11 @@ from conformance.uapi import ioctls
 from conformance.uapi import iommufd as u
 from conformance.vfio import cdev as cdev_module
 from conformance.vfio import device as device_module
-from conformance.vfio import iommufd as iommufd_module
 from conformance.vfio import trace
 from conformance.vfio.cdev import Cdev
 from conformance.vfio.errors import SysfsError
-from conformance.vfio.iommufd import Iommufd
+from conformance.vfio.iommu import iommufd as iommufd_module
+from conformance.vfio.iommu.iommufd import Iommufd
 
 BDF = "0000:01:10.0"
 

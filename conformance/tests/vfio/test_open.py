@@ -15,14 +15,14 @@ from conformance.tests.vfio.fake_device import kind
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.structs import vfio_region_info
-from conformance.vfio import container as container_module
 from conformance.vfio import device as device_module
-from conformance.vfio import group as group_module
 from conformance.vfio import trace
-from conformance.vfio.container import Container
 from conformance.vfio.device import REGION_INFO_SIZE, Device, IrqInfo
 from conformance.vfio.errors import ChainError, SysfsError
-from conformance.vfio.group import Group
+from conformance.vfio.iommu import container as container_module
+from conformance.vfio.iommu import group as group_module
+from conformance.vfio.iommu.container import Container
+from conformance.vfio.iommu.group import Group
 from conformance.vfio.system import sysfs
 
 BDF = "0000:01:10.0"

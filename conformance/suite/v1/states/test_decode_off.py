@@ -21,7 +21,7 @@ from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name, by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_taken, save_and_run
 from conformance.suite.v1.volatile import volatile_words, without
-from conformance.vfio.config import Config
+from conformance.vfio.pci.config import Config
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING)
 ROUNDS = {"0-1": (0, 1), "2-1": (2, 1), "3-2-0-1": (3, 2, 0, 1), "0-2-1": (0, 2, 1)}

@@ -13,9 +13,9 @@ from conformance.suite.support.cases import named
 from conformance.suite.support.life import WHILE, Life, arrived, raise_all
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.steps import save_and_run
-from conformance.vfio import config
-from conformance.vfio.config import Config
-from conformance.vfio.interrupts import Vectors
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
+from conformance.vfio.pci.interrupts import Vectors
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY)
 BACK = named(

@@ -12,10 +12,10 @@ from conformance.suite.support.life import Life
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_after_failure, expect_whole, save_and_run
-from conformance.vfio import resets
-from conformance.vfio.config import Config
 from conformance.vfio.device import Device
 from conformance.vfio.memory.mapping import Mapping
+from conformance.vfio.pci import resets
+from conformance.vfio.pci.config import Config
 
 ALL = (State.STOPPED, State.RUNNING, State.STOP_AND_COPY, State.PRE_COPY, State.RESUMING)
 

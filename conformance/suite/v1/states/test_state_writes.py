@@ -11,7 +11,7 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Doorbell
 from conformance.suite.v1.cases import by_state
-from conformance.vfio.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
 
 #: Seconds in which a device that still moves would write.
 WHILE = 0.05

@@ -13,10 +13,10 @@ from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.steps import set_apart
-from conformance.vfio import config
-from conformance.vfio.config import Config
-from conformance.vfio.interrupts import Vectors
 from conformance.vfio.memory.mapping import Mapping
+from conformance.vfio.pci import config
+from conformance.vfio.pci.config import Config
+from conformance.vfio.pci.interrupts import Vectors
 from conformance.vfio.system import sysfs
 
 Change = Callable[[], None]

@@ -20,8 +20,8 @@ from conformance.plugin.checks import (
 from conformance.plugin.devices import Scratch
 from conformance.suite.support import walker
 from conformance.suite.v1.steps import attempt
-from conformance.vfio import config, resets
-from conformance.vfio.config import Config
+from conformance.vfio.pci import config, resets
+from conformance.vfio.pci.config import Config
 from conformance.vfio.region import Region
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.lab.machine.vfio_user.i40e import I40eVirtualFunction
-from conformance.vfio.counters import AccessCounters, Counts
+from conformance.vfio.labdevice.counters import AccessCounters, Counts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import ctypes
 import mmap
 from typing import Final, Protocol
 
-from conformance.vfio.container import Container
+from conformance.vfio.iommu.container import Container
 
 PAGES: Final = 64
 PAGE: Final = mmap.PAGESIZE

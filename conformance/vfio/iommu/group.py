@@ -11,8 +11,8 @@ from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_group_status
 from conformance.vfio import trace
-from conformance.vfio.container import Container
 from conformance.vfio.errors import SysfsError
+from conformance.vfio.iommu.container import Container
 
 
 class Group(Closing):

@@ -10,11 +10,11 @@ import random
 import struct
 from typing import Final
 
-from conformance.vfio.config import MASTER, Config
 from conformance.vfio.device import Device
-from conformance.vfio.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.vfio.labdevice.traffic import Traffic
+from conformance.vfio.pci.config import MASTER, Config
 from conformance.vfio.region import Region
-from conformance.vfio.traffic import Traffic
 
 BASE: Final = 0x6C00
 BASE_HIGH: Final = 0x6000

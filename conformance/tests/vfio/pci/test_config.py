@@ -7,9 +7,9 @@ import pytest
 
 from conformance.lab.machine.vfio_user.i40e import I40eVirtualFunction
 from conformance.uapi import constants as c
-from conformance.vfio import config, resets
-from conformance.vfio.config import Config
 from conformance.vfio.device import Device
+from conformance.vfio.pci import config, resets
+from conformance.vfio.pci.config import Config
 from conformance.vfio.region import Region, RegionInfo
 
 

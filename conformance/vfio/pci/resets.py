@@ -17,8 +17,8 @@ from conformance.uapi.structs import (
     vfio_pci_hot_reset_info,
 )
 from conformance.vfio import trace
-from conformance.vfio.config import Config
 from conformance.vfio.device import Device
+from conformance.vfio.pci.config import Config
 from conformance.vfio.system import sysfs
 
 _HEAD = ctypes.sizeof(vfio_pci_hot_reset_info)

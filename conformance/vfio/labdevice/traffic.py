@@ -2,8 +2,8 @@
 """What makes the lab's i40e functions receive, and tells what they wrote to memory.
 
 No hardware has it. It is a vendor-specific capability in config space, as that of
-`conformance.vfio.counters`: a rate is written there, and the number of a write selects one of those
-that the device remembers.
+`conformance.vfio.labdevice.counters`: a rate is written there, and the number of a write selects
+one of those that the device remembers.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from typing import Final
 
 from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX
 from conformance.vfio import trace
-from conformance.vfio.counters import find
 from conformance.vfio.device import Device
+from conformance.vfio.labdevice.counters import find
 from conformance.vfio.region import Region
 
 SIGNATURE: Final = b"\x01VKTR"  # version of the layout and whose it is
