@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from conformance.uapi import constants as c
 from conformance.uapi import mman
@@ -21,9 +21,6 @@ from conformance.vfio.errors import ShortTransfer
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area, subtract, union
 from conformance.vfio.memory.mapping import Mapping, map_fd
-
-if TYPE_CHECKING:
-    from conformance.vfio.device import Device
 
 _PCI_NAMES: Final = {
     c.VFIO_PCI_ROM_REGION_INDEX: "ROM",
@@ -65,6 +62,24 @@ class RegionInfo:
     capabilities: tuple[Capability, ...]
 
 
+class DeviceFile(Protocol):
+    """What a region needs of the device that it belongs to.
+
+    Attributes:
+        fd: The device's file as it is open now.
+        prefix: Comes before the region's name in the trace.
+    """
+
+    fd: int
+    prefix: str
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        """Read at an offset of the device file; may be short."""
+
+    def pwrite(self, data: bytes, offset: int, /) -> int:
+        """Write at an offset of the device file and return how many bytes were taken."""
+
+
 class Region:
     """A region of an open device.
 
@@ -73,7 +88,7 @@ class Region:
     stays usable when its device is opened again.
     """
 
-    def __init__(self, device: "Device", info: RegionInfo, name: str | None = None) -> None:
+    def __init__(self, device: DeviceFile, info: RegionInfo, name: str | None = None) -> None:
         self.device = device
         self.info = info
         self.index = info.index

@@ -51,9 +51,9 @@ class MigrationRegion:
     and :class:`~conformance.vfio.errors.ShortTransfer` if not all bytes moved.
     """
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, device: Device, region: Region) -> None:
         self.region = region
-        self.device = region.device
+        self.device = device
 
     @classmethod
     def find(cls, device: Device) -> "MigrationRegion":
@@ -67,7 +67,7 @@ class MigrationRegion:
                 "to the vendor driver, and not to vfio-pci?"
             )
         found[0].name = f"{device.prefix}migration"
-        return cls(found[0])
+        return cls(device, found[0])
 
     @property
     def size(self) -> int:

@@ -17,6 +17,7 @@ from conformance.suite.support.msix import table_of
 from conformance.suite.support.windows import layout_of
 from conformance.uapi import mman
 from conformance.vfio.children.children import Child
+from conformance.vfio.device import Device
 from conformance.vfio.memory import libc
 from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import Region
@@ -123,12 +124,12 @@ def _trapped(regions: list[Region]) -> list[tuple[Region, tuple[int, int]]]:
 @pytest.mark.rule("saving.trapped-access")
 @pytest.mark.parametrize("stage", NOT_SAVING, indirect=True)
 def test_trapped_read_agrees_with_a_mapping(
-    saver: Saver, conflicting_regions: list[Region], stage: Stage
+    device: Device, saver: Saver, conflicting_regions: list[Region], stage: Stage
 ) -> None:
     """Read the trapped ranges by read() and through a mapping: the same registers."""
     saver.reach(stage)
     for region, (offset, size) in _trapped(conflicting_regions):
-        hidden = _hidden(region)
+        hidden = _hidden(device, region)
         with region.map(offset, size) as mapping:
             before = region.read_exact(offset, size)
             seen = [mapping.load(at) for at in range(0, size, 4)]
@@ -142,9 +143,9 @@ def test_trapped_read_agrees_with_a_mapping(
         expect_equal(moved, [], did=f"read {region.name} both ways in {stage.value}")
 
 
-def _hidden(region: Region) -> range:
+def _hidden(device: Device, region: Region) -> range:
     """Return the bytes of a region that VFIO itself hides: the MSI-X table."""
-    bar, area = table_of(region.device) or (-1, Area(0, 0))
+    bar, area = table_of(device) or (-1, Area(0, 0))
     return range(area.offset, area.end) if bar == region.index else range(0)
 
 
