@@ -105,7 +105,7 @@ def _touched(
     request: LabRequest, before: Mapping[str, str], after: Mapping[str, str]
 ) -> Sequence[str]:
     """Return the tests that a change of the driver concerns, by its mutants."""
-    from conformance.proof import touched
+    from conformance.proof.mutants import touched
 
     if request.stranger:
         return []

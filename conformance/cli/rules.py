@@ -18,8 +18,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, say: Say) -> int:
     """Do it, and return the exit code."""
     from conformance import requirements
-    from conformance.proof import mutant as mutants
-    from conformance.proof import tracing
+    from conformance.proof.mutants import mutant as mutants
+    from conformance.proof.mutants import tracing
     from conformance.running import selection
 
     catalogue = requirements.load()

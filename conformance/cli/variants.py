@@ -32,6 +32,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, say: Say) -> int:
     """Do it, and return the exit code."""
-    from conformance.proof import variants_command
+    from conformance.proof.variants import command as variants_command
 
     return variants_command.execute(arguments, sys.stdout, say)

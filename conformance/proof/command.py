@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from conformance import requirements
-from conformance.proof import mutant as mutants
-from conformance.proof import operators_run, pipeline, planned
-from conformance.proof.operators_run import Sample
-from conformance.proof.page import Sheet
-from conformance.proof.pipeline import JOURNAL, Wanted
+from conformance.proof import planned
+from conformance.proof.judging import pipeline
+from conformance.proof.judging.pipeline import JOURNAL, Wanted
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.operators import run as operators_run
+from conformance.proof.operators.run import Sample
+from conformance.proof.output.page import Sheet
 from kpatch.kernel import kbuild
 
 

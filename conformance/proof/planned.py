@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conformance.lab.guest.payload import Trial
-from conformance.proof import junit, report
-from conformance.proof.build import Built
-from conformance.proof.judge import Judged, Verdict, judge, unjudged
-from conformance.proof.mutant import EditError, Mutant
-from conformance.proof.page import Proved, Sheet
-from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
-from conformance.proof.trials import Outcome
+from conformance.proof.judging.build import Built
+from conformance.proof.judging.judge import Judged, Verdict, judge, unjudged
+from conformance.proof.judging.pipeline import BASELINE, Proof, Say, Wanted
+from conformance.proof.judging.trials import Outcome
+from conformance.proof.mutants.mutant import EditError, Mutant
+from conformance.proof.output import junit
+from conformance.proof.output import matrix as report
+from conformance.proof.output.page import Proved, Sheet
 from conformance.running import selection
 
 _WALK = "/test_walk.py::"

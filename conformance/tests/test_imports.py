@@ -21,11 +21,18 @@ TREE = Path(conformance.__file__).parents[1]
 #: A room, and the rooms of the same package that it may import; `kpatch` is all of that package.
 ALLOWED: dict[str, str] = {
     "conformance.__main__": "cli requirements report events errors kpatch",
-    "conformance.cli": "gate proof matrix bench vmm doctor host lab.check running requirements "
-    "errors lab.image kpatch",
+    "conformance.cli": "gate proof proof.mutants proof.variants matrix bench vmm doctor host "
+    "lab.check running requirements errors lab.image kpatch",
     "conformance.gate": "lab.check lab.image running report errors kpatch",
-    "conformance.proof": "lab.check lab.strangers lab.guest lab.machine lab.boot running "
-    "report events requirements errors kpatch",
+    "conformance.proof": "proof.variants proof.operators proof.output proof.judging proof.mutants "
+    "lab.guest running requirements kpatch",
+    "conformance.proof.variants": "proof.judging lab.check running report errors kpatch",
+    "conformance.proof.operators": "proof.judging proof.mutants lab.guest running report errors "
+    "kpatch",
+    "conformance.proof.output": "proof.judging report",
+    "conformance.proof.judging": "proof.mutants lab.check lab.strangers lab.guest lab.machine "
+    "lab.boot running events errors kpatch",
+    "conformance.proof.mutants": "running requirements errors kpatch",
     "conformance.matrix": "lab.check lab.image running report events errors kpatch",
     "conformance.bench": "bench.measure lab.check lab.guest running events errors kpatch",
     "conformance.vmm": "lab.check lab.guest lab.machine lab.boot lab.image running events errors "

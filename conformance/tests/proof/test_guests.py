@@ -16,8 +16,8 @@ import pytest
 
 from conformance.errors import LabError, QemuError
 from conformance.lab.guest.payload import Trial
-from conformance.proof import guests, trials
-from conformance.proof.trials import Bench, Outcome
+from conformance.proof.judging import guests, trials
+from conformance.proof.judging.trials import Bench, Outcome
 from conformance.running import paths
 
 NAMES = [f"t{number}" for number in range(40)]
@@ -119,9 +119,9 @@ def test_a_lab_that_fails_is_reported(
 SLOW = """
 import sys, time
 from pathlib import Path
-from conformance.proof import guests, trials
+from conformance.proof.judging import guests, trials
 from conformance.lab.guest.payload import Trial
-from conformance.proof.trials import Bench, Outcome
+from conformance.proof.judging.trials import Bench, Outcome
 
 def slow(bench, batch, done):
     try:

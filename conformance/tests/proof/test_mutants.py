@@ -10,9 +10,9 @@ from conformance import requirements
 from conformance.errors import UsageError
 from conformance.lab.strangers import build as strangers_build
 from conformance.lab.strangers import definition as strangers
-from conformance.proof import mutant as mutants
-from conformance.proof import tracing
-from conformance.proof.mutant import Edit, EditError, Mutant, MutantError
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.mutants import tracing
+from conformance.proof.mutants.mutant import Edit, EditError, Mutant, MutantError
 from conformance.running import selection
 from kpatch.device import load as device
 from kpatch.render import render

@@ -8,12 +8,13 @@ import pytest
 
 from conformance.errors import LabError
 from conformance.events.kinds import TestOutcome
-from conformance.proof import fate as fate_of
-from conformance.proof import mutant as mutants
-from conformance.proof import operators, operators_run
-from conformance.proof.fate import Fate
-from conformance.proof.operators import Known, OperatorMutant
-from conformance.proof.trials import End, Outcome, TestResult
+from conformance.proof.judging.trials import End, Outcome, TestResult
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.operators import fate as fate_of
+from conformance.proof.operators import operators
+from conformance.proof.operators import run as operators_run
+from conformance.proof.operators.fate import Fate
+from conformance.proof.operators.operators import Known, OperatorMutant
 from kpatch.device import load as device
 from kpatch.render import render
 from kpatch.tests.render.pinned import LINUX_6_12

@@ -4,12 +4,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from conformance.proof import operators_page
-from conformance.proof.fate import Fate, conclusion
-from conformance.proof.judge import Verdict, judge, unjudged
-from conformance.proof.mutant import Mutant
-from conformance.proof.operators import Known, OperatorMutant
-from conformance.proof.page import Proved, Sheet, render
+from conformance.proof.judging.judge import Verdict, judge, unjudged
+from conformance.proof.mutants.mutant import Mutant
+from conformance.proof.operators import page as operators_page
+from conformance.proof.operators.fate import Fate, conclusion
+from conformance.proof.operators.operators import Known, OperatorMutant
+from conformance.proof.output.page import Proved, Sheet, render
 from conformance.tests.proof.test_verdict import GOOD, mutant, outcome
 from conformance.tests.report.html import Element, mistakes, read
 

@@ -12,11 +12,12 @@ import pytest
 from conformance.errors import LabError
 from conformance.events.kinds import TestOutcome
 from conformance.lab.guest.payload import Trial
-from conformance.proof import guests, pipeline, planned
-from conformance.proof.build import Built
-from conformance.proof.mutant import Edit, Mutant
-from conformance.proof.pipeline import BASELINE, Proof, Wanted
-from conformance.proof.trials import Bench, End, Outcome, TestResult
+from conformance.proof import planned
+from conformance.proof.judging import guests, pipeline
+from conformance.proof.judging.build import Built
+from conformance.proof.judging.pipeline import BASELINE, Proof, Wanted
+from conformance.proof.judging.trials import Bench, End, Outcome, TestResult
+from conformance.proof.mutants.mutant import Edit, Mutant
 from conformance.running import selection
 
 RULE = "state.reset"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conformance import requirements
-from conformance.proof import mutant as mutants
-from conformance.proof import touched
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.mutants import touched
 from conformance.running import selection
 
 GOLDEN = Path(__file__).parents[3] / "kpatch/tests/render/golden"

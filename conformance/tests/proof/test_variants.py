@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conformance.errors import UsageError
-from conformance.proof import variant as variants
+from conformance.proof.variants import variant as variants
 from kpatch.errors import DescriptionError
 from kpatch.render import render
 from kpatch.tests.render.pinned import LINUX_6_12

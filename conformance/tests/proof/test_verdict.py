@@ -12,13 +12,13 @@ from conformance.errors import AgentError, GuestHung, GuestPanicked
 from conformance.events import kinds
 from conformance.events.kinds import Agent, Event, Failure, Result, TestOutcome
 from conformance.lab.guest.payload import Trial
-from conformance.proof import junit as mutants_junit
-from conformance.proof import pipeline, trials
-from conformance.proof import report as mutants_report
-from conformance.proof.journal import Journal
-from conformance.proof.judge import Judged, Verdict, judge, unjudged
-from conformance.proof.mutant import Mutant
-from conformance.proof.trials import End, Outcome, TestResult
+from conformance.proof.judging import pipeline, trials
+from conformance.proof.judging.journal import Journal
+from conformance.proof.judging.judge import Judged, Verdict, judge, unjudged
+from conformance.proof.judging.trials import End, Outcome, TestResult
+from conformance.proof.mutants.mutant import Mutant
+from conformance.proof.output import junit as mutants_junit
+from conformance.proof.output import matrix as mutants_report
 
 RULES = ("state.reset", "save.fresh")
 

@@ -16,11 +16,11 @@ import pytest
 
 from conformance.events.stream import parse
 from conformance.matrix import page as matrix_page
-from conformance.proof import operators_page
-from conformance.proof.fate import Fate, conclusion
-from conformance.proof.operators import OperatorMutant
-from conformance.proof.page import Proved
-from conformance.proof.page import render as mutants_page
+from conformance.proof.operators import page as operators_page
+from conformance.proof.operators.fate import Fate, conclusion
+from conformance.proof.operators.operators import OperatorMutant
+from conformance.proof.output.page import Proved
+from conformance.proof.output.page import render as mutants_page
 from conformance.report import Verdict
 from conformance.report.page import HTML_FILE
 from conformance.requirements import load

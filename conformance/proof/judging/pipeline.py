@@ -18,12 +18,12 @@ from conformance.lab.check.prepare import Options, Prepared, look_up, prepare
 from conformance.lab.guest.payload import Trial
 from conformance.lab.strangers import build as strangers_build
 from conformance.lab.strangers import definition as strangers
-from conformance.proof import guests
-from conformance.proof.build import Builder, Built
-from conformance.proof.journal import Journal
-from conformance.proof.judge import failing
-from conformance.proof.mutant import DEVICE
-from conformance.proof.trials import Bench, End, Outcome
+from conformance.proof.judging import guests
+from conformance.proof.judging.build import Builder, Built
+from conformance.proof.judging.journal import Journal
+from conformance.proof.judging.judge import failing
+from conformance.proof.judging.trials import Bench, End, Outcome
+from conformance.proof.mutants.mutant import DEVICE
 from conformance.running import driver
 from conformance.running.steps import Steps
 from kpatch.device import load as devices

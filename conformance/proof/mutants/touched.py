@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from conformance import requirements
-from conformance.proof import mutant as mutants
-from conformance.proof.mutant import Mutant
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.mutants.mutant import Mutant
 from conformance.running import selection
 
 _END = re.compile(r"(?<=^}\n)|(?<=^};\n)", re.MULTILINE)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.proof.fate import Fate
+from conformance.proof.operators.fate import Fate
 from conformance.report.files import write_whole
 from conformance.report.page import HTML_FILE
 from conformance.report.page.environment import page, window_title

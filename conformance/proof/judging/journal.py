@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from conformance.lab.guest.payload import Trial
-from conformance.proof.trials import Outcome
+from conformance.proof.judging.trials import Outcome
 
 
 class Journal:

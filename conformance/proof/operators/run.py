@@ -10,12 +10,13 @@ from pathlib import Path
 
 from conformance.errors import LabError
 from conformance.lab.guest.payload import Trial
-from conformance.proof import operators, operators_page
-from conformance.proof.fate import Fate, conclusion
-from conformance.proof.judge import failing
-from conformance.proof.operators import OperatorMutant
-from conformance.proof.pipeline import BASELINE, Proof, Say, Wanted
-from conformance.proof.trials import End, Outcome
+from conformance.proof.judging.judge import failing
+from conformance.proof.judging.pipeline import BASELINE, Proof, Say, Wanted
+from conformance.proof.judging.trials import End, Outcome
+from conformance.proof.operators import operators
+from conformance.proof.operators import page as operators_page
+from conformance.proof.operators.fate import Fate, conclusion
+from conformance.proof.operators.operators import OperatorMutant
 from conformance.running import paths, selection
 
 RESULT = "operators.json"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conformance.proof.judge import Judged, Verdict
+from conformance.proof.judging.judge import Judged, Verdict
 
 TEXT = "matrix.txt"
 JSON = "matrix.json"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from junitparser import Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
 
-from conformance.proof.judge import Judged, Verdict
-from conformance.proof.report import line
+from conformance.proof.judging.judge import Judged, Verdict
+from conformance.proof.output.matrix import line
 from conformance.report.text import printable
 
 JUNIT = "junit.xml"

@@ -11,8 +11,8 @@ from typing import TextIO
 
 from conformance.lab.check import run
 from conformance.lab.check.prepare import Options, look_up
-from conformance.proof import pipeline
-from conformance.proof import variant as variants
+from conformance.proof.judging import pipeline
+from conformance.proof.variants import variant as variants
 from conformance.report.page import HTML_FILE
 from conformance.report.verdict import Conclusion
 from conformance.running import paths

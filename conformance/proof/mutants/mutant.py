@@ -19,7 +19,7 @@ from conformance.errors import LabError, UsageError
 from conformance.requirements import Requirement
 from kpatch.device.protocols import PROTOCOLS, Protocol
 
-FOLDER: Final = Path(__file__).resolve().with_name("mutants")
+FOLDER: Final = Path(__file__).resolve().parent
 """The data."""
 
 EXEMPT: Final = "exempt.toml"

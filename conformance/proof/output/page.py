@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.proof.judge import Judged, Verdict
-from conformance.proof.report import LEGEND, MARKS, cell, counts
+from conformance.proof.judging.judge import Judged, Verdict
+from conformance.proof.output.matrix import LEGEND, MARKS, cell, counts
 from conformance.report.files import write_whole
 from conformance.report.page import HTML_FILE
 from conformance.report.page.environment import page

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from conformance.events.kinds import TestOutcome
-from conformance.proof.mutant import Mutant
-from conformance.proof.trials import End, Outcome
+from conformance.proof.judging.trials import End, Outcome
+from conformance.proof.mutants.mutant import Mutant
 
 
 class Verdict(StrEnum):

@@ -17,7 +17,7 @@ from kpatch.device import load as devices
 from kpatch.device.description import Device
 from kpatch.errors import DescriptionError, Mistake
 
-FOLDER: Final = Path(__file__).resolve().with_name("variants")
+FOLDER: Final = Path(__file__).resolve().parent
 """The data."""
 
 

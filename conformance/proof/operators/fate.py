@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conformance.proof.operators import Known, OperatorMutant
+from conformance.proof.operators.operators import Known, OperatorMutant
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from elftools.elf.relocation import Relocation, RelocationSection
 from elftools.elf.sections import Section, SymbolTableSection
 
 from conformance.errors import LabError
-from conformance.proof import mutant as mutants
+from conformance.proof.mutants import mutant as mutants
 from kpatch.tools import programs
 
 EQUIVALENT: Final = "equivalent.toml"

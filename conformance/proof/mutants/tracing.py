@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.proof import mutant as mutants
-from conformance.proof.mutant import Mutant
+from conformance.proof.mutants import mutant as mutants
+from conformance.proof.mutants.mutant import Mutant
 from conformance.requirements import Requirement
 
 

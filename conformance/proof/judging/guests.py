@@ -20,8 +20,8 @@ from typing import Any
 
 from conformance.errors import ConformanceError, LabError, QemuError
 from conformance.lab.guest.payload import Trial
-from conformance.proof import trials
-from conformance.proof.trials import Bench, Outcome
+from conformance.proof.judging import trials
+from conformance.proof.judging.trials import Bench, Outcome
 from kpatch.errors import KpatchError
 from kpatch.tools.processes import die_with
 
