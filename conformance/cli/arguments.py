@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from conformance.cli import (
+from conformance.cli.commands import (
     bench,
     check,
     devices,

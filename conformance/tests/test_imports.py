@@ -105,7 +105,7 @@ GUEST = (
     "conformance.bench.measure",
 )
 #: What runs on a machine where nothing is installed.
-BARE = ("conformance.doctor", "conformance.cli.arguments", "conformance.cli.doctor")
+BARE = ("conformance.doctor", "conformance.cli.arguments", "conformance.cli.commands.doctor")
 
 
 def _module(path: Path) -> str:

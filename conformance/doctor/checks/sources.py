@@ -130,7 +130,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "kernel.headers": (
         _PACKAGES,
         _DPKG,
-        Source("conformance/cli/check.py", "--kernel-tree", kit=True),
+        Source("conformance/cli/commands/check.py", "--kernel-tree", kit=True),
     ),
     "lab.machine": (Source("vm-images/images/trixie.toml", "linux-image-amd64", kit=True),),
     "lab.programs": (_SETUP, Source("Makefile", "setup:", kit=True)),

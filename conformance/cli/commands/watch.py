@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from conformance.cli import check
+from conformance.cli.commands import check
 from conformance.cli.options import Say
 
 HELP = "check, and again on each save of a description, template or C file, until Ctrl-C"
