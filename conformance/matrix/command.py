@@ -20,7 +20,7 @@ from conformance.matrix import page as matrix_page
 from conformance.matrix import report as matrix_report
 from conformance.matrix import run as matrix_run
 from conformance.matrix.cells import Cell
-from conformance.report.output import Output
+from conformance.report.terminal.output import Output
 from conformance.report.text import Style, printable
 from conformance.running import paths, selection
 from conformance.running.steps import Steps

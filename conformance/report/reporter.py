@@ -14,14 +14,15 @@ from typing import TextIO
 from conformance.events.errors import EventError
 from conformance.events.kinds import Event
 from conformance.events.stream import EventDecoder, line
-from conformance.report import jsonfile, kcidb, ktap, summary
 from conformance.report.errors import ReportError, ResultsFolderError
 from conformance.report.files import write_whole
-from conformance.report.output import Output
+from conformance.report.formats import jsonfile, kcidb, ktap
 from conformance.report.page import HTML_FILE
 from conformance.report.results import Results
 from conformance.report.settle import settle
-from conformance.report.terminal import Progress
+from conformance.report.terminal import summary
+from conformance.report.terminal.output import Output
+from conformance.report.terminal.progress import Progress
 from conformance.report.text import Style
 from conformance.report.verdict import Verdict
 from conformance.requirements import Requirement
@@ -164,7 +165,7 @@ class Reporter:
 def _junit() -> ModuleType | None:
     """Return what writes junit.xml, None on a machine without the package that it needs."""
     try:
-        from conformance.report import junit  # noqa: PLC0415
+        from conformance.report.formats import junit  # noqa: PLC0415
     except ModuleNotFoundError:
         return None
     return junit

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from conformance.report import failure, summary
+from conformance.report import failure
 from conformance.report.page import graph
 from conformance.report.page.environment import page, window_title
 from conformance.report.results import Results, RuleResult, RuleVerdict, TestRecord
+from conformance.report.terminal import summary
 from conformance.report.text import shortened
 from conformance.report.verdict import Conclusion, Verdict
 from conformance.requirements import LEVELS, load_catalogue

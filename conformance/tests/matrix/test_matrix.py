@@ -23,7 +23,7 @@ from conformance.matrix import report as matrix_report
 from conformance.matrix import run as matrix_run
 from conformance.matrix.cells import Cell, Column, State
 from conformance.matrix.command import Progress
-from conformance.report.output import Output
+from conformance.report.terminal.output import Output
 from conformance.report.text import Style
 from conformance.running.steps import Steps
 

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.events.stream import parse
 from conformance.report import Conclusion, Reporter, Verdict, replay
-from conformance.report.kcidb import ORIGIN
+from conformance.report.formats.kcidb import ORIGIN
 from conformance.requirements import load
 from conformance.tests.report.test_page import EVIL
 from conformance.tests.report.test_report import finish, reporter, result, session, start

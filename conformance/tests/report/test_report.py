@@ -326,8 +326,8 @@ def test_without_junitparser_the_other_files_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "junitparser", None)
-    monkeypatch.delitem(sys.modules, "conformance.report.junit", raising=False)
-    monkeypatch.delattr("conformance.report.junit", raising=False)
+    monkeypatch.delitem(sys.modules, "conformance.report.formats.junit", raising=False)
+    monkeypatch.delattr("conformance.report.formats.junit", raising=False)
     out = io.StringIO()
     one = reporter(tmp_path, out)
     one.feed(parse(session(1)))

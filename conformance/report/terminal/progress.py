@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from conformance.events import kinds as events
 from conformance.events.kinds import BAD, TestOutcome
-from conformance.report.output import Output
 from conformance.report.results import Results
+from conformance.report.terminal.output import Output
 from conformance.report.text import Style, plural, printable
 
 _PERIOD = 10.0  # seconds between plain lines: a log of CI stays short, and shows life
