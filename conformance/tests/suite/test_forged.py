@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from conformance.suite.support import forged
+from conformance.suite.support.streams import forged
 
 
 def frame(kind: int, payload: bytes) -> bytes:

@@ -9,11 +9,11 @@ import pytest
 from conformance.migration.stream import joined
 from conformance.model.v1.states import State
 from conformance.plugin.devices import Place
-from conformance.suite.support import corrupt as damage
 from conformance.suite.support.msix import table as msix_table
-from conformance.suite.support.race import Tally
+from conformance.suite.support.races.race import Tally
+from conformance.suite.support.races.slots import Phase, SharedMemory, Slots
 from conformance.suite.support.registers import moved_between
-from conformance.suite.support.slots import Phase, SharedMemory, Slots
+from conformance.suite.support.streams import corrupt as damage
 from conformance.suite.v1 import cases
 from conformance.suite.v1.volatile import differing_words, without
 from conformance.vfio.memory.areas import Area

@@ -79,11 +79,11 @@ def outcomes(
     "name",
     [
         "test_feature.py",
-        "test_fsm.py",
-        "test_data.py",
-        "test_errors.py",
-        "test_iommu.py",
-        "test_load.py",
+        "states/test_fsm.py",
+        "stream/test_data.py",
+        "states/test_errors.py",
+        "dma/test_iommu.py",
+        "stream/test_load.py",
         "walks/test_walk2.py",
     ],
 )
@@ -97,22 +97,22 @@ def test_a_good_device_passes(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("defect", "name"),
     [
-        ("a dead session gives data", "test_data.py"),
-        ("reset keeps the session", "test_life.py"),
-        ("no checksum", "test_load.py"),
-        ("shows its steps", "test_fsm.py"),
-        ("forgets to refuse", "test_fsm.py"),
-        ("new session for the same state", "test_fsm.py"),
-        ("half a load runs", "test_load.py"),
+        ("a dead session gives data", "stream/test_data.py"),
+        ("reset keeps the session", "states/test_life.py"),
+        ("no checksum", "stream/test_load.py"),
+        ("shows its steps", "states/test_fsm.py"),
+        ("forgets to refuse", "states/test_fsm.py"),
+        ("new session for the same state", "states/test_fsm.py"),
+        ("half a load runs", "stream/test_load.py"),
         ("unknown flags pass", "test_feature.py"),
         ("half a load runs", "walks/test_walk2.py"),
         ("forgets to refuse", "walks/test_walk2.py"),
-        ("works unbound", "test_iommu.py"),
-        ("no P2P under an iommufd", "test_iommu.py"),
-        ("no size under an iommufd", "test_iommu.py"),
-        ("attach starts the device", "test_iommu.py"),
-        ("reset unmaps", "test_iommu.py"),
-        ("starts stopped", "test_iommu.py"),
+        ("works unbound", "dma/test_iommu.py"),
+        ("no P2P under an iommufd", "dma/test_iommu.py"),
+        ("no size under an iommufd", "dma/test_iommu.py"),
+        ("attach starts the device", "dma/test_iommu.py"),
+        ("reset unmaps", "dma/test_iommu.py"),
+        ("starts stopped", "dma/test_iommu.py"),
     ],
 )
 def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> None:
@@ -122,7 +122,7 @@ def test_a_faulty_device_is_caught(tmp_path: Path, defect: str, name: str) -> No
 
 @pytest.mark.slow
 def test_without_iommufd_its_tests_are_not_applicable(tmp_path: Path) -> None:
-    shown = outcomes(tmp_path, "test_iommu.py", lacking="this kernel has no IOMMUFD")
+    shown = outcomes(tmp_path, "dma/test_iommu.py", lacking="this kernel has no IOMMUFD")
     by_iommu = {outcome for test, outcome in shown.items() if "container" not in test}
     assert by_iommu == {"not-applicable"}
     assert [test for test, outcome in shown.items() if outcome == "passed"]

@@ -12,8 +12,17 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_true
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
-from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER, REORDERED, TWICE
-from conformance.suite.support.forged import (
+from conformance.suite.support.steps import set_apart
+from conformance.suite.support.streams.corrupt import (
+    CORRUPT,
+    CUT,
+    EMPTY,
+    FOREIGN,
+    LONGER,
+    REORDERED,
+    TWICE,
+)
+from conformance.suite.support.streams.forged import (
     FORGED,
     FORGED_FIRST,
     LENGTHS,
@@ -22,7 +31,6 @@ from conformance.suite.support.forged import (
     frames,
     with_length,
 )
-from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.steps import expect_not_resumed, save_and_run
 
 Stream = list[bytes]

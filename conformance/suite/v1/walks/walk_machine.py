@@ -7,8 +7,8 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from conformance.model.v1.states import State
-from conformance.suite.support import walk_machine
-from conformance.suite.support.walk_machine import Machine
+from conformance.suite.support.walks import machine as walk_machine
+from conformance.suite.support.walks.machine import Machine
 from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -86,5 +86,5 @@ class _Machine(Machine):
 
 
 def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:
-    """Take random walks, as :func:`~conformance.suite.support.walk_machine.walk` does."""
+    """Take random walks, as :func:`~conformance.suite.support.walks.machine.walk` does."""
     walk_machine.walk(_Machine, walker, walks, seed, say)

@@ -18,7 +18,7 @@ from conformance.plugin.checks import (
     fail,
 )
 from conformance.plugin.devices import Scratch
-from conformance.suite.support import walker
+from conformance.suite.support.walks import walker
 from conformance.suite.v1.steps import attempt
 from conformance.vfio.pci import config, resets
 from conformance.vfio.pci.config import Config

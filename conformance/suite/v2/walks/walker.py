@@ -15,7 +15,7 @@ from conformance.plugin.checks import (
     fail,
 )
 from conformance.plugin.devices import Scratch
-from conformance.suite.support import walker
+from conformance.suite.support.walks import walker
 from conformance.vfio.region import Region
 
 

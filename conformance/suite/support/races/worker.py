@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from conformance.suite.support.slots import Phase, Slots
+from conformance.suite.support.races.slots import Phase, Slots
 from conformance.uapi import mman
 from conformance.vfio.memory import libc
 

@@ -13,8 +13,8 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
 from conformance.plugin.devices import Scratch
 from conformance.suite.support.cases import named
-from conformance.suite.support.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER
 from conformance.suite.support.steps import set_apart
+from conformance.suite.support.streams.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER
 from conformance.suite.v2.steps import expect_taken, expect_whole, open_again, state_of
 
 Damage = Callable[[Stream, random.Random], Stream]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine
 
 from conformance.plugin.checks import RequirementFailed
-from conformance.suite.support.walker import Walker
+from conformance.suite.support.walks.walker import Walker
 from conformance.vfio import trace
 
 _STEPS = 40

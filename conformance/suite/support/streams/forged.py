@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from conformance.migration.stream import Stream, joined, total
-from conformance.suite.support.corrupt import like
+from conformance.suite.support.streams.corrupt import like
 
 _MAGIC: Final = int.from_bytes(b"VFIOMIG1", "little")
 _HEADER: Final = struct.Struct("<QHHHHII")

@@ -17,7 +17,8 @@ from typing import Final
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, fail
-from conformance.suite.support.race_worker import (
+from conformance.suite.support.races.slots import Phase, SharedMemory, Slots
+from conformance.suite.support.races.worker import (
     SAVING,
     SIGNAL,
     Account,
@@ -27,7 +28,6 @@ from conformance.suite.support.race_worker import (
     own_slot,
     run,
 )
-from conformance.suite.support.slots import Phase, SharedMemory, Slots
 from conformance.suite.support.windows import Window, layout_of
 from conformance.vfio.children.children import Child
 from conformance.vfio.errors import ChildDied

@@ -14,7 +14,7 @@ import pytest
 from conformance.migration.saver import Saver
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import named
-from conformance.suite.support.race import Race, expect_fair
+from conformance.suite.support.races.race import Race, expect_fair
 from conformance.vfio.children.children import Child
 
 ROUNDS = 8
