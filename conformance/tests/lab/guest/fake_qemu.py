@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plays QEMU and the guest behind it: `lab_fake_qemu.py STORY QEMU-ARGUMENT...`.
+"""Plays QEMU and the guest behind it: `fake_qemu.py STORY QEMU-ARGUMENT...`.
 
 Opens the sockets that the arguments name, speaks enough of QMP, and lets the guest behave as the
 story says. What a dying kernel writes is one of the recorded consoles.
@@ -35,7 +35,7 @@ RESULT: dict[str, Any] = {
     "calls": [],
     "klog": [],
 }
-CONSOLES = Path(__file__).parents[1] / "kernel/consoles"
+CONSOLES = Path(__file__).parents[2] / "kernel/consoles"
 
 
 class Fake:

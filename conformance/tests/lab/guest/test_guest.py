@@ -325,7 +325,7 @@ def test_agent_error_that_is_not_the_drivers_is_the_labs() -> None:
 def test_interrupt_leaves_nothing_running(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from conformance.tests.lab import test_guest as t\n"
+        "from conformance.tests.lab.guest import test_guest as t\n"
         "from conformance.lab.guest.qemu import run_folder\n"
         "place = Path(sys.argv[1])\n"
         "with run_folder(place) as files:\n"
