@@ -18,7 +18,8 @@ from conformance.events.stream import EventWriter
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, lines, taint_words
 from conformance.plugin import options, share, workers
-from conformance.plugin.devices import DEVICES, OBSERVED, Devices, Settings
+from conformance.plugin.declared import Settings
+from conformance.plugin.devices import DEVICES, OBSERVED, Devices
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
 from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
 from conformance.plugin.terse import Terse

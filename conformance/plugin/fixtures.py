@@ -20,7 +20,8 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.migration.v1.saver import RegionSaver
 from conformance.migration.v1.vmm import Vmm
 from conformance.migration.v2.saver import FeatureSaver
-from conformance.plugin.devices import Devices, Doorbell, Observe, Place, Scratch, devices_of
+from conformance.plugin.declared import Doorbell, Place, Scratch
+from conformance.plugin.devices import Devices, Observe, devices_of
 from conformance.vfio.children.children import Child, fork_child
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import pytest
 
 from conformance.plugin import share, terse
-from conformance.plugin.devices import (
+from conformance.plugin.declared import (
     DoorbellPlace,
     KickPlace,
     Place,

@@ -7,7 +7,8 @@ from contextlib import closing, suppress
 import pytest
 
 from conformance.migration.saver import Saver, Stage
-from conformance.plugin.devices import Devices, Scratch
+from conformance.plugin.declared import Scratch
+from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
 from conformance.plugin.workers import runs_alone
 from conformance.suite.support.life import Life, signs_of_life

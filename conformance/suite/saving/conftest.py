@@ -4,7 +4,7 @@
 import pytest
 
 from conformance.model.layout import PAGE
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.windows import layout_of
 from conformance.vfio.region import Region
 

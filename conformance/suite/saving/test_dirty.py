@@ -8,7 +8,7 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_true
-from conformance.plugin.devices import Doorbell
+from conformance.plugin.declared import Doorbell
 from conformance.suite.conftest import need
 from conformance.suite.support.cases import by_stage
 from conformance.suite.support.life import SOON, soon

@@ -8,7 +8,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE, form_errors, outside
 from conformance.plugin.checks import expect_equal, expect_success
-from conformance.plugin.devices import Place, Scratch
+from conformance.plugin.declared import Place, Scratch
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings

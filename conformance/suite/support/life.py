@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.plugin.checks import expect_equal, expect_true
-from conformance.plugin.devices import Devices, Doorbell, Kick, Scratch, Trigger
+from conformance.plugin.declared import Doorbell, Kick, Scratch, Trigger
+from conformance.plugin.devices import Devices
 from conformance.suite.support.registers import moving_registers, words_of
 from conformance.vfio import trace
 from conformance.vfio.device import Device

@@ -4,7 +4,7 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from conformance.plugin.devices import Place
+from conformance.plugin.declared import Place
 from conformance.vfio.device import Device
 
 #: BARs larger than this are memory, or have too many registers to be read for a look.

@@ -4,7 +4,7 @@
 from conformance.migration.saver import Saver, Stage
 from conformance.migration.stream import Stream, total
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 
 
 def expect_refused(saver: Saver, stage: Stage, *errnos: int, why: str = "") -> None:

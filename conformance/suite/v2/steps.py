@@ -14,7 +14,7 @@ from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true, fail
-from conformance.plugin.devices import Doorbell
+from conformance.plugin.declared import Doorbell
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import soon
 from conformance.vfio.data_file import DataFile

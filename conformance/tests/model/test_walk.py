@@ -13,7 +13,7 @@ from conformance.model.ledger import Ledger
 from conformance.model.v1.states import State
 from conformance.model.v1.walk import Outcome, Walk
 from conformance.plugin.checks import RequirementFailed
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.v1.walks import walk_machine
 from conformance.suite.v1.walks.walker import Walker
 from conformance.tests.vfio.fake_device import FakeDevice

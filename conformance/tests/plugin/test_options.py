@@ -4,7 +4,7 @@
 import pytest
 
 from conformance.plugin import options
-from conformance.plugin.devices import DoorbellPlace, KickPlace, Place, TriggerPlace, Write
+from conformance.plugin.declared import DoorbellPlace, KickPlace, Place, TriggerPlace, Write
 from conformance.tests.plugin.inner import BDF, CONFTEST, NO_REGION, Inner
 from conformance.vfio.device import Device
 from conformance.vfio.system import sysfs

@@ -8,7 +8,7 @@ import pytest
 
 from conformance.migration.stream import joined
 from conformance.model.v1.states import State
-from conformance.plugin.devices import Place
+from conformance.plugin.declared import Place
 from conformance.suite.support.msix import table as msix_table
 from conformance.suite.support.races.race import Tally
 from conformance.suite.support.races.slots import Phase, SharedMemory, Slots

@@ -10,7 +10,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import ALL_STAGES, SAVING_STAGES, by_stage
 from conformance.suite.support.msix import table_of

@@ -7,7 +7,7 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.conftest import need
 from conformance.suite.support.cases import SAVING_STAGES
 from conformance.suite.support.mappings import Mappings

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.life import WHILE
 from conformance.vfio.ioeventfd import IoEventfd
 

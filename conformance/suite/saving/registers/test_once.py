@@ -8,7 +8,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.model.layout import PAGE
 from conformance.plugin.checks import expect_equal, expect_errno
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.cases import ALL_STAGES
 from conformance.vfio.device import Device
 from conformance.vfio.labdevice.counters import AccessCounters

@@ -13,7 +13,7 @@ from conformance.plugin.checks import (
     expect_errno,
     expect_success,
 )
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.windows import layout_of
 from conformance.vfio import trace
 from conformance.vfio.device import Device

@@ -16,7 +16,7 @@ from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.cases import by_state

@@ -6,7 +6,8 @@ import pytest
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
-from conformance.plugin.devices import Busy, Devices
+from conformance.plugin.declared import Busy
+from conformance.plugin.devices import Devices
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life

@@ -12,7 +12,7 @@ from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
 from conformance.suite.support.power import decoding_off, in_d3hot

@@ -7,7 +7,7 @@ from conformance.migration.stream import joined
 from conformance.migration.v1.client import Client
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.registers import moved_between, registers_of
 from conformance.suite.support.steps import set_apart

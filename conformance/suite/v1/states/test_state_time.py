@@ -12,7 +12,7 @@ from conformance.migration.v1.region import DATA_OFFSET, DATA_SIZE, PENDING_BYTE
 from conformance.model.v1 import states
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
-from conformance.plugin.devices import Place, Scratch
+from conformance.plugin.declared import Place, Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.cases import named
 from conformance.suite.support.registers import moving_registers, registers_of

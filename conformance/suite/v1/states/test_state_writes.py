@@ -9,7 +9,7 @@ import pytest
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
-from conformance.plugin.devices import Doorbell
+from conformance.plugin.declared import Doorbell
 from conformance.suite.v1.cases import by_state
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
 

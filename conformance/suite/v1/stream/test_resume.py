@@ -12,7 +12,7 @@ from conformance.migration.v1.movers import MOVERS, mover
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v1.edges import edge_mover

@@ -10,7 +10,7 @@ from conformance.migration.errors import StateError
 from conformance.migration.v1.vmm import Vmm
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, fail
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.steps import set_apart
 from conformance.vfio.memory.mapping import Mapping

@@ -17,7 +17,7 @@ from conformance.plugin.checks import (
     expect_true,
     fail,
 )
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.walks import walker
 from conformance.suite.v1.steps import attempt
 from conformance.vfio.pci import config, resets

@@ -18,7 +18,8 @@ from conformance.plugin.checks import (
     expect_success,
     expect_true,
 )
-from conformance.plugin.devices import Doorbell, Observe
+from conformance.plugin.declared import Doorbell
+from conformance.plugin.devices import Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import by_state

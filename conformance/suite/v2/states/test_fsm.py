@@ -13,7 +13,7 @@ from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_success, expect_true
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life

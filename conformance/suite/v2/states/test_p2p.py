@@ -11,7 +11,7 @@ from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
-from conformance.plugin.devices import Doorbell, Scratch
+from conformance.plugin.declared import Doorbell, Scratch
 from conformance.suite.support.receiving import FAST, begin, wait_for
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state

@@ -11,7 +11,7 @@ from conformance.migration.v2.client import Client
 from conformance.migration.v2.vmm import SmallVmm, Vmm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.steps import set_apart
 from conformance.suite.support.streams.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER

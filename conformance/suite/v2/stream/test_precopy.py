@@ -19,7 +19,7 @@ from conformance.plugin.checks import (
     expect_success,
     expect_true,
 )
-from conformance.plugin.devices import Scratch
+from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
