@@ -15,7 +15,7 @@ from typing import Final
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.declared import Doorbell, Kick, Scratch, Trigger
 from conformance.plugin.devices import Devices
-from conformance.suite.support.registers import moving_registers, words_of
+from conformance.suite.support.registers import Register, moving_registers, words_of
 from conformance.vfio import trace
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
@@ -58,7 +58,7 @@ class Life:
 
     device: Device
     devices: Devices
-    moving: tuple[str, ...]
+    moving: tuple[Register, ...]
     doorbells: list[Doorbell]
     kicks: list[Kick]
     enables: list[Scratch]

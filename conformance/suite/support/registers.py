@@ -3,9 +3,11 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from conformance.plugin.declared import Place
 from conformance.vfio.device import Device
+from conformance.vfio.region import region_name
 
 #: BARs larger than this are memory, or have too many registers to be read for a look.
 MOST = 1 << 20
@@ -15,45 +17,55 @@ _BLOCK = 4096
 Picture = dict[str, bytes]
 
 
+@dataclass(frozen=True, order=True)
+class Register:
+    """A 32-bit register of a BAR; messages show it as ``BAR0+0x1048``."""
+
+    bar: str
+    offset: int
+
+    def __repr__(self) -> str:
+        return f"{self.bar}+{self.offset:#x}"
+
+
 def registers_of(device: Device) -> Picture:
     """Read every BAR that is not too large, and return the bytes by the BAR's name."""
     return {
-        region.name: region.read(0, region.size)
+        region_name(region.index): region.read(0, region.size)
         for region in device.regions
         if region.index <= 5 and region.readable and region.size <= MOST
     }
 
 
-def words_of(device: Device, names: Iterable[str]) -> dict[str, bytes]:
-    """Read some registers, named as :func:`moved_between` names them."""
-    bars = {region.name: region for region in device.regions}
-    words = {}
-    for name in names:
-        bar, _, offset = name.partition("+")
-        words[name] = bars[bar].read(int(offset, 16), WIDTH)
-    return words
+def words_of(device: Device, registers: Iterable[Register]) -> dict[Register, bytes]:
+    """Read some registers, such as :func:`moved_between` returns."""
+    bars = {region_name(region.index): region for region in device.regions}
+    return {each: bars[each.bar].read(each.offset, WIDTH) for each in registers}
 
 
-def moved_between(before: Picture, after: Picture, volatile: Iterable[Place] = ()) -> list[str]:
-    """Return the registers whose values differ, as ``BAR0+0x1048``; not in ``volatile`` bits."""
-    ignored: dict[tuple[str, int], int] = {}
+def moved_between(
+    before: Picture, after: Picture, volatile: Iterable[Place] = ()
+) -> list[Register]:
+    """Return the registers whose values differ, but not for ``volatile`` bits alone."""
+    ignored: dict[Register, int] = {}
     for place in volatile:
-        at = (f"BAR{place.bar}", place.offset)
+        at = Register(region_name(place.bar), place.offset)
         ignored[at] = ignored.get(at, 0) | place.mask
     return [
-        f"{name}+{offset:#x}"
-        for name, data in before.items()
-        for offset in _unequal(data, after[name])
-        if (_value(data, offset) ^ _value(after[name], offset)) & ~ignored.get((name, offset), 0)
+        Register(bar, offset)
+        for bar, data in before.items()
+        for offset in _unequal(data, after[bar])
+        if (_value(data, offset) ^ _value(after[bar], offset))
+        & ~ignored.get(Register(bar, offset), 0)
     ]
 
 
 def moving_registers(
     device: Device, seconds: float, volatile: Iterable[Place] = (), *, looks: int = 2
-) -> list[str]:
+) -> list[Register]:
     """Return the registers that change by themselves in some seconds, at each of some looks."""
     ignored = tuple(volatile)
-    moved: list[str] = []
+    moved: list[Register] = []
     # One that is cleared by a read settles; one that moves by itself moves each time.
     for _ in range(looks):
         before = registers_of(device)

@@ -12,7 +12,7 @@ from conformance.plugin.declared import Place
 from conformance.suite.support.msix import table as msix_table
 from conformance.suite.support.races.race import Tally
 from conformance.suite.support.races.slots import Phase, SharedMemory, Slots
-from conformance.suite.support.registers import moved_between
+from conformance.suite.support.registers import Register, moved_between
 from conformance.suite.support.streams import corrupt as damage
 from conformance.suite.v1 import cases
 from conformance.suite.v1.volatile import differing_words, without
@@ -137,9 +137,13 @@ def test_a_list_of_capabilities_without_end_is_left() -> None:
 def test_registers_that_move_by_themselves_are_not_looked_at() -> None:
     before = {"BAR0": bytes(16), "BAR3": bytes(4)}
     after = {"BAR0": bytes([0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]), "BAR3": b"\1\0\0\0"}
-    assert moved_between(before, after) == ["BAR0+0x4", "BAR0+0xc", "BAR3+0x0"]
+    assert moved_between(before, after) == [
+        Register("BAR0", 4),
+        Register("BAR0", 12),
+        Register("BAR3", 0),
+    ]
     volatile = [Place(0, 4, 0xFF), Place(0, 4, 0xFF00), Place(0, 12, 0x1), Place(3, 0, 0xFFFFFFFF)]
-    assert moved_between(before, after, volatile) == ["BAR0+0xc"]
+    assert moved_between(before, after, volatile) == [Register("BAR0", 12)]
 
 
 @pytest.mark.parametrize("offset", [0, 0xFFC, 0x1000, 0x1FFC, 0x2008])
@@ -147,7 +151,11 @@ def test_registers_that_moved_are_found_in_any_page(offset: int) -> None:
     data = bytearray(0x200C)
     before = {"BAR0": bytes(data)}
     data[offset + 3] = 1
-    assert moved_between(before, {"BAR0": bytes(data)}) == [f"BAR0+{offset:#x}"]
+    assert moved_between(before, {"BAR0": bytes(data)}) == [Register("BAR0", offset)]
+
+
+def test_a_register_is_shown_by_bar_and_offset() -> None:
+    assert str([Register("BAR3", 0x1048)]) == "[BAR3+0x1048]"
 
 
 def test_words_that_differ_are_left_out() -> None:
