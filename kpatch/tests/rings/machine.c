@@ -360,18 +360,15 @@ static int migrate(void)
 int main(int argc, char **argv)
 {
 	const u32 lengths[] = { 2, 3, 32, 100, 255 };
-	int turn, page, wrong = 0, unsure = 0, starved = 0;
+	int ret, turn, page, wrong = 0, unsure = 0, starved = 0;
 
 	if (argc != 3)
 		return 2;
 	wild = !strcmp(argv[2], "wild");
 	blind = !strcmp(argv[2], "blind");
 	for (turn = 0; turn < atoi(argv[1]); turn++) {
-		int ret;
-
 		srand(turn + 1);
-		for (page = 0; page < NR_PAGES; page++)
-			mapped[page] = true;
+		memset(mapped, true, sizeof(mapped));
 		memset(named, 0, sizeof(named));
 		length = lengths[rand() % ARRAY_SIZE(lengths)];
 		running = true;
