@@ -80,15 +80,17 @@ def of_rules(wanted: Iterable[str]) -> list[str]:
     Raises:
         UsageError: There is no such rule, or no test for it.
     """
-    every = rules_by_test()
     known = requirements.load()
-    for name in wanted:
+    names = list(wanted)
+    for name in names:
         if not any(requirements.is_below(rule, name) for rule in known):
             raise UsageError(f"There is no rule {name!r}. `python3 -m conformance list` has all.")
+    every = rules_by_test()
+    for name in names:
         if not any(requirements.is_below(rule, name) for rules in every.values() for rule in rules):
             raise UsageError(f"No test of the suite checks {name!r}.")
     return [
         test
         for test, rules in every.items()
-        if any(requirements.is_below(rule, name) for rule in rules for name in wanted)
+        if any(requirements.is_below(rule, name) for rule in rules for name in names)
     ]

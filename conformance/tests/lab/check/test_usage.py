@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,10 +84,17 @@ def test_list_has_each_rule_with_its_tests(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_output_to_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m conformance list | head -n 1"
+    reader, writer = os.pipe()
+    os.close(reader)
     done = subprocess.run(
-        ["sh", "-c", command], cwd=paths.KIT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "conformance", "devices"],
+        cwd=paths.KIT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
+    os.close(writer)
     assert done.stderr == ""
 
 
