@@ -69,7 +69,7 @@ def edit(machine: Machine, name: str, how: str, words: str) -> None:
         path.symlink_to("nowhere/at/all")
 
 
-@drawn(60, 0.2)
+@drawn(20, 0.2)
 @given(EDITS, st.sampled_from([VF, PF]), st.booleans())
 def test_any_machine(edits: list[tuple[str, str, str]], bdf: str, json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ ASIDE = st.sampled_from([
 ])  # fmt: skip
 
 
-@drawn(60, 0.2)
+@drawn(20, 0.2)
 @given(st.lists(st.tuples(ASIDE, WORDS)), st.sampled_from(sorted(FAULTS)))
 def test_planted_fault(files: list[tuple[str, str]], fault: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def test_planted_fault(files: list[tuple[str, str]], fault: str) -> None:
         assert fault in blocked(machine.facts())
 
 
-@drawn(100)
+@drawn(50)
 @given(st.text(max_size=20) | st.from_regex(r"[0-9a-fA-F]{0,9}:?[0-9a-f]{1,2}:[0-9a-f]{2}\.[0-9]"))
 def test_any_address(text: str) -> None:
     with contextlib.suppress(UsageError):

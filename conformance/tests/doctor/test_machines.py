@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.doctor import command
@@ -32,6 +32,7 @@ from conformance.tests.doctor.machine import (
     without_iommu,
 )
 from conformance.vfio.system import sysfs
+from kpatch.tests.fuzzing import drawn
 
 NVME = "10000:e1:00.0"
 
@@ -205,9 +206,7 @@ def test_signed_module_however_it_is_packed(machine: Machine, suffix: str) -> No
 WORDS = st.text(st.characters(min_codepoint=9, max_codepoint=255), max_size=30)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@drawn(20, 0.4)
 @given(
     st.fixed_dictionaries(
         {},

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from conformance.events import stream
 from conformance.events.errors import EventError
 from conformance.events.stream import EventDecoder, parse
+from kpatch.tests.fuzzing import drawn
 
 RESULT = {"event": "result", "id": "a", "rules": [], "outcome": "passed", "duration": 0.1}
 
@@ -73,6 +74,7 @@ KEYS = (
 )
 
 
+@drawn(50)
 @given(
     st.sampled_from(("session", "start", "result", "finish", "agent", "agent-error", "output")),
     st.dictionaries(st.sampled_from(KEYS), JSON),

@@ -22,7 +22,7 @@ from kpatch.errors import SeriesError
 from kpatch.tests.fuzzing import drawn
 from kpatch.tools.git import Identity, Repository
 
-QUICK, SLOW = drawn(150), drawn(20, 0.1)
+QUICK, SLOW = drawn(50), drawn(8, 0.1)
 
 WHO = Identity("Ada", "ada@example.org")
 DIFF = "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-one\n+two\n"

@@ -21,7 +21,7 @@ NOISE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60)
 )
 
 
-@drawn(150)
+@drawn(50)
 @given(st.lists(BYTES, max_size=30))
 def test_any_console(parts: list[bytes]) -> None:
     raw = b"".join(parts)
@@ -33,7 +33,7 @@ def test_any_console(parts: list[bytes]) -> None:
     assert len(console.tail(raw)) <= 30
 
 
-@drawn(150)
+@drawn(50)
 @given(
     st.lists(NOISE, max_size=8),
     st.sampled_from(OOPSES),
@@ -51,7 +51,7 @@ def test_cause_of_a_planted_death(
     assert death.cause == report
 
 
-@drawn(150)
+@drawn(50)
 @given(st.text(max_size=60) | st.sampled_from(OOPSES + LOCKDEP), st.integers(-9, 10**25))
 def test_any_record(text: str, number: int) -> None:
     for raw in (text, f"{number},{number},{number},-;{text}", f"4,1,5,-,caller=T1;{text}\n A=b"):
@@ -59,7 +59,7 @@ def test_any_record(text: str, number: int) -> None:
         assert record is None or 0 <= record.level <= 7
 
 
-@drawn(150)
+@drawn(50)
 @given(
     st.lists(NOISE, max_size=8),
     st.sampled_from(OOPSES + GRAVE + LOCKDEP),

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.device import load as device
 from kpatch.device.description import Area, Bar, Trap
 from kpatch.errors import DescriptionError, UnknownDevice
 from kpatch.tests.device.good import GOOD, changed, complaints
+from kpatch.tests.fuzzing import drawn
 
 
 def test_good_description() -> None:
@@ -313,7 +314,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@drawn(100, 1.4)
 @given(st.sampled_from(places(tomllib.loads(GOOD))), VALUES)
 def test_no_value_anywhere_is_more_than_a_mistake(place: tuple[Any, ...], value: Any) -> None:
     """Whatever stands in a description, it is right or its mistakes are expected."""

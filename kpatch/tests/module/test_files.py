@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.errors import ModuleFileError
@@ -21,6 +21,7 @@ from kpatch.kernel.tree import KernelTree, find
 from kpatch.module import btf
 from kpatch.module.diagnosis import diagnose
 from kpatch.module.info import read
+from kpatch.tests.fuzzing import drawn
 from kpatch.tests.kernel.fake_tree import CONFIG, RELEASE, SYMBOLS, make_root, make_tree
 from kpatch.tests.kernel.tiny_elf import module
 from kpatch.tests.module.modules import IMPORTS, INFO, find_in, info_with, problems
@@ -196,9 +197,7 @@ def test_file_that_is_no_module(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@drawn(100)
 @given(st.integers(0, 2000), st.binary(max_size=8), st.booleans())
 def test_damaged_module_is_an_error_in_words(
     tmp_path: Path, tree: KernelTree, at: int, junk: bytes, cut: bool

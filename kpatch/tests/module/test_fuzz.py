@@ -63,7 +63,7 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
     return suffix, data if packed_first else PACK[suffix](data)
 
 
-@drawn(150)
+@drawn(50)
 @given(files())
 def test_any_module(place: Path, tree: KernelTree, made: tuple[str, bytes]) -> None:
     file = place / f"test.ko{made[0]}"
@@ -103,7 +103,7 @@ def wrong_files(draw: st.DrawFn) -> tuple[str, str, bytes]:
     return wrong, suffix, PACK[suffix](data)
 
 
-@drawn(150)
+@drawn(50)
 @given(wrong_files())
 def test_planted_fault(place: Path, tree: KernelTree, made: tuple[str, str, bytes]) -> None:
     wrong, suffix, data = made
