@@ -19,14 +19,10 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31m\tb")
     'a\\x1b[31m b'
     """
-    return "".join(
-        character
-        if character == "\n" or unicodedata.category(character)[0] != "C"
-        else " "
-        if character == "\t"
-        else _spelled(character)
-        for character in text
-    )
+    if text.isprintable():
+        return text
+    control = (one for one in set(text) if one != "\n" and unicodedata.category(one)[0] == "C")
+    return text.translate({ord(one): " " if one == "\t" else _spelled(one) for one in control})
 
 
 def shortened(text: str, limit: int) -> str:
