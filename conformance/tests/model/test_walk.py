@@ -222,7 +222,7 @@ def test_what_outlives_a_walk_is_reported_by_the_walk_that_did_it(
     kind: type[FakeDevice], notes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How short the walk becomes is not the point here.
-    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", 1)
+    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", 0)
     said: list[str] = []
     with pytest.raises(RequirementFailed):
         walk_machine.walk(walker(kind()), 300, SEED, said.append)
