@@ -128,7 +128,7 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     }
 
 
-_OBJECTS_WIDTH = 84  # columns that are left in Kbuild for what is linked
+_OBJECTS_WIDTH = 78  # columns that are left in Kbuild for what is linked
 _OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
 _INTERFACES = {
     ("v1",): "the v1 migration region",
@@ -140,6 +140,7 @@ _INTERFACES = {
 def _protocol(device: Device, features: Features, form: Form, *, followed: bool) -> dict[str, Any]:
     """Return what depends on the versions of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
+    own += "dma_log.o " if device.emulated and "v2" in form.protocols else ""
     parts = " ".join(_OBJECTS[one] for one in form.protocols)
     objects = f"main.o {own}registers.o stream.o {parts} mappings.o"
     objects += " rings.o pins.o" if followed else ""

@@ -134,7 +134,9 @@ RINGS = {name: f"driver/{name}.j2" for name in ("rings.h", "rings.c", "pins.c")}
 
 def _files(device: Device, features: Features, form: Form) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
-    own = ("main", "config", "engine", "memory") if device.emulated else ("main",)
+    own = ["main", *(["config", "engine", "memory"] if device.emulated else [])]
+    if device.emulated and "v2" in form.protocols:
+        own.append("dma_log")
     return {
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
         "registers.c": "driver/registers.c.j2",

@@ -166,7 +166,10 @@ def test_some_are_for_an_image_of_their_own() -> None:
     assert {rule for one in debug.values() for rule in one.rules} == {
         rule for rule in RULES if rule.startswith("robust.")
     }
-    assert {**every, **debug} == MUTANTS
+    bookworm = mutants.for_image(MUTANTS, "bookworm")
+    assert all(rule.startswith("dma-log.") for one in bookworm.values() for rule in one.rules)
+    assert len(bookworm) > 1
+    assert {**every, **debug, **bookworm} == MUTANTS
     assert mutants.for_image({"m": MUTANT}, "debug", named=True) == {"m": MUTANT}
     with pytest.raises(UsageError, match="--image debug"):
         mutants.for_image(debug, "trixie", named=True)

@@ -122,13 +122,40 @@ struct emulated_migration {
  * @lock: protects @running, and so that @work is queued only while the device
  *        runs. Innermost: nothing is locked and nothing sleeps under it.
  * @running: the counter counts and doorbells are served
- * @work: one tick; takes no lock of the driver but @lock, since the device is
- *        stopped, and the work waited for, under the others
+ * @work: one tick; takes no lock of the driver but @lock and that of the log,
+ *        since the device is stopped, and the work waited for, under the others
  */
 struct emulated_engine {
 	spinlock_t lock; /* innermost, see above */
 	bool running;
 	struct delayed_work work;
+};
+
+/**
+ * struct emulated_tracked - a range of guest memory of which writes are logged
+ * @start: first address
+ * @last: last address
+ * @bit: of the page of @start
+ */
+struct emulated_tracked {
+	unsigned long start;
+	unsigned long last;
+	unsigned long bit;
+};
+
+/**
+ * struct emulated_log - which pages the device has written
+ * @lock: protects all members. Held while the device writes to memory, so no
+ *        lock under which the device is stopped is taken inside.
+ * @tracked: the ranges, ascending
+ * @nr_tracked: how many
+ * @dirty: a bit for each page of them; NULL while nothing is logged
+ */
+struct emulated_log {
+	struct mutex lock; /* the device waits for it, see above */
+	struct emulated_tracked *tracked;
+	u32 nr_tracked;
+	unsigned long *dirty;
 };
 
 /**
@@ -142,6 +169,7 @@ struct emulated_engine {
  *       and write at any time; NULL where there is none
  * @config: PCI configuration space
  * @engine: what makes it move
+ * @log: which guest memory it has written
  */
 struct emulated_device {
 	struct vfio_device vdev;
@@ -151,6 +179,7 @@ struct emulated_device {
 	void *bar[PCI_STD_NUM_BARS];
 	u8 config[PCI_CFG_SPACE_SIZE];
 	struct emulated_engine engine;
+	struct emulated_log log;
 };
 
 /* config.c */
@@ -165,6 +194,12 @@ void emulated_engine_init(struct emulated_engine *engine);
 void emulated_engine_start(struct emulated_device *xdev);
 void emulated_engine_stop(struct emulated_device *xdev);
 void emulated_engine_kick(struct emulated_device *xdev);
+
+/* dma_log.c */
+void emulated_log_init(struct vfio_device *vdev, struct emulated_log *log);
+void emulated_log_destroy(struct emulated_log *log);
+void emulated_log_close(struct emulated_log *log);
+void emulated_dma_write(struct emulated_device *xdev, u64 iova, __le32 value);
 
 /* memory.c */
 extern const resource_size_t emulated_bar_sizes[PCI_STD_NUM_BARS];

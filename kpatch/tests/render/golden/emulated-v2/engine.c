@@ -10,7 +10,8 @@
  * doorbell reads as zero. One that is rung while the device is stopped stays rung.
  *
  * A write() to a register is seen at once, one through a mapping at the next tick.
- * Guest memory is written with vfio_dma_rw(), which sets the IOMMU's dirty bits.
+ * Guest memory is written with vfio_dma_rw(), which sets the IOMMU's dirty bits; the
+ * device's own are in dma_log.c.
  */
 
 #include <linux/minmax.h>
@@ -46,8 +47,7 @@ static void emulated_serve(struct emulated_device *xdev, unsigned int n)
 
 	iova = le32_to_cpu(READ_ONCE(*emulated_address(xdev, 2 * n)));
 	iova |= (u64)le32_to_cpu(READ_ONCE(*emulated_address(xdev, 2 * n + 1))) << 32;
-	/* As with a device behind an IOMMU, nothing comes of a bad address. */
-	vfio_dma_rw(&xdev->vdev, iova & ~3ULL, &value, sizeof(value), true);
+	emulated_dma_write(xdev, iova & ~3ULL, value);
 
 	/* Served, unless it was rung with another value meanwhile. */
 	cmpxchg(emulated_doorbell(xdev, n), value, 0);

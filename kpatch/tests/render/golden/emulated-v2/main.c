@@ -46,6 +46,7 @@ static int emulated_init_dev(struct vfio_device *vdev)
 	emulated_ledger_init(&xdev->ledger);
 	emulated_migration_init(vdev, &xdev->migration);
 	emulated_engine_init(&xdev->engine);
+	emulated_log_init(vdev, &xdev->log);
 	return 0;
 }
 
@@ -53,6 +54,7 @@ static void emulated_release_dev(struct vfio_device *vdev)
 {
 	struct emulated_device *xdev = emulated_of_vdev(vdev);
 
+	emulated_log_destroy(&xdev->log);
 	emulated_migration_destroy(&xdev->migration);
 	mutex_destroy(&xdev->registers_lock);
 	compat_vfio_release(vdev);
@@ -96,6 +98,7 @@ static void emulated_close_device(struct vfio_device *vdev)
 	struct emulated_device *xdev = emulated_of_vdev(vdev);
 
 	emulated_engine_stop(xdev);
+	emulated_log_close(&xdev->log);
 	emulated_migration_close(xdev);
 	emulated_memory_free(xdev);
 }
