@@ -245,7 +245,9 @@ def test_report(logger: Device, doorbells: list[Doorbell], guest_memory: GuestMe
 
 
 @pytest.mark.rule("dma-log.report", "dma-log.report-clears")
-def test_report_of_a_part(logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory) -> None:
+def test_report_of_a_part(
+    logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory
+) -> None:
     """Track two ranges, have a page of each written, report each by itself: each has its page."""
     if len(doorbells) < 2:
         not_applicable("the device has no two doorbells that were declared")
@@ -255,7 +257,9 @@ def test_report_of_a_part(logger: Device, doorbells: list[Doorbell], guest_memor
         for doorbell, half in zip(doorbells, halves, strict=False):
             doorbell.ring(half.iova + 3 * PAGE)
         soon(lambda: guest_memory.written() == {3, 35})
-        expect_equal(guest_memory.written(), {3, 35}, did="ring two doorbells, wait, look at the memory")
+        expect_equal(
+            guest_memory.written(), {3, 35}, did="ring two doorbells, wait, look at the memory"
+        )
         for half in halves:
             expect_equal(features.report_log(logger, half), {3}, did=f"REPORT {half}")
         for half in halves:
@@ -310,7 +314,7 @@ def test_bitmap_anywhere(logger: Device, shift: int) -> None:
 
 @pytest.mark.rule("dma-log.report-anywhere")
 def test_bad_reports(logger: Device) -> None:
-    """Report a range that wraps, or nothing to no bitmap: EOVERFLOW; EFAULT or success."""
+    """Report a range that wraps: EOVERFLOW; nothing to no bitmap: EFAULT, or nothing is written."""
     with logging(logger):
         need_report(logger)
         bits = ctypes.create_string_buffer(64)
@@ -337,24 +341,32 @@ def test_outside(logger: Device, observe: Observe) -> None:
         observe("dma-log.report-outside", "no bits")
 
 
-@pytest.mark.rule("dma-log.report-anywhere", "dma-log.report-failed")
+@pytest.mark.rule("dma-log.report-failed")
 def test_after_a_failed_report(
     logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory, observe: Observe
 ) -> None:
-    """Report a page to no bitmap, then well: EFAULT; the log goes on or is lost."""
+    """Report a page to no bitmap, then well: the log goes on or is lost."""
     with logging(logger):
         need_report(logger)
         doorbells[0].ring(IOVA)
         soon(lambda: guest_memory.written() == {0})
         expect_equal(guest_memory.written(), {0}, did="ring a doorbell, wait, look at the memory")
-        with expect_errno(EFAULT, did="REPORT a page to an unmapped bitmap"):
-            features.report_log_to(logger, LOG, PAGE, NOWHERE)
-        try:
-            features.report_log(logger, LOG)
-        except OSError:
-            observe("dma-log.report-failed", "lost")
-        else:
-            observe("dma-log.report-failed", "kept")
+        observe("dma-log.report-failed", after_a_report_to_no_bitmap(logger))
+
+
+def after_a_report_to_no_bitmap(logger: Device) -> str:
+    """Return what comes of the log; the core of VFIO, not the driver, decides on the error."""
+    try:
+        features.report_log_to(logger, LOG, PAGE, NOWHERE)
+    except OSError as error:
+        expect_equal(error.errno, EFAULT, did="REPORT a page to an unmapped bitmap, errno")
+    else:
+        return "no-error"
+    try:
+        features.report_log(logger, LOG)
+    except OSError:
+        return "lost"
+    return "kept"
 
 
 @pytest.mark.rule("dma-log.close")
