@@ -100,6 +100,8 @@ class Features:
         precopy_info_v2: `vfio_device` has precopy_info_v2, set by the user's opt-in to flags.
         migration_data_size: `vfio_migration_ops` has migration_get_data_size, which the core
             then calls without a look.
+        iova_bitmap: iova_bitmap_set() is exported. Without CONFIG_IOMMUFD_DRIVER, Linux 6.7 and
+            later have empty stubs of it, and refuse each report of a log of DMA writes.
     """
 
     iommufd_ops: bool
@@ -116,6 +118,7 @@ class Features:
     precopy: bool
     precopy_info_v2: bool
     migration_data_size: bool
+    iova_bitmap: bool
 
 
 def probe(tree: KernelTree, workdir: Path) -> Features:
@@ -131,12 +134,13 @@ def probe(tree: KernelTree, workdir: Path) -> Features:
         KernelTreeError: The tree cannot build modules, or has no VFIO for PCI.
     """
     tree.check()
+    names = [field.name for field in fields(Features)]
     folder = workdir / "probe"
     if programs.dry():
         tree.make(folder, _TARGETS, options=["--keep-going"])
-        return Features(**dict.fromkeys((field.name for field in fields(Features)), False))
+        return Features(**dict.fromkeys(names, False))
     folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(tree.identity.encode())
+    digest = hashlib.sha256(f"{tree.identity} {names}".encode())
     for name, source in _SOURCES.items():
         digest.update(source.encode())
         target = folder / name
@@ -186,4 +190,5 @@ def _compile(tree: KernelTree, folder: Path) -> Features:
         precopy=precopy.exists(),
         precopy_info_v2="precopy_info_v2" in members["vfio_device"],
         migration_data_size="migration_get_data_size" in members["vfio_migration_ops"],
+        iova_bitmap="iova_bitmap_set" in tree.symbols,
     )

@@ -66,6 +66,7 @@ def features(tree: Path) -> Features:
         precopy_info_v2="precopy_info_v2" in _struct(tree, DEVICE_HEADER, "vfio_device"),
         migration_data_size="(*migration_get_data_size)"
         in _struct(tree, DEVICE_HEADER, "vfio_migration_ops"),
+        iova_bitmap=False,  # no driver of a series has a log; one that had would select it
     )
 
 

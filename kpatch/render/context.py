@@ -137,10 +137,19 @@ _INTERFACES = {
 }
 
 
+def keeps_log(device: Device, features: Features, form: Form) -> bool:
+    """Return whether the driver logs DMA writes: it knows them, and the kernel can report them.
+
+    A user that can start a log relies on it: QEMU gives a migration up if it cannot be reported.
+    """
+    return bool(device.emulated) and "v2" in form.protocols and features.iova_bitmap
+
+
 def _protocol(device: Device, features: Features, form: Form, *, followed: bool) -> dict[str, Any]:
     """Return what depends on the versions of the protocol."""
     own = "config.o engine.o memory.o " if device.emulated else ""
-    own += "dma_log.o " if device.emulated and "v2" in form.protocols else ""
+    logged = keeps_log(device, features, form)
+    own += "dma_log.o " if logged else ""
     parts = " ".join(_OBJECTS[one] for one in form.protocols)
     objects = f"main.o {own}registers.o stream.o {parts} mappings.o"
     objects += " rings.o pins.o" if followed else ""
@@ -154,6 +163,7 @@ def _protocol(device: Device, features: Features, form: Form, *, followed: bool)
         "v1": v1,
         "v2": v2,
         "both": v1 and v2,
+        "logged": logged,
         "arcs": arcs(region.accept_free_arcs if region else ()),
         "data_size": region.data_size if region else 0,
         "data_mmap": bool(region and region.data_mmap),

@@ -22,7 +22,7 @@ from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
 from kpatch.render.align import align
-from kpatch.render.context import MODULE, Form, follows, variables
+from kpatch.render.context import MODULE, Form, follows, keeps_log, variables
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 """The templates of the kit."""
@@ -135,7 +135,7 @@ RINGS = {name: f"driver/{name}.j2" for name in ("rings.h", "rings.c", "pins.c")}
 def _files(device: Device, features: Features, form: Form) -> dict[str, str]:
     """Return each file of the driver with its template; the order is that of the driver's parts."""
     own = ["main", *(["config", "engine", "memory"] if device.emulated else [])]
-    if device.emulated and "v2" in form.protocols:
+    if keeps_log(device, features, form):
         own.append("dma_log")
     return {
         **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},

@@ -20,5 +20,6 @@ LINUX_6_12 = Features(
     precopy=True,
     precopy_info_v2=False,
     migration_data_size=True,
+    iova_bitmap=True,
 )
-"""What Debian 13's kernel has; the golden trees are for it."""
+"""What Debian 13's kernel of the image debug has; the golden trees are for it."""

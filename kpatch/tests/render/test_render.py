@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_form_is_that_of_the_kernel(name: str, form: Form) -> None:
             # A string is not split, so that it can be searched for.
             assert len(line.expandtabs(8)) <= 100 or '"' in line, f"{file}:{number}"
             assert line == line.rstrip(), f"{file}:{number}"
+
+
+@forms
+def test_log_of_dma_writes_is_there_if_it_can_be_reported(form: Form) -> None:
+    emulated = device.load("emulated")
+    with_bitmap = texts(emulated, LINUX_6_12, form=form)
+    without = texts(emulated, dataclasses.replace(LINUX_6_12, iova_bitmap=False), form=form)
+    assert ("dma_log.c" in with_bitmap) == ("v2" in form.protocols)
+    assert "dma_log.c" not in without
+    for name, text in without.items():
+        assert not re.search("log_ops|log_init|dma_write|dma_log", text), name
 
 
 @pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(Features)])
