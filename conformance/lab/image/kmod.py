@@ -4,23 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import sys
 import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import requests
-from pypi_simple import (
-    PYPI_SIMPLE_ENDPOINT,
-    NoSuchProjectError,
-    PyPISimple,
-    UnsupportedContentTypeError,
-    UnsupportedRepoVersionError,
-)
 
 from conformance.errors import ImageError
 from conformance.running import paths
@@ -30,14 +19,6 @@ from kpatch.tools.sandbox import Sandbox
 
 PLACE = Path("usr/lib/python3/dist-packages")
 """Where Debian's python looks for packages, below a root."""
-
-_TIMEOUT = 30.0
-_INDEX_ERRORS = (
-    NoSuchProjectError,
-    UnsupportedContentTypeError,
-    UnsupportedRepoVersionError,
-    requests.RequestException,
-)
 
 
 @dataclass(frozen=True)
@@ -118,59 +99,27 @@ def fetch(source: Source) -> Path:
     if target.exists() and _digest(target) == source.sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Needed once for an image; what it imports takes longer than most commands.
+    from conformance.lab.image import index  # noqa: PLC0415
+
     part = target.parent / part_name(target.name)
     try:
-        _download(source, part)
+        index.download(source.project, source.version, part)
         if (digest := _digest(part)) != source.sha256:
             raise ImageError(
                 f"The sources of {source.project} {source.version} have the SHA-256 {digest}, "
                 f"expected {source.sha256}. The package index must not be trusted."
             )
         part.replace(target)
-    except (OSError, *_INDEX_ERRORS) as error:
+    except index.ERRORS as error:
         raise ImageError(
-            f"The sources of {source.project} {source.version} cannot be fetched: {_shown(error)}. "
-            "They come from the package index that pip is configured for (pip config list); "
-            f"without network, put the file there yourself: {target}"
+            f"The sources of {source.project} {source.version} cannot be fetched: "
+            f"{index.shown(error)}. They come from the package index that pip is configured for "
+            f"(pip config list); without network, put the file there yourself: {target}"
         ) from error
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def _shown(error: Exception) -> str:
-    """Return the words of an error without the password that an index's address may have.
-
-    >>> _shown(OSError("no route to https://me:secret@index.example/simple/"))
-    'no route to https://index.example/simple/'
-    """
-    return re.sub(r"//[^/@\s]*@", "//", str(error))
-
-
-def _download(source: Source, target: Path) -> None:
-    name = f"{source.project}-{source.version}.tar.gz"
-    session = requests.Session()
-    if certificate := setting("cert"):
-        session.verify = certificate
-    endpoint = setting("index-url") or PYPI_SIMPLE_ENDPOINT
-    with PyPISimple(endpoint, session=session) as index:
-        page = index.get_project_page(source.project, timeout=_TIMEOUT)
-        for package in page.packages:
-            if package.filename == name:
-                # The digest that counts is ours; the index may have none.
-                index.download_package(package, target, verify=False, timeout=_TIMEOUT)
-                return
-    raise ImageError(f"The package index of pip has no {name}. See pip config list.")
-
-
-def setting(name: str) -> str:
-    """Return a setting of the user's pip, from its environment or its files."""
-    if value := os.environ.get(f"PIP_{name.replace('-', '_').upper()}"):
-        return value
-    # pip alone knows where its files are and which one wins.
-    argv = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
-    found = programs.run(argv, check=False, timeout=_TIMEOUT)
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def _digest(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from conformance.errors import ImageError
-from conformance.lab.image import kmod
+from conformance.lab.image import index, kmod
 from conformance.lab.image.kmod import Source
 from conformance.running import paths
 
@@ -29,12 +29,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def offer(monkeypatch: pytest.MonkeyPatch, content: bytes | Exception) -> None:
     """Let the package index have something, or fail."""
 
-    def download(_source: Source, target: Path) -> None:
+    def download(_project: str, _version: str, target: Path) -> None:
         if isinstance(content, Exception):
             raise content
         target.write_bytes(content)
 
-    monkeypatch.setattr(kmod, "_download", download)
+    monkeypatch.setattr(index, "download", download)
 
 
 def test_sources_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,13 +80,13 @@ def test_damaged_file_in_the_cache_is_fetched_again(
 
 def test_settings_of_pip_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "file:///index")
-    assert kmod.setting("index-url") == "file:///index"
+    assert index.setting("index-url") == "file:///index"
 
 
 def test_setting_that_pip_lacks_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_NO_SUCH_SETTING", raising=False)
-    assert kmod.setting("no-such-setting") == ""
+    assert index.setting("no-such-setting") == ""
 
 
 @pytest.mark.parametrize("edit", kmod.load().edits, ids=lambda edit: str(edit["file"]))
