@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python3 -m conformance",
         description="Judge a VFIO migration driver in a virtual machine, or on this machine.",
         epilog="Exit codes: 0 conforms, 1 a requirement failed, 2 usage, 3 the kernel died or "
-        "hung, 4 the lab failed, 5 the device offers nothing to judge.",
+        "hung, 4 the lab failed, 5 the device offers nothing to judge, 130 interrupted.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)

@@ -87,7 +87,7 @@ def _names(order: str, types: bytes) -> Iterator[int]:
         yield name
         kind, entries = info >> 24 & 0x1F, info & 0xFFFF
         if kind >= _KINDS:
-            raise struct.error("a kind that nobody knows")
+            raise struct.error("an unknown kind")
         once, each, named = _AFTER.get(kind, (0, 0, False))
         at += _TYPE + once
         if named:

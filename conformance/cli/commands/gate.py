@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=("tip", "each"),
         help="run the conformance suite on the driver in the lab's virtual machine: with all "
-        "patches (tip), or with each patch after which it has the migration region (each)",
+        "patches (tip), or after each patch with which it can migrate (each)",
     )
     parser.add_argument(
         "--build",
@@ -53,7 +53,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         f"--build, the image to build in (default: {_BUILD_IMAGE})",
     )
     parser.add_argument(
-        "--root", metavar="IMAGE_ROOT", type=Path, help="unpacked root of an image, instead"
+        "--root",
+        metavar="IMAGE_ROOT",
+        type=Path,
+        help="unpacked root of an image, instead of --image",
     )
     parser.add_argument(
         "--kernel-tree",

@@ -8,7 +8,7 @@ import textwrap
 
 from conformance.cli.options import Say
 
-HELP = "list the rules, their tests and mutants"
+HELP = "list the rules, their tests and mutants; with -v also the text of each"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -108,7 +108,7 @@ class Monitor:
             if status in ("failed", "cancelled"):
                 raise QemuError(f"QEMU's migration {status}: {answer.get('error-desc', '')}")
             if time.monotonic() > deadline:
-                raise QemuError(f"QEMU's migration was not over after {self._timeout:g} s.")
+                raise QemuError(f"QEMU's migration did not end within {self._timeout:g} s.")
             time.sleep(_PAUSE)
 
     async def _connect(self, socket: Path) -> None:

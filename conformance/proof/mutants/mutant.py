@@ -206,7 +206,7 @@ def select(
     for name in ids:
         if name not in mutants:
             raise UsageError(
-                f"There is no mutant {name!r}. `python3 -m conformance mutants --list`"
+                f"There is no mutant {name!r}. `python3 -m conformance mutants --list` has all."
             )
     wanted = {name: mutants[name] for name in ids}
     for name in rules:
