@@ -93,6 +93,8 @@ class Inner:
             "no:cacheprovider",
             "-p",
             "no:hypothesispytest",
+            "-p",
+            "no:unraisableexception",  # it collects garbage five times at the end of each session
             "-W",
             "ignore::pytest.PytestAssertRewriteWarning",  # this file has imported the plugin
             f"--vfio-device={device}",
