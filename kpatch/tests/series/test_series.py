@@ -116,15 +116,15 @@ def test_version_2_says_nothing_of_the_region(made: Made, name: str) -> None:
     assert "region.c" not in files
 
 
-def test_same_input_same_bytes(tree: Path, tmp_path: Path, made: Made) -> None:
-    make(tree, tmp_path / "out")
-    assert snapshot(tmp_path / "out") == snapshot(made())
-
-
-def test_over_an_older_one(tree: Path, tmp_path: Path, made: Made) -> None:
+def test_same_input_same_bytes_also_over_an_older_series(
+    tree: Path, tmp_path: Path, made: Made
+) -> None:
+    before = snapshot(tree)
     shutil.copytree(made("i40e-vf"), tmp_path / "out")
     make(tree, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*i40e*"))
+    assert snapshot(tmp_path / "out") == snapshot(made())
+    assert snapshot(tree) == before, "a plain tree is only read"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -139,24 +139,16 @@ def test_git_am_takes_it(tree: Path, made: Made, name: str, protocol: Protocol) 
     assert (tree / f"drivers/vfio/pci/{name}/main.c").exists()
 
 
-def test_plain_tree_is_only_read(tree: Path, tmp_path: Path) -> None:
-    before = snapshot(tree)
-    make(tree, tmp_path / "out")
-    assert snapshot(tree) == before
-
-
-def test_git_tree_is_only_read(tree: Path, tmp_path: Path) -> None:
+def test_git_tree_is_only_read_and_differs_in_the_base_only(
+    tree: Path, tmp_path: Path, made: Made
+) -> None:
+    plain = text_of(made())
     make_git(tree)
     before = snapshot(tree)
-    text = make(tree, tmp_path / "out")
+    fromgit = make(tree, tmp_path / "git")
     assert snapshot(tree) == before
     head = fake_source.git(tree, "rev-parse", "HEAD").strip()
-    assert f"base-commit: {head}" in text
-
-
-def test_git_and_plain_differ_in_the_base_only(tree: Path, tmp_path: Path, made: Made) -> None:
-    plain = text_of(made())
-    fromgit = make(make_git(tree), tmp_path / "git")
+    assert f"base-commit: {head}" in fromgit
     patch = "0004-vfio-igb-vf-Add-the-migration-region.patch"
     differ = [
         (folder / patch).read_text().partition("\ndiff --git")[2].partition("\nbase-")[0]
