@@ -16,7 +16,7 @@ import pytest
 from kpatch import __main__ as cli
 from kpatch.device import load as device
 from kpatch.errors import BuildFailed
-from kpatch.kernel import kbuild
+from kpatch.kernel import elf, kbuild
 from kpatch.kernel import tree as kernel
 from kpatch.kernel.features import Features, probe
 from kpatch.kernel.tree import KernelTree
@@ -90,6 +90,15 @@ def test_kernel_takes_the_module(built: Path, tree: KernelTree) -> None:
         topics.add("devices")
     assert {one.topic for one in found} >= topics
     assert [one.level for one in found if one.topic == "callbacks"] == ["ok"]
+
+
+def test_debug_information_is_what_the_library_relocates(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = elf.callbacks(elf.read(built.read_bytes(), built.name), "vfio_device_ops")
+    monkeypatch.setattr(elf, "_ABSOLUTE", {})
+    assert quick
+    assert quick == elf.callbacks(elf.read(built.read_bytes(), built.name), "vfio_device_ops")
 
 
 def test_module_is_what_the_description_says(built: Path) -> None:
