@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from conformance.plugin import options, share, workers
 from conformance.plugin.declared import Settings
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
-from conformance.plugin.protocols import NotApplicable, chosen, protocol_of
+from conformance.plugin.protocols import NotApplicable, chosen, protocol_of, version_below
 from conformance.plugin.terse import Terse
 from conformance.vfio import trace
 from conformance.vfio.errors import SysfsError, VfioError
@@ -79,6 +80,9 @@ class Session:
         self.taint = self.flags.read()
         self.tally = Tally()
         self.started = time.monotonic()
+        self.device: dict[str, Any] = {}
+        self.peer: dict[str, Any] | None = None
+        self.lacking = ""
 
     def pytest_report_header(self) -> list[str]:
         """Report device, peer, and the seed that repeats the run."""
@@ -89,6 +93,36 @@ class Session:
         if self.log.missing:
             lines.append(f"vfio: the kernel log is not watched: {self.log.missing}")
         return lines
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """Choose the version first: under emulation it takes seconds to collect the other's tests.
+
+        Nothing is ignored when tests are only listed: that needs no device.
+        """
+        if self.config.option.collectonly:
+            return
+        if not self.settings.device:
+            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
+        try:
+            self.device = _identity(self.settings.device) or {}
+            self.peer = _identity(self.settings.peer)
+            self.lacking = self._choose_protocol()
+        except (OSError, VfioError) as error:
+            raise pytest.UsageError(str(error)) from error
+        kept = (0, self.config.stash[DEVICES].protocol)
+        words = session.config.args
+        words[:] = [one for one in words if self._version(one.partition("::")[0]) in kept]
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Ignore the folder of the version that is not judged."""
+        if not self.device:
+            return None
+        kept = (0, self.config.stash[DEVICES].protocol)
+        return self._version(str(collection_path)) not in kept or None
+
+    def _version(self, path: str) -> int:
+        return version_below(self.config.invocation_params.dir / path, self.config.rootpath)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -112,15 +146,8 @@ class Session:
         """Write the session event, then run the tests, by workers if there are any."""
         if session.config.option.collectonly:
             return None
-        if not self.settings.device:
-            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
-        try:
-            device = _identity(self.settings.device)
-            peer = _identity(self.settings.peer)
-            lacking = self._choose_protocol()
-        except (OSError, VfioError) as error:
-            raise pytest.UsageError(str(error)) from error
         self._keep_protocol(session)
+        lacking = self.lacking
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
         pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
@@ -131,8 +158,8 @@ class Session:
             kinds.Session(
                 collected=len(session.items),
                 tests=tuple(planned),
-                device=device or {},
-                peer=peer,
+                device=self.device,
+                peer=self.peer,
                 versions=dict(zip(kinds.Session.VERSIONS, versions, strict=True)),
                 seed=self.settings.seed,
                 workers=len(pairs),

@@ -6,7 +6,9 @@ later one of two: users of today's kernels speak that. A driver with both is jud
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
 import pytest
@@ -36,7 +38,16 @@ def not_applicable(reason: str) -> NoReturn:
 
 def protocol_of(item: pytest.Item) -> int:
     """Return the version that a test is about; 0 for any."""
-    folders = item.nodeid.partition("::")[0].split("/")[:-1]  # below the checkout, not above it
+    return _version(item.nodeid.partition("::")[0].split("/")[:-1])
+
+
+def version_below(path: Path, root: Path) -> int:
+    """Return the version that all tests of a file or folder are about; 0 for any."""
+    return _version(path.relative_to(root).parts) if path.is_relative_to(root) else 0
+
+
+def _version(folders: Sequence[str]) -> int:
+    """Return the version by the names of folders: below the checkout, not above it."""
     return next((_ROOMS[name] for name in reversed(folders) if name in _ROOMS), 0)
 
 

@@ -31,15 +31,22 @@ class Terse:
         self._before = gc.get_threshold()
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Do not search for garbage among what is collected: all of it is kept."""
+        gc.disable()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
         """Keep what was imported and collected out of the search for garbage."""
         gc.freeze()
+        gc.enable()
         gc.set_threshold(_ALLOCATIONS, 20, 100)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Leave the process as it was."""
         gc.unfreeze()
+        gc.enable()
         gc.set_threshold(*self._before)
 
     @pytest.hookimpl(tryfirst=True)
