@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Merged:
         count: How many there are.
         quiet: Seconds without an event after which one counts as hung.
         logs: The folder of the run.
+        say: Prints which guest is lost, while the others go on.
 
     Attributes:
         begun: When the first one got its order.
@@ -65,6 +66,7 @@ class Merged:
     count: int
     quiet: float
     logs: Path
+    say: Callable[[str], None] = lambda _line: None
     begun: float = 0.0
     _voices: list[_Voice] = field(default_factory=list)
     _session: Session | None = None
@@ -99,7 +101,9 @@ class Merged:
                 except (ConformanceError, EventError) as error:
                     voice.over = True
                     lost.append(error)
+                    self._say_lost(voice)
         if lost:
+            yield from self._outputs(self._voices[0])
             raise lost[0]
         yield Agent(Phase.DONE, "")
 
@@ -170,6 +174,16 @@ class Merged:
             yield Finish(status, max(one.duration for one in finishes))
         yield Agent(Phase.TESTS_ENDED, str(worst.status))
         yield from self._later
+
+    def _say_lost(self, voice: _Voice) -> None:
+        if self.count > 1:
+            folder = guest_logs(self.logs, voice.number)
+            going = sum(not one.over for one in self._voices)
+            others = " The others go on with theirs." if going else ""
+            self.say(
+                f"Guest {voice.number} of {self.count} is lost, and with it what was left of its "
+                f"tests; its logs are in {folder}.{others}"
+            )
 
     def _outputs(self, worst: _Voice) -> Iterator[Event]:
         """Keep what pytest printed in each guest; yield that which explains the status."""

@@ -121,7 +121,7 @@ class _Run:
             steps.say(f"{count} guests share the tests.")
         run = several(prepared.lab, inside, self.results, steps, count, cold=options.cold)
         with run as coming:
-            merged = Merged(count, options.quiet, self.results)
+            merged = Merged(count, options.quiet, self.results, steps.say)
             events = _timed(merged, coming, steps)
             return _follow(events, prepared, self.results, self.reporter)
 

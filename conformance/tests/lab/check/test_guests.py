@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,11 +63,16 @@ class Scripted:
         return GuestHung(f"{quiet}", ())
 
 
-def merge(tmp_path: Path, *scripts: Sequence[Event], quiet: float = 5) -> Iterator[Event]:
+def merge(
+    tmp_path: Path,
+    *scripts: Sequence[Event],
+    quiet: float = 5,
+    say: Callable[[str], None] = print,
+) -> Iterator[Event]:
     orders: list[object] = []
     (tmp_path / "guest-2").mkdir(exist_ok=True)
     made = [cast(Guest, Scripted(script, orders)) for script in scripts]
-    yield from Merged(len(made), quiet, tmp_path).events(made)
+    yield from Merged(len(made), quiet, tmp_path, say).events(made)
     assert orders == [("check", f"{n}/{len(made)}") for n in range(1, len(made) + 1)]
 
 
@@ -119,6 +124,23 @@ def test_a_guest_that_hangs_does_not_hinder_the_other(tmp_path: Path) -> None:
         found.extend(merge(tmp_path, [SESSION, Start("a", ())], story(0), quiet=0.2))
     assert Start("a", ()) in found
     assert not any(isinstance(event, Finish) for event in found)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_what_the_other_printed_outlives_a_lost_guest(tmp_path: Path, lost: int) -> None:
+    scripts: list[list[Event]] = [story(0, text="whole"), story(0, text="whole")]
+    scripts[lost - 1] = [SESSION, Start("a", ())]
+    found: list[Event] = []
+    said: list[str] = []
+    with pytest.raises(GuestHung):
+        found.extend(merge(tmp_path, *scripts, quiet=0.2, say=said.append))
+    if lost == 1:
+        assert (tmp_path / "guest-2/pytest.log").read_text() == "whole"
+    else:
+        assert Output("whole") in found
+    (line,) = said
+    assert line.startswith(f"Guest {lost} of 2 is lost")
+    assert ("guest-2" in line) is (lost == 2)
 
 
 def prepared(memory: int = 1024, config: Sequence[str] = ()) -> Prepared:
