@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tells what was found: a line each for people, JSON for programs."""
+"""Prints what was found: a line each for people, JSON for programs."""
 
 import json
 from collections.abc import Iterator, Sequence

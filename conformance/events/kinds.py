@@ -202,7 +202,7 @@ class Result(Event):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """See `Event`; what is mostly empty is left out then."""
+        """See `Event`; what is mostly empty is omitted then."""
         found = super().as_json()
         found["failure"] = dict(vars(self.failure)) if self.failure else None
         if not self.switched_off:

@@ -2,7 +2,7 @@
 """Which changes of a patch no compiler has seen.
 
 kbuild leaves next to each object the list of all files that it was made of. A C file or header that
-is in none of them was not compiled. Of a file that was, lines can still be left out: those between
+is in none of them was not compiled. Of a file that was, lines can still be dropped: those between
 an `#ifdef` of an option that is off and its `#endif`.
 """
 
@@ -60,7 +60,7 @@ def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, 
 
 
 def skipped(text: str, lines: set[int], config: Mapping[str, str]) -> tuple[int, str] | None:
-    r"""Return the first of some lines that the preprocessor leaves out, and the condition.
+    r"""Return the first of some lines that the preprocessor drops, and the condition.
 
     >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, {})
     (2, 'CONFIG_S390')

@@ -54,7 +54,7 @@ def build(
         device: The device.
         tree: The build tree of the running kernel.
         logs: Where the log of the build is left, whatever happens.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         protocols: The versions of the migration protocol that it speaks.
 
     Raises:

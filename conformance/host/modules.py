@@ -41,7 +41,7 @@ def drivers(name: str, host: HostPaths) -> list[str]:
 def coming(names: Iterable[str], host: HostPaths) -> list[str]:
     """Return the modules that are loaded with some of the kernel's own, in that order.
 
-    What is loaded already, or built in, is left out.
+    What is loaded already, or built in, is skipped.
 
     Raises:
         ProgramFailed: The kernel has no such module.

@@ -37,7 +37,7 @@ def build(
         tree: The kernel to build for.
         key: Names the kernel in the cache.
         logs: Where the log of the build is left, whatever happens.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         protocols: The versions of the migration protocol that it speaks.
         warnings: Whether kbuild's extra checks run; they need Perl.
 

@@ -174,7 +174,7 @@ class Device(Closing):
     def regions(self) -> tuple[Region, ...]:
         """All regions that exist, asked once per open.
 
-        An index below ``num_regions`` that the driver answers with EINVAL is left out.
+        An index below ``num_regions`` that the driver answers with EINVAL is skipped.
         """
         found = []
         for index in range(self.num_regions):

@@ -45,7 +45,7 @@ def provide(source: Path, steps: Steps) -> Path:
 
     Args:
         source: The unpacked source of QEMU; it is only read.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
 
     Raises:
         SourceTreeError: It is not QEMU's source, or the series does not fit it.

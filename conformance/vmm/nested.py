@@ -47,7 +47,7 @@ def provide(image: Image, steps: Steps, qemu: Path | None = None) -> Path:
 
     Args:
         image: Has the guest's kernel.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         qemu: The program that will run the guest; without it the image's.
 
     Raises:

@@ -26,7 +26,7 @@ def measure(tested: Device) -> Iterator[Ratio]:
     """Yield a row for each kind of write and number of mappings.
 
     Writes that are accepted have their mappings inside the saving areas, those that are refused
-    outside. A kind for which the device has no page is left out.
+    outside. A kind for which the device has no page is skipped.
     """
     register = _StateRegister(MigrationRegion.find(tested))
     may_stay, conflict = [], []

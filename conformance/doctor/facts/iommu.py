@@ -60,7 +60,7 @@ def _is_real(host: Host, group: str) -> bool:
 
 def _remapping(interrupts: str, log: tuple[str, ...]) -> bool | None:
     # The controllers of remapped interrupts are called IR-IO-APIC, IR-PCI-MSI and so on; an ITS,
-    # of Arm, tells devices apart by itself.
+    # of Arm, distinguishes devices by itself.
     if re.search(r"\s(?:IR-(?:IO-APIC|PCI-MSI|HPET)|ITS-)", interrupts):
         return True
     if re.search(r"\s(?:IO-APIC|PCI-MSI)", interrupts):

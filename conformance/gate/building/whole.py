@@ -64,7 +64,7 @@ class KernelBuilder(Builder):
 
     Attributes:
         key: The image in which it is built.
-        steps: Tells the user how far a build is.
+        steps: Reports the progress of a build.
     """
 
     key: str = ""
@@ -222,7 +222,7 @@ def builder(
         place: The patched tree.
         sandbox: The root of an image with compiler and tools.
         key: The image's hash.
-        steps: Tells the user how far a build is.
+        steps: Reports the progress of a build.
         sparse: Whether sparse checks what is compiled.
     """
     return KernelBuilder(place, KernelTree(place, sandbox), sparse, key, steps)

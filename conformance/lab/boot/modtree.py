@@ -133,7 +133,7 @@ def _soft_dependencies(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _aliases(lines: Iterable[str]) -> dict[str, list[str]]:
-    """Return the modules that answer to a name; patterns are left out, none is needed here."""
+    """Return the modules that answer to a name; patterns are skipped, none is needed here."""
     found: dict[str, list[str]] = {}
     for line in lines:
         words = line.split()

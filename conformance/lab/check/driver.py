@@ -32,7 +32,7 @@ def build(
         device: The device.
         kernel: The kernel to build for.
         logs: Where the log of the build is left, whatever happens.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         protocols: The versions of the migration protocol that it speaks.
 
     Returns:
@@ -55,7 +55,7 @@ def inspect(path: Path, kernel: BootKernel, steps: Steps, *, foreign: bool) -> M
     Args:
         path: The module.
         kernel: The kernel that is to load it.
-        steps: Tells the user what was found.
+        steps: Reports what was found.
         foreign: Whether it is somebody else's.
 
     Raises:

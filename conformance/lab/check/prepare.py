@@ -248,7 +248,7 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
     Args:
         request: What is asked for.
         logs: The folder for logs.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
 
     Returns:
         What can be run; None in a dry run that ends at something that is not there.

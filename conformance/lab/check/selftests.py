@@ -85,7 +85,7 @@ def run(
         request: The lab and the driver.
         programs: The programs, by name.
         results: The folder for logs.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
 
     Raises:
         DriverError: The driver could not be put in place or taken away, or the kernel reported a

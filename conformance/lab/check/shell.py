@@ -34,7 +34,7 @@ def shell(request: LabRequest, logs: Path, steps: Steps) -> None:
     Args:
         request: What is asked for.
         logs: Where console and build log go.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
 
     Raises:
         ConformanceError: The lab failed, or the guest is lost.

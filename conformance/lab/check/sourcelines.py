@@ -74,7 +74,7 @@ def merge(entries: Iterable[tuple[Path, Sequence[Mapping[str, Any]]]]) -> list[F
 
 
 def table(files: Sequence[FileCoverage]) -> list[str]:
-    """Return lines for people: a row for each file, the lines left out, the sum at the end."""
+    """Return lines for people: a row for each file, the lines skipped, the sum at the end."""
     rows = [f"{'file':<16} {'lines':>17} {'branches':>17}"]
     rows += [_row(file.path.name, file.line_counts, file.branch_counts) for file in files]
     for file in files:

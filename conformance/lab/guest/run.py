@@ -51,7 +51,7 @@ def guest(
         lab: What to run.
         contents: What the guest gets.
         logs: The folder for logs, which stay.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         cold: Whether to boot even if there is a snapshot.
 
     Raises:
@@ -80,7 +80,7 @@ def guests(
         lab: What to run.
         contents: What the guests get.
         logs: The folder for logs, which stay.
-        steps: Tells the user what is done.
+        steps: Reports progress to the user.
         count: How many guests.
         cold: Whether the first boots even if there is a snapshot.
 

@@ -22,7 +22,7 @@ class Journal:
         self._path = path
 
     def read(self) -> dict[str, Outcome]:
-        """Return what is known, the newest of each name. A line that was cut is left out."""
+        """Return what is known, the newest of each name. A line that was cut is skipped."""
         found: dict[str, Outcome] = {}
         if self._path.exists():
             for line in self._path.read_text("utf-8").splitlines():

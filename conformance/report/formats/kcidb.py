@@ -45,7 +45,7 @@ _OF_RULE: Final[Mapping[RuleVerdict, str]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """What tells a run from all others: a name that no other has, and when it began."""
+    """What distinguishes a run from all others: a name that no other has, and when it began."""
 
     id: str
     begun: datetime

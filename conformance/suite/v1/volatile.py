@@ -2,7 +2,7 @@
 """Words of a stream that change by themselves between two saves of a running device.
 
 Clocks and counters go on between two saves, and checksums follow. Tests that compare streams
-leave out the words that differ although nothing was done to the device.
+skip the words that differ although nothing was done to the device.
 """
 
 import time

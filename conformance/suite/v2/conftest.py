@@ -23,7 +23,7 @@ Reach = Callable[[State], Client]
 
 @pytest.fixture(autouse=True)
 def spared(request: pytest.FixtureRequest, devices: Devices) -> Iterator[None]:
-    """Have the steps leave out what kills the kernel, but in the test that is about it."""
+    """Have the steps skip what kills the kernel, but in the test that is about it."""
     made = {name for marker in request.node.iter_markers("fatal") for name in marker.args}
     SPARED.update(set(devices.settings.fatal) - made)
     yield

@@ -22,7 +22,7 @@ from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
 
 #: Seconds after which a call that should not block is taken for one that hangs.
 PATIENCE: Final = 10.0
-#: Requests that tests leave out, because the kernel is known to die of them: --vfio-fatal.
+#: Requests that tests skip, because the kernel is known to die of them: --vfio-fatal.
 SPARED: Final[set[str]] = set()
 _FDS: Final = Path("/proc/self/fd")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How often the registers of a device were accessed, as the device itself counted.
 
-No hardware tells that. The lab's i40e functions do, by a vendor-specific capability in config
+No hardware reports that. The lab's i40e functions do, by a vendor-specific capability in config
 space: select a register there, and its counts can be read without an access to a BAR.
 """
 

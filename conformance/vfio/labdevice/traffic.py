@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What makes the lab's i40e functions receive, and tells what they wrote to memory.
+"""What makes the lab's i40e functions receive, and reports what they wrote to memory.
 
 No hardware has it. It is a vendor-specific capability in config space, as that of
 `conformance.vfio.labdevice.counters`: a rate is written there, and the number of a write selects

@@ -77,7 +77,7 @@ class ReceiveEngine:
         memory: What it can access.
         ring: Returns the queue, or None while it cannot run.
         advance: Moves the head.
-        fail: Tells that memory was not mapped.
+        fail: Reports memory that was not mapped.
         clock: Returns seconds.
 
     Attributes:

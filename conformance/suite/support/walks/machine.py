@@ -170,14 +170,14 @@ def walk(
         if walker.begin_anew():
             say("the walk does not go wrong every time")
         else:
-            say("the device does not recover when it is opened again, so nothing was left out")
+            say("the device does not recover when it is opened again, so the walk is not shortened")
         raise last from None
 
 
 def shorten(
     walker: Walker, script: list[Step], failure: RequirementFailed
 ) -> tuple[list[Step], RequirementFailed]:
-    """Leave out each step without which the same rule is broken still.
+    """Drop each step without which the same rule is broken still.
 
     hypothesis leaves some of those on which its choice of the others depended. The trace is that
     of the shortened walk.
@@ -212,9 +212,7 @@ def _tell(
     walker: Walker, script: list[Step], failure: RequirementFailed, say: Callable[[str], None]
 ) -> None:
     room = next(kind.__module__ for kind in type(walker).__mro__ if kind.__name__ == "Walker")
-    say(
-        "\n".join(as_test(script, failure.rule, room))
-    )  # in one piece, of which nothing is left out
+    say("\n".join(as_test(script, failure.rule, room)))  # in one piece, of which nothing is dropped
 
 
 def as_test(script: list[Step], rule: str, room: str) -> list[str]:

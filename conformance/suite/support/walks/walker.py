@@ -65,7 +65,7 @@ class Walker(ABC):
     """Walks one device. Each public method of a subclass is a step, but for those of the frame.
 
     Steps that make no sense where the device is do nothing, so any sequence of them is a walk,
-    and a sequence from which some are left out still is one.
+    and a sequence from which some are dropped still is one.
 
     Args:
         device: The device.
