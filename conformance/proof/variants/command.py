@@ -37,7 +37,7 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
     chosen = list(every.values())
     if arguments.list:
         for one in chosen:
-            say(f"{one.name}: {one.why}")
+            say(f"{one.name} ({', '.join(one.protocols)}): {one.why}")
         return 0
     options = Options(
         image=arguments.image,
@@ -47,16 +47,19 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
     )
     codes: dict[str, int] = {}
     pages: dict[str, str] = {}
-    for one in chosen:
-        say(f"== {one.name}: {one.why}")
-        request = replace(look_up(options), device=one.device)
+    for one, protocol in [(each, version) for each in chosen for version in each.protocols]:
+        say(f"== {one.name}, {protocol}: {one.why}")
+        request = replace(
+            look_up(options), device=one.device, options=replace(options, protocol=protocol)
+        )
         if one.scratch:
             machine = request.machine.model_copy(update={"scratch": one.scratch})
             request = replace(request, machine=machine)
         results = paths.new_results(arguments.results, one.device.name, arguments.image)
-        codes[one.name] = run.check(request, results, out)
-        pages[one.name] = (results.absolute() / HTML_FILE).as_uri()
-        if codes[one.name] == Conclusion.INTERRUPTED.exit_code:
+        name = f"{one.name}, {protocol}"
+        codes[name] = run.check(request, results, out)
+        pages[name] = (results.absolute() / HTML_FILE).as_uri()
+        if codes[name] == Conclusion.INTERRUPTED.exit_code:
             break
     for name, code in codes.items():
         say(f"{name}: {'passes' if code == 0 else f'exit code {code}'}; report: {pages[name]}")

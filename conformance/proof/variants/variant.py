@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Good drivers that differ in what the rules leave open: the suite must pass on each.
 
-Each file of ``conformance/variants`` is what a description has that its ``base`` has not, with
-``why`` it is worth trying. Tables are merged, all else is replaced.
+Each file of this folder is what a description has that its ``base`` has not, with ``why`` it is
+worth trying and the ``protocols`` by which it is judged. Tables are merged, all else is replaced.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 from conformance.errors import UsageError
 from kpatch.device import load as devices
 from kpatch.device.description import Device
+from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.errors import DescriptionError, Mistake
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -29,12 +30,14 @@ class Variant:
         name: Its name.
         why: What is special about it.
         device: Its description.
+        protocols: The versions of the protocol by which it is judged, a driver for each.
         scratch: Registers that the suite may write, where not all of the machine's are state.
     """
 
     name: str
     why: str
     device: Device
+    protocols: tuple[Protocol, ...] = ("v1",)
     scratch: tuple[str, ...] = ()
 
 
@@ -60,12 +63,17 @@ def load(name: str, folder: Path = FOLDER) -> Variant:
         raise DescriptionError(path.name, [Mistake("TOML", "", str(error))]) from error
     why, base = raw.pop("why", ""), raw.pop("base", "")
     scratch = tuple(raw.pop("scratch", ()))
+    protocols = tuple(raw.pop("protocols", ("v1",)))
     if not why or not base:
         raise DescriptionError(path.name, [Mistake("why, base", "", "both must be there")])
+    if not protocols or set(protocols) - set(PROTOCOLS):
+        known = " and ".join(f'"{one}"' for one in PROTOCOLS)
+        raise DescriptionError(path.name, [Mistake("protocols", "", f"a list of {known}")])
     devices.load(base)  # mistakes of the base are its own
     description = tomllib.loads((devices.FOLDER / f"{base}.toml").read_text("utf-8"))
     description["name"] = f"{base}-{name}"
-    return Variant(name, why, devices.check(_merged(description, raw), path.name), scratch)
+    device = devices.check(_merged(description, raw), path.name)
+    return Variant(name, why, device, protocols, scratch)
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
