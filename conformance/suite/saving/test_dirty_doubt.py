@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a driver cannot follow while the device receives: never is a written page reported clean."""
 
+import ctypes
 import random
 from collections.abc import Callable, Iterator
 
@@ -12,13 +13,18 @@ from conformance.suite.support.cases import named
 from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
-from conformance.vfio.labdevice.receiver import ENTRIES, Receiver
+from conformance.vfio.labdevice.receiver import ENTRIES, Receiver, descriptor
 from conformance.vfio.memory.mapping import Mapping, anonymous
+from conformance.vfio.memory.userfault import Userfault
 
 pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
 
 #: The page behind the guest's memory, mapped for the device by itself.
 BEHIND = PAGES
+#: Bytes; most that a descriptor can say.
+HUGE = 0xFFFF
+#: Seconds that a page is missing.
+MISSING = 0.05
 
 
 @pytest.fixture
@@ -52,6 +58,27 @@ def _lose_and_go_on(receiver: Receiver, page: Mapping) -> None:
     receiver.post([BEHIND, *sorted(UNNAMED)])
 
 
+def _huge_buffer(receiver: Receiver, page: Mapping) -> None:
+    """Post a buffer that reaches far beyond what is mapped."""
+    assert page.size == PAGE
+    receiver.post([BEHIND], size=HUGE)
+
+
+def _tail_out_of_range(receiver: Receiver, page: Mapping) -> None:
+    """Write tails that the ring does not have, then a right one."""
+    assert page.size == PAGE
+    for tail in (ENTRIES, 2 * ENTRIES + 1):
+        receiver.write_tail(tail)
+    receiver.post(sorted(UNNAMED)[:4])
+
+
+def _ring_resized(receiver: Receiver, page: Mapping) -> None:
+    """Halve the ring while it is on, and go on with it."""
+    assert page.size == PAGE
+    receiver.resize(ENTRIES // 2)
+    receiver.post(sorted(UNNAMED)[:4])
+
+
 def _reported(container: Container) -> set[int]:
     found = container.dirty_pages(IOVA, PAGES * PAGE)
     return found | {BEHIND + page for page in container.dirty_pages(IOVA + PAGES * PAGE, PAGE)}
@@ -64,6 +91,9 @@ def _reported(container: Container) -> set[int]:
             "ring-moved": _move_ring,
             "memory-unmapped": _lose_memory,
             "memory-unmapped-among-others": _lose_and_go_on,
+            "huge-buffer": _huge_buffer,
+            "tail-out-of-range": _tail_out_of_range,
+            "ring-resized": _ring_resized,
         }
     ),
 )
@@ -118,4 +148,24 @@ def test_memory_is_taken(saver: Saver, receiver: Receiver, rng: random.Random) -
     written = receiver.pages(first, receiver.traffic.count())
     error = saver.attempt(Stage.STOP_COPY)
     missing = written - receiver.memory.dirty() if error is None else set()
+    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")
+
+
+def test_ring_that_is_missing_for_a_while(
+    saver: Saver, receiver: Receiver, behind: Mapping, rng: random.Random
+) -> None:
+    """Go on in a ring whose memory the process lacks for a while: no written page is clean."""
+    buffers = sorted(UNNAMED)
+    ring = b"".join(descriptor(buffers[at % len(buffers)]) for at in range(ENTRIES))
+    ctypes.memmove(behind.address, ring, len(ring))
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    first = receiver.traffic.count()
+    with Userfault(behind.address, ring.ljust(PAGE, b"\0"), MISSING):
+        receiver.set_base(BEHIND)
+        receiver.traffic.set_rate(FAST)
+        wait_for(receiver, first + receiver.waiting, "receive by a ring that is missing")
+        error = saver.attempt(Stage.STOP_COPY)
+    written = receiver.pages(first, receiver.traffic.count())
+    missing = written - _reported(receiver.memory.container) if error is None else set()
     expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")

@@ -30,6 +30,12 @@ _POSTED: Final = struct.Struct("<HHHHQQII")
 _FLAGS: Final = 0x1200  # a buffer, a large one
 
 
+def descriptor(page: int, size: int = PAGE) -> bytes:
+    """Return a descriptor that posts a buffer, which begins with a page of the guest's memory."""
+    iova = IOVA + page * PAGE
+    return _POSTED.pack(_FLAGS, 0, size, 0, 0, 0, iova >> 32, iova & 0xFFFFFFFF)
+
+
 class Receiver:
     """The queue of one device. Its ring is the first page of the guest's memory.
 
@@ -77,20 +83,22 @@ class Receiver:
         """How many descriptors can be posted: one stays free."""
         return (self._done - self._next - 1) % ENTRIES
 
-    def post(self, pages: list[int]) -> None:
+    def post(self, pages: list[int], size: int = PAGE) -> None:
         """Post the buffers in these pages of the guest's memory, by one write of the tail."""
         for page in pages:
-            self.describe(0, self._next, page)
+            self.describe(0, self._next, page, size)
             self._pages[self._next] = page
             self._next = (self._next + 1) % ENTRIES
         self.total += len(pages)
         self.write_tail(self._next)
 
-    def describe(self, ring: int, index: int, page: int) -> None:
+    def describe(self, ring: int, index: int, page: int, size: int = PAGE) -> None:
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
-        iova = IOVA + page * PAGE
-        raw = _POSTED.pack(_FLAGS, 0, PAGE, 0, 0, 0, iova >> 32, iova & 0xFFFFFFFF)
-        self.memory.write(ring * PAGE + index * SIZE, raw)
+        self.memory.write(ring * PAGE + index * SIZE, descriptor(page, size))
+
+    def resize(self, entries: int) -> None:
+        """Give the ring another number of descriptors while it is on."""
+        self._bar.write_int(LENGTH, ENABLE | entries)
 
     def write_tail(self, index: int) -> None:
         """Post what is described before a descriptor, by write()."""

@@ -35,6 +35,7 @@ _pwrite: Final = _bind("pwrite", c_ssize_t, c_int, c_void_p, c_size_t, c_long)
 _read: Final = _bind("read", c_ssize_t, c_int, c_void_p, c_size_t)
 _write: Final = _bind("write", c_ssize_t, c_int, c_void_p, c_size_t)
 _ioctl: Final = _bind("ioctl", c_int, c_int, c_ulong, c_void_p)
+_syscall: Final = _bind("syscall", c_long, c_long, c_long)
 _prctl: Final = _bind("prctl", c_int, c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 
 
@@ -125,3 +126,8 @@ def ioctl_at(fd: int, request: int, address: int) -> int:
 def prctl(option: int, value: int) -> None:
     """Call prctl with one argument."""
     _check(_prctl(option, value, 0, 0, 0))
+
+
+def syscall(number: int, argument: int) -> int:
+    """Make a system call of one argument, for which libc has no function."""
+    return _check(int(_syscall(number, argument)))
