@@ -51,7 +51,7 @@ def wait_for(settings: Mapping[str, str]) -> list[str]:
         time.sleep(0.01)
     raise Failure(
         f"{count} functions {wanted} in IOMMU groups did not come; plugging them takes a kernel "
-        "with CONFIG_HOTPLUG_PCI_PCIE, and the groups one with CONFIG_INTEL_IOMMU"
+        "with CONFIG_HOTPLUG_PCI_ACPI, and the groups one with CONFIG_INTEL_IOMMU"
     )
 
 
