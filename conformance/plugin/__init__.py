@@ -7,7 +7,7 @@ Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device
 import errno
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from conformance.events import kinds
 from conformance.events.stream import EventWriter
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, lines, taint_words
-from conformance.plugin import options, share, workers
+from conformance.plugin import listed, options, share, workers
 from conformance.plugin.declared import Settings
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
@@ -64,7 +64,16 @@ def _outcomes(rule: str) -> tuple[str, ...]:
 
 def name_of(item: pytest.Item) -> str:
     """Return the stable name of a test: file and test, without the directories."""
-    return item.nodeid.rpartition("/")[2]
+    return _short(item.nodeid)
+
+
+def _short(node: str) -> str:
+    file, colons, test = node.partition("::")
+    return f"{file.rpartition('/')[2]}{colons}{test}"
+
+
+def _listed(items: Sequence[pytest.Item]) -> list[listed.Listed]:
+    return [listed.Listed(item.nodeid, tuple(rules_of(item))) for item in items]
 
 
 class Session:
@@ -83,6 +92,7 @@ class Session:
         self.device: dict[str, Any] = {}
         self.peer: dict[str, Any] | None = None
         self.lacking = ""
+        self.listed: list[listed.Listed] = []
 
     def pytest_report_header(self) -> list[str]:
         """Report device, peer, and the seed that repeats the run."""
@@ -111,8 +121,13 @@ class Session:
         except (OSError, VfioError) as error:
             raise pytest.UsageError(str(error)) from error
         kept = (0, self.config.stash[DEVICES].protocol)
+        self.listed = listed.read(self.config) if self.share.count > 1 else []
+        self.listed = [one for one in self.listed if self._version(one.node) in kept]
+        if self.listed:
+            mine = (self.listed[index].node for hand in self._deal(self.listed) for index in hand)
+            self.config.pluginmanager.register(listed.Only(mine), "conformance-only")
         words = session.config.args
-        words[:] = [one for one in words if self._version(one.partition("::")[0]) in kept]
+        words[:] = [one for one in words if self._version(one) in kept]
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Ignore the folder of the version that is not judged."""
@@ -121,8 +136,24 @@ class Session:
         kept = (0, self.config.stash[DEVICES].protocol)
         return self._version(str(collection_path)) not in kept or None
 
-    def _version(self, path: str) -> int:
-        return version_below(self.config.invocation_params.dir / path, self.config.rootpath)
+    def _version(self, node: str) -> int:
+        path = self.config.invocation_params.dir / node.partition("::")[0]
+        return version_below(path, self.config.rootpath)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Write the list of what was collected, if it is asked for."""
+        if self.config.option.collectonly:
+            listed.write(self.config, _listed(session.items))
+
+    def _pairs(self, tests: int) -> list[workers.Pair]:
+        """Return the functions of each worker that pays off for so many tests of all sessions."""
+        pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
+        return pairs[: workers.count(pairs, tests // self.share.count)]
+
+    def _deal(self, tests: Sequence[listed.Listed]) -> list[list[int]]:
+        """Return the indexes of the tests of each worker of this session."""
+        names = [_short(test.node) for test in tests]
+        return self.share.deal(names, len(self._pairs(len(tests))))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -150,13 +181,14 @@ class Session:
         lacking = self.lacking
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
-        pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
-        pairs = pairs[: workers.count(pairs, len(session.items) // self.share.count)]
-        planned = (kinds.Planned(name_of(item), tuple(rules_of(item))) for item in session.items)
+        tests = self.listed or _listed(session.items)
+        session.testscollected = len(tests)  # a share may have none
+        pairs = self._pairs(len(tests))
+        planned = (kinds.Planned(_short(test.node), test.rules) for test in tests)
         versions = (platform.release(), platform.python_version(), pytest.__version__)
         self.events.emit(
             kinds.Session(
-                collected=len(session.items),
+                collected=len(tests),
                 tests=tuple(planned),
                 device=self.device,
                 peer=self.peer,
@@ -169,8 +201,8 @@ class Session:
                 fatal=self.settings.fatal,
             )
         )
-        hands = self.share.deal([name_of(item) for item in session.items], len(pairs))
-        dealt = [[session.items[index] for index in hand] for hand in hands]
+        items = {item.nodeid: item for item in session.items}
+        dealt = [[items[tests[index].node] for index in hand] for hand in self._deal(tests)]
         if len(pairs) == 1:
             session.items[:] = dealt[0]
             return None

@@ -23,12 +23,16 @@ from conformance.lab.boot.bootkernel import BootKernel
 from conformance.lab.boot.modtree import ModuleTree
 from conformance.lab.machine.argv import PAYLOAD_SIZE
 from conformance.running import locked
+from conformance.running.selection import SUITE
 from kpatch.module.info import ModuleInfo
 from kpatch.tools import programs
 from kpatch.tools.sandbox import Sandbox
 
 _PLACE = Path("/run/kit/kit")
 """Where the agent unpacks the kit."""
+
+LISTED = "collected.json"
+"""The list of all tests, in the guest's part of the kit: guests that share them collect less."""
 
 _KEPT = 4
 """Staged copies of the kit to keep: parallel runs read theirs."""
@@ -183,12 +187,12 @@ def stage_kit(source: Path, sandbox: Sandbox, folder: Path, log: Path) -> Path:
 
 
 def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
-    """Return the command that has pytest write its own compiled form of the tests.
+    """Return the command that has pytest write its own compiled form of the tests, and their list.
 
     Should it fail, the guest meets the same error and reports it.
     """
     argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
-    argv += ["--collect-only", "--quiet", "conformance/suite"]
+    argv += ["--collect-only", "--quiet", "--vfio-list", LISTED, SUITE]
     # At the place that it has in the guest: the compiled form holds it, and shows it in traces.
     return sandbox.argv(argv, cwd=_PLACE, at={_PLACE: kit})
 
