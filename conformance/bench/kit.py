@@ -37,6 +37,7 @@ class Side:
         step: The step of the run that counts; the whole run if it is empty.
         warm: Whether a run before makes it quick.
         seconds: What was measured.
+        tests: How many tests passed in a run, where all of it counts.
     """
 
     name: str
@@ -45,6 +46,12 @@ class Side:
     step: str = ""
     warm: bool = True
     seconds: list[float] = field(default_factory=list)
+    tests: int = 0
+
+    @property
+    def median(self) -> float:
+        """Seconds of the median run."""
+        return statistics.median(self.seconds)
 
 
 def measure(
@@ -87,13 +94,20 @@ def measure(
 
 
 def table(sides: Sequence[Side]) -> list[str]:
-    """Return the ratio of the first side to each other one: of medians, and the extremes."""
+    """Return the ratio of the first side to each other one: of medians, and the extremes.
+
+    Another commit may have other tests, so that ratio is printed for each test, too.
+    """
     check, *others = sides
-    lines = ["", f"{check.name}: median {statistics.median(check.seconds):.1f} s; ratio to"]
+    lines = ["", f"{check.name}: median {check.median:.1f} s; ratio to"]
     for other in others:
-        ratio = statistics.median(check.seconds) / statistics.median(other.seconds)
+        ratio = check.median / other.median
         each = [one / two for one, two in zip(check.seconds, other.seconds, strict=True)]
         lines.append(f"  {other.name:30} {ratio:5.2f}  ({min(each):.2f} to {max(each):.2f})")
+        if check.tests and other.tests and check.tests != other.tests:
+            one, two = (side.median / side.tests * 1000 for side in (check, other))
+            counts = f"({check.tests} tests, {one:.0f} ms; {other.tests} tests, {two:.0f} ms)"
+            lines.append(f"  {'  for each test':30} {one / two:5.2f}  {counts}")
     return lines
 
 
@@ -133,9 +147,10 @@ def _run(side: Side, description: Path, image: str, place: Path, options: Sequen
             f"{side.name} ended with status {done.returncode}; only a driver that conforms is "
             f"measured. Its last lines:\n{said}"
         )
+    results = json.loads((into / "results.json").read_text("utf-8"))
     if side.step:
-        timings = json.loads((into / "results.json").read_text("utf-8"))["timings"]
-        return float(timings[side.step])
+        return float(results["timings"][side.step])
+    side.tests = int(results["counts"]["tests"]["passed"])
     return seconds
 
 

@@ -42,7 +42,8 @@ class Runs:
         self.summaries.append(device.summary)
         self.names.append(device.name)
         into = Path(argv[argv.index("--into") + 1])
-        (into / "results.json").write_text(json.dumps({"timings": {"boot": 2.5}}))
+        results = {"timings": {"boot": 2.5}, "counts": {"tests": {"passed": 7}}}
+        (into / "results.json").write_text(json.dumps(results))
         return subprocess.CompletedProcess(argv, self.status, "a line\n", "the last line\n")
 
     def _archive(self, target: Path) -> subprocess.CompletedProcess[str]:
@@ -99,3 +100,17 @@ def test_ratio_is_of_medians_with_the_extremes_of_the_rounds() -> None:
         Side("old", Path(), seconds=[4.0, 5.0, 12.0]),
     ]
     assert kit.table(sides)[-1].split() == ["old", "0.60", "(0.25", "to", "0.80)"]
+
+
+def test_ratio_for_each_test_is_printed_where_there_are_more() -> None:
+    sides = [
+        Side("new", Path(), seconds=[2.0], tests=1000),
+        Side("same", Path(), seconds=[4.0], tests=1000),
+        Side("boot", Path(), step="boot", seconds=[4.0]),
+        Side("old", Path(), seconds=[2.0], tests=500),
+    ]
+    *_, boot, old, each = kit.table(sides)
+    assert "boot" in boot
+    assert "1.00" in old
+    assert each.split("  ")[-1] == "(1000 tests, 2 ms; 500 tests, 4 ms)"
+    assert "0.50" in each
