@@ -20,7 +20,7 @@ def name_of(path: Path) -> str:
 WITH_EXAMPLES = sorted(
     name_of(path)
     for path in FOLDER.rglob("*.py")
-    if "tests" not in path.parts and "\n    >>> " in path.read_text("utf-8")
+    if "tests" not in path.parts and ">>> " in path.read_text("utf-8")
 )
 
 
