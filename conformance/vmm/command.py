@@ -17,7 +17,14 @@ from conformance.lab.guest.run import guest
 from conformance.running import driver
 from conformance.running.steps import Steps
 from conformance.vmm import aware, nested
-from conformance.vmm.inside.scenarios import AWARE, RENDERED, SCENARIOS, UNAWARE, WORKING
+from conformance.vmm.inside.scenarios import (
+    AWARE,
+    PACKETS,
+    RENDERED,
+    SCENARIOS,
+    UNAWARE,
+    WORKING,
+)
 from kpatch.series import qemu as qemu_series
 
 MEMORY = 2048
@@ -25,6 +32,10 @@ MEMORY = 2048
 
 REGISTERS = 6
 """Registers of the function that the guest writes, of those it may."""
+
+POLLED = {"8086:10ca": ("0:0x28", "0:0x38", "0:0x8")}
+"""Functions that the innermost guest has a driver for, and the registers this takes for itself: the
+first queue and the mailbox."""
 
 _PROGRAMS = "/run/kit/programs"
 _SINCE = 8
@@ -88,7 +99,7 @@ def vmm(
     argv = ["python3", "-m", "conformance.vmm.inside", "--programs", _PROGRAMS]
     argv += ["--ids", _ids(request), "--protocol", protocol]
     argv += ["--aware"] if built else []
-    argv += [word for place in machine.scratch[:REGISTERS] for word in ("--register", place)]
+    argv += [word for place in _registers(request) for word in ("--register", place)]
     argv += [word for place in machine.doorbells[:1] for word in ("--doorbell", place)]
     argv += [f"--parameter={one}" for one in machine.parameters]
     argv += [word for name in chosen for word in ("--scenario", name)]
@@ -130,9 +141,17 @@ def impossible(request: LabRequest, *, knows: bool) -> dict[str, str]:
     )
     if not request.machine.doorbells:
         found |= dict.fromkeys(WORKING, f"{request.name} has no doorbells")
+    if request.machine.virtual_function not in POLLED:
+        found |= dict.fromkeys(PACKETS, f"the guest has no driver for {request.name}")
     if request.options.module:
         found |= dict.fromkeys(RENDERED, "of a module there is no other version")
     return found
+
+
+def _registers(request: LabRequest) -> list[str]:
+    """Return what the guest writes and compares, which a driver of its own leaves alone."""
+    taken = POLLED.get(request.machine.virtual_function or "", ())
+    return [one for one in request.machine.scratch if not one.startswith(taken)][:REGISTERS]
 
 
 def _ids(request: LabRequest) -> str:
@@ -167,12 +186,13 @@ def _versions(
 def line_of(row: dict[str, Any]) -> str:
     """Return a scenario's line.
 
-    >>> line_of({"id": "live", "failure": "", "seconds": 4.0, "states": {}})
+    >>> line_of({"id": "live", "failure": "", "seconds": 4.0, "states": {}, "packets": {}})
     'passed  live  4.0 s'
     """
     verdict = "FAILED" if row["failure"] else "passed"
     line = f"{verdict}  {row['id']}  {row['seconds']} s"
     line += "".join(f"\n        {who}: {' > '.join(set_)}" for who, set_ in row["states"].items())
+    line += "".join(f"\n        packets {way}: {count}" for way, count in row["packets"].items())
     return line + (f"\n        {row['failure']}" if row["failure"] else "")
 
 

@@ -24,7 +24,7 @@ from conformance.vmm.inside.machine import system
 from conformance.vmm.inside.qmp import Lost, Qmp, Refused
 from kpatch.tools import programs
 
-_PROGRAM = paths.DATA / "vmm/init.c"
+_SOURCES = sorted((paths.DATA / "vmm").glob("*.[ch]"))
 _CMDLINE = (
     "console=ttyS0 panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check nowatchdog "
     "init_on_free=1 "  # pages of zeros are nothing in a stream
@@ -54,7 +54,8 @@ def provide(image: Image, steps: Steps, qemu: Path | None = None) -> Path:
         QemuError: The guest did not boot or was not saved.
         ProgramFailed: Its program does not compile.
     """
-    inputs = [_RECIPE, image.key, system(Path("firmware")), _CMDLINE, _PROGRAM.read_text()]
+    inputs = [_RECIPE, image.key, system(Path("firmware")), _CMDLINE]
+    inputs += [source.read_text() for source in _SOURCES]
     inputs += [qemu.parent.name] if qemu else []
     name = hashlib.sha256(json.dumps(inputs, default=str).encode()).hexdigest()[:12]
     folder = paths.cache() / "vmm" / f"{image.definition.name}-{name}"
@@ -68,8 +69,9 @@ def provide(image: Image, steps: Steps, qemu: Path | None = None) -> Path:
 
 def _make(image: Image, part: Path, qemu: Path | None) -> None:
     init = part / "init"
-    argv = ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-s", "-o", str(init), str(_PROGRAM)]
-    programs.run(image.sandbox.argv(argv, ro_bind=[_PROGRAM.parent], bind=[part]), timeout=60)
+    argv = ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-s", "-o", str(init)]
+    argv += [str(source) for source in _SOURCES if source.suffix == ".c"]
+    programs.run(image.sandbox.argv(argv, ro_bind=[_SOURCES[0].parent], bind=[part]), timeout=60)
     with (part / "initrd").open("wb") as out:
         archive = Cpio(out)
         archive.directory("dev")

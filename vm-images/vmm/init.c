@@ -4,7 +4,7 @@
  *
  * Serves commands on the second serial port, a line each, and answers each with a line: "ok ..."
  * or "failed ...". Between commands it works, if it was told to: it rings a doorbell of the
- * function and waits until the function has written the value to memory.
+ * function and waits until the function has written the value to memory, or exchanges packets (net.c).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,9 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guest.h"
+
 #define PORT "/dev/ttyS1"
 #define PCI "/sys/bus/pci/devices"
-#define PAGE 4096UL
 #define BARS 6
 #define FUNCTIONS 2
 #define LOT_PAGES 1024		/* memory that is filled and summed */
@@ -58,7 +59,7 @@ static struct {
 	uint32_t rung, lost, wrong;
 } work;
 
-static void answer(const char *format, ...)
+void answer(const char *format, ...)
 {
 	char line[512];
 	va_list args;
@@ -78,7 +79,7 @@ static void answer(const char *format, ...)
 	}
 }
 
-static uint64_t physical(const volatile void *address)
+uint64_t physical(const volatile void *address)
 {
 	uint64_t entry = 0;
 	int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -89,7 +90,7 @@ static uint64_t physical(const volatile void *address)
 	    sizeof(entry))
 		entry = 0;
 	close(fd);
-	return (entry & ((1ULL << 55) - 1)) * PAGE;
+	return (entry & ((1ULL << 55) - 1)) * PAGE + (uintptr_t)address % PAGE;
 }
 
 static int is(const char *device, const char *file, unsigned int wanted)
@@ -216,7 +217,7 @@ static void open_function(unsigned int vendor, unsigned int device, unsigned int
 	answer("ok %s %#x", strrchr(function->folder, '/') + 1, found);
 }
 
-static volatile uint32_t *place(unsigned int bar, unsigned long offset)
+volatile uint32_t *place(unsigned int bar, unsigned long offset)
 {
 	const struct bar *in = bar < BARS ? &function->bars[bar] : NULL;
 
@@ -309,12 +310,12 @@ static void serve(const char *line)
 		answer("ok");
 	} else if (!strcmp(line, "count")) {
 		answer("ok %u %u %u", work.rung, work.lost, work.wrong);
-	} else {
+	} else if (!net_serve(line)) {
 		answer("failed unknown command");
 	}
 }
 
-static void listen(void)
+static void __attribute__((noreturn)) listen(void)
 {
 	char line[256];
 	size_t length = 0;
@@ -323,9 +324,11 @@ static void listen(void)
 	for (;;) {
 		char letter;
 
-		if (poll(&waiting, 1, work.on ? 0 : -1) <= 0) {
+		if (poll(&waiting, 1, work.on || net_on() ? 0 : -1) <= 0) {
 			if (work.on)
 				step();
+			if (net_on())
+				net_step();
 			continue;
 		}
 		if (read(port, &letter, 1) != 1)
@@ -340,7 +343,7 @@ static void listen(void)
 	}
 }
 
-static void *memory(size_t pages)
+void *memory(size_t pages)
 {
 	void *base = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED, -1, 0);

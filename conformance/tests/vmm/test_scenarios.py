@@ -19,7 +19,7 @@ from conformance.vmm import nested
 from conformance.vmm.inside import bench as benches
 from conformance.vmm.inside.bench import Bench, Register, Unexpected
 from conformance.vmm.inside.machine import Function, Machine
-from conformance.vmm.inside.scenarios import AWARE, RENDERED, SCENARIOS, WORKING
+from conformance.vmm.inside.scenarios import AWARE, PACKETS, RENDERED, SCENARIOS, WORKING
 
 IMAGE = definitions.image("trixie")
 NEED_VFIO = {
@@ -30,6 +30,7 @@ NEED_VFIO = {
     "stream.corrupt",
     "stream.foreign",
     *WORKING,
+    *PACKETS,
 }
 
 pytestmark = [

@@ -15,13 +15,26 @@ from conformance.errors import AgentError, DriverError
 from conformance.events.kinds import Agent, Event, Output, Phase
 from conformance.events.kinds import AgentError as AgentErrorEvent
 from conformance.lab.check.prepare import Options, look_up
-from conformance.vmm.command import follow, impossible, line_of
+from conformance.vmm.command import REGISTERS, _registers, follow, impossible, line_of
 from conformance.vmm.inside.bench import Bench, Register, Unexpected, expect
 from conformance.vmm.inside.machine import Function
 from conformance.vmm.inside.qmp import Lost
-from conformance.vmm.inside.scenarios import AWARE, SCENARIOS, SHORT, UNAWARE, WORKING
+from conformance.vmm.inside.scenarios import (
+    AWARE,
+    PACKETS,
+    SCENARIOS,
+    SHORT,
+    UNAWARE,
+    WORKING,
+)
 
-ROW = {"id": "live", "failure": "", "seconds": 4.5, "states": {"monitor-1": ["PRE_COPY", "STOP"]}}
+ROW = {
+    "id": "live",
+    "failure": "",
+    "seconds": 4.5,
+    "states": {"monitor-1": ["PRE_COPY", "STOP"]},
+    "packets": {},
+}
 
 
 def test_scenarios_are_told_from_other_output(tmp_path: Path) -> None:
@@ -55,6 +68,9 @@ def test_a_failure_is_shown_with_its_reason() -> None:
         "passed  live  4.5 s",
         "        monitor-1: PRE_COPY > STOP",
     ]
+    assert line_of({**ROW, "packets": {"to the guest": "3 sent"}}).splitlines()[2:] == [
+        "        packets to the guest: 3 sent"
+    ]
     assert line_of({**ROW, "failure": "too late"}).startswith("FAILED  live")
     assert line_of({**ROW, "failure": "too late"}).endswith("\n        too late")
 
@@ -64,11 +80,19 @@ def test_what_cannot_be_run_and_why() -> None:
     assert set(impossible(igb, knows=False)) == {*WORKING, *AWARE}
     assert set(impossible(igb, knows=True)) == {*WORKING, *UNAWARE}
     soft = look_up(Options(device="emulated"))
-    assert set(impossible(soft, knows=False)) == {*AWARE}
+    assert set(impossible(soft, knows=False)) == {*AWARE, *PACKETS}
     module = replace(soft, options=replace(soft.options, module=Path("a.ko")))
     assert (
         impossible(module, knows=False)["driver.other"] == "of a module there is no other version"
     )
+
+
+def test_the_guest_does_not_write_what_its_driver_uses() -> None:
+    found = _registers(look_up(Options(device="igb-vf")))
+    assert len(found) == REGISTERS
+    assert all(one.startswith(("0:0x29", "0:0x39")) for one in found)
+    soft = look_up(Options(device="emulated"))
+    assert _registers(soft) == list(soft.machine.scratch[:REGISTERS])
 
 
 def test_the_image_decides_on_the_version() -> None:

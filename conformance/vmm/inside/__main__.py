@@ -77,6 +77,7 @@ def _folder(name: str) -> Path:
 def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
     """Run a scenario; return its verdict and what the monitors said meanwhile."""
     begun, failure = time.monotonic(), ""
+    bench.packets = {}
     seen = {path: path.stat().st_size for path in bench.logs()}
     with KernelLog() as log, Taint() as taint:
         flags = taint.read()
@@ -107,6 +108,7 @@ def _run(name: str, scenario: Scenario, bench: Bench) -> dict[str, object]:
         "failure": failure,
         "seconds": round(time.monotonic() - begun, 1),
         "states": states,
+        "packets": {way: str(count) for way, count in bench.packets.items()},
         "output": {who: text.splitlines()[-_LAST:] for who, text in said.items() if text},
     }
 

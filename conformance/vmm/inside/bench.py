@@ -4,18 +4,23 @@
 import contextlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from conformance.vmm.inside.driver import Driver
+from conformance.vmm.inside.exchange import Exchange
 from conformance.vmm.inside.machine import Function, Machine
 from conformance.vmm.inside.order import states_of
+from conformance.vmm.inside.packets import Count
 from conformance.vmm.inside.qmp import Lost
 
 PATTERN: Final = 0x5EED
 """What memory is filled from; a sum of zeros would show nothing."""
+
+ADDRESS: Final = bytes.fromhex("020000000001")
+"""Of a guest that exchanges packets: locally administered."""
 
 _PRE_COPY: Final = 120.0
 
@@ -69,6 +74,7 @@ class Bench:
             by default.
         protocol: Version of the migration protocol.
         driver: What drives the functions, if there is another version of it.
+        packets: What became of the packets of the last guest that exchanged any, by direction.
     """
 
     functions: Sequence[Path]
@@ -82,6 +88,8 @@ class Bench:
     aware: bool = False
     protocol: str = "v2"
     driver: Driver | None = None
+    packets: dict[str, Count] = field(default_factory=dict)
+    _exchange: Exchange | None = None
     _machines: dict[str, Machine] = field(default_factory=dict)
     _made: int = 0
     _round: int = 0
@@ -100,6 +108,12 @@ class Bench:
 
         The guest of the scenario before serves again, if it is well.
         """
+        machine = self._guest(mapped, count)
+        if self._exchange is not None:
+            self._exchange.begin(machine)
+        return machine
+
+    def _guest(self, mapped: bool | None, count: int) -> Machine:
         mapped = self.aware if mapped is None else mapped
         wanted = self.functions[::2][:count]
         if len(wanted) < count:
@@ -157,6 +171,28 @@ class Bench:
         """Begin a migration that stays in pre-copy, and wait until the function is there."""
         source.send_slowly(uri)
         self.in_precopy(source)
+
+    @contextlib.contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Have the guest exchange packets meanwhile; in the end demand that all were well.
+
+        Raises:
+            Unexpected: Packets came twice or changed, or there is not one guest.
+            Lost: They do not flow.
+        """
+        self.packets = {}
+        exchange = self._exchange = Exchange(self.functions[:2], ADDRESS)
+        try:
+            yield
+            expect("guests that exchange packets", len(self._machines), 1)
+            machine = next(iter(self._machines.values()))
+            exchange.flows(machine)
+            self.packets = exchange.end(machine)
+            for way, count in self.packets.items():
+                expect(f"packets {way} ({count}) that came once and unchanged", count.good, True)
+        finally:
+            self._exchange = None
+            exchange.close()
 
     def work(self, machine: Machine) -> None:
         """Let a guest ring the doorbell all the time, and wait until it has done so."""

@@ -229,13 +229,23 @@ def _kill_source(bench: Bench, enter: Enter) -> None:
     bench.through_file(bench.guest())
 
 
+def _with_packets(scenario: Scenario) -> Scenario:
+    """Return a scenario whose guest exchanges packets with the physical function meanwhile."""
+
+    def run(bench: Bench) -> None:
+        with bench.exchanging():
+            scenario(bench)
+
+    return run
+
+
 _OUT_OF_SYNC: Final = "data_fd out of sync"
 """What QEMU says when it gets a data_fd and has one."""
 
 _ENDED: Final = "Channel error: No such device"
 """What it says when it reads the data_fd of a session that has ended."""
 
-SCENARIOS: Final[dict[str, Scenario]] = {
+_PLAIN: Final[dict[str, Scenario]] = {
     "layout.refused": refused_layout,
     "layout.dropped": dropped_layout,
     "file.and-back": file_and_back,
@@ -260,6 +270,25 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "stream.foreign": foreign_stream,
     "driver.other": other_driver,
 }
+
+PACKETS: Final = {
+    f"packets.{name}": _with_packets(_PLAIN[name])
+    for name in (
+        "live",
+        "live.and-back",
+        "file.and-back",
+        "paused",
+        "given-up.pre-copy",
+        "given-up.stopped",
+        "given-up.stop-copy",
+        "connection.lost",
+        "destination.killed",
+        "destination.killed-stopped",
+    )
+}
+"""Scenarios for functions that send and receive; in the end there is the one guest of the start."""
+
+SCENARIOS: Final = _PLAIN | PACKETS
 
 WORKING: Final = ("live.working",)
 """Scenarios for functions that have doorbells."""
