@@ -19,7 +19,8 @@ from conformance.plugin.devices import DEVICES
 from conformance.tests.vfio import fake_cdev
 from conformance.tests.vfio.fake_v2 import FakeV2
 
-from conformance.vfio import cdev, iommufd
+from conformance.vfio import cdev
+from conformance.vfio.iommu import iommufd
 from conformance.vfio.system import compat32
 
 compat32.missing = lambda: "the device is not the kernel's"
