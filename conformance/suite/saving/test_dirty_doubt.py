@@ -84,6 +84,15 @@ def _reported(container: Container) -> set[int]:
     return found | {BEHIND + page for page in container.dirty_pages(IOVA + PAGES * PAGE, PAGE)}
 
 
+def _stop_and_look(saver: Saver, receiver: Receiver, first: int) -> None:
+    """Enter stop-and-copy; where that is taken, demand that each page written since is reported."""
+    __tracebackhide__ = True
+    error = saver.attempt(Stage.STOP_COPY)
+    written = receiver.pages(first, receiver.traffic.count())
+    missing = written - _reported(receiver.memory.container) if error is None else set()
+    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")
+
+
 @pytest.mark.parametrize(
     "strange",
     named(
@@ -111,10 +120,7 @@ def test_nothing_written_is_clean(
     strange(receiver, behind)
     receiver.traffic.set_rate(FAST)
     wait_for(receiver, first + receiver.waiting, "receive after something strange")
-    error = saver.attempt(Stage.STOP_COPY)
-    written = receiver.pages(first, receiver.traffic.count())
-    missing = written - _reported(receiver.memory.container) if error is None else set()
-    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")
+    _stop_and_look(saver, receiver, first)
 
 
 def test_a_new_save_is_as_any(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
@@ -165,7 +171,4 @@ def test_ring_that_is_missing_for_a_while(
         receiver.set_base(BEHIND)
         receiver.traffic.set_rate(FAST)
         wait_for(receiver, first + receiver.waiting, "receive by a ring that is missing")
-        error = saver.attempt(Stage.STOP_COPY)
-    written = receiver.pages(first, receiver.traffic.count())
-    missing = written - _reported(receiver.memory.container) if error is None else set()
-    expect_equal(sorted(missing), [], did="enter stop-and-copy, look for missing pages")
+        _stop_and_look(saver, receiver, first)

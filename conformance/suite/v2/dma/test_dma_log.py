@@ -22,11 +22,10 @@ from conformance.plugin.declared import Doorbell
 from conformance.plugin.devices import Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
-from conformance.suite.support.life import soon
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE, read_only
-from conformance.suite.v2.steps import in_time, state_of
+from conformance.suite.v2.steps import expect_written, in_time, state_of
 from conformance.uapi import constants as c
 from conformance.uapi import structs
 from conformance.vfio import features
@@ -238,8 +237,7 @@ def test_report(logger: Device, doorbells: list[Doorbell], guest_memory: GuestMe
         for number, doorbell in enumerate(doorbells):
             doorbell.ring(IOVA + 3 * number * PAGE)
         wanted = {3 * number for number in range(len(doorbells))}
-        soon(lambda: guest_memory.written() == wanted)
-        expect_equal(guest_memory.written(), wanted, did="ring doorbells, wait, look at the memory")
+        expect_written(guest_memory, wanted, did="ring doorbells, wait, look at the memory")
         expect_equal(features.report_log(logger, LOG), wanted, did="REPORT")
         expect_equal(features.report_log(logger, LOG), set(), did="REPORT again")
 
@@ -256,10 +254,7 @@ def test_report_of_a_part(
         need_report(logger)
         for doorbell, half in zip(doorbells, halves, strict=False):
             doorbell.ring(half.iova + 3 * PAGE)
-        soon(lambda: guest_memory.written() == {3, 35})
-        expect_equal(
-            guest_memory.written(), {3, 35}, did="ring two doorbells, wait, look at the memory"
-        )
+        expect_written(guest_memory, {3, 35}, did="ring two doorbells, wait, look at the memory")
         for half in halves:
             expect_equal(features.report_log(logger, half), {3}, did=f"REPORT {half}")
         for half in halves:
@@ -349,8 +344,7 @@ def test_after_a_failed_report(
     with logging(logger):
         need_report(logger)
         doorbells[0].ring(IOVA)
-        soon(lambda: guest_memory.written() == {0})
-        expect_equal(guest_memory.written(), {0}, did="ring a doorbell, wait, look at the memory")
+        expect_written(guest_memory, {0}, did="ring a doorbell, wait, look at the memory")
         observe("dma-log.report-failed", after_a_report_to_no_bitmap(logger))
 
 
