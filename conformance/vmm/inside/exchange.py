@@ -103,9 +103,7 @@ class Exchange:
                 before, quiet = state, time.monotonic()
             if time.monotonic() > deadline:
                 raise Lost(f"the guest does not get rid of {before[-1]} packets")
-        sent, received, doubled, corrupted, _, _ = (
-            int(word) for word in machine.guest.ask("net count").split()
-        )
+        _, sent, received, doubled, corrupted, _, _ = before
         machine.guest.ask("net stop")
         self._peer.check()
         tally = self._peer.tally
@@ -119,8 +117,10 @@ class Exchange:
         self._peer.close()
 
     def _received(self, machine: Machine) -> tuple[int, int]:
-        return int(machine.guest.ask("net count").split()[1]), self._peer.tally.received
+        here, _, there, *_ = self._state(machine)
+        return there, here
 
     def _state(self, machine: Machine) -> list[int]:
+        """Return what the peer has received, and all that the guest counts (net.c)."""
         words = machine.guest.ask("net count").split()
         return [self._peer.tally.received, *(int(word) for word in words)]
