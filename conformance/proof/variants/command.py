@@ -45,13 +45,12 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         guests=0,
         pytest_args=("-k", arguments.keyword) if arguments.keyword else (),
     )
+    asked = look_up(options)
     codes: dict[str, int] = {}
     pages: dict[str, str] = {}
     for one, protocol in [(each, version) for each in chosen for version in each.protocols]:
         say(f"== {one.name}, {protocol}: {one.why}")
-        request = replace(
-            look_up(options), device=one.device, options=replace(options, protocol=protocol)
-        )
+        request = replace(asked, device=one.device, options=replace(options, protocol=protocol))
         if one.scratch:
             machine = request.machine.model_copy(update={"scratch": one.scratch})
             request = replace(request, machine=machine)
