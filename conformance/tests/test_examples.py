@@ -3,24 +3,15 @@
 
 import doctest
 import importlib
-from pathlib import Path
 
 import pytest
 
-import conformance
-
-FOLDER = Path(conformance.__file__).parent
-
-
-def name_of(path: Path) -> str:
-    parts = path.relative_to(FOLDER.parent).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
+from conformance.tests.test_imports import SOURCES
 
 WITH_EXAMPLES = sorted(
-    name_of(path)
-    for path in FOLDER.rglob("*.py")
-    if "tests" not in path.parts and ">>> " in path.read_text("utf-8")
+    name
+    for name, path in SOURCES.items()
+    if name.startswith("conformance.") and ">>> " in path.read_text("utf-8")
 )
 
 
