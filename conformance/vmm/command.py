@@ -33,10 +33,6 @@ MEMORY = 2048
 REGISTERS = 6
 """Registers of the function that the guest writes, of those it may."""
 
-POLLED = {"8086:10ca": ("0:0x28", "0:0x38", "0:0x8")}
-"""Functions that the innermost guest has a driver for, and the registers this takes for itself: the
-first queue and the mailbox."""
-
 _PROGRAMS = "/run/kit/programs"
 _SINCE = 8
 """The first QEMU that speaks version 2, and no other."""
@@ -141,7 +137,7 @@ def impossible(request: LabRequest, *, knows: bool) -> dict[str, str]:
     )
     if not request.machine.doorbells:
         found |= dict.fromkeys(WORKING, f"{request.name} has no doorbells")
-    if request.machine.virtual_function not in POLLED:
+    if not request.machine.polled:
         found |= dict.fromkeys(PACKETS, f"the guest has no driver for {request.name}")
     if request.options.module:
         found |= dict.fromkeys(RENDERED, "of a module there is no other version")
@@ -150,8 +146,7 @@ def impossible(request: LabRequest, *, knows: bool) -> dict[str, str]:
 
 def _registers(request: LabRequest) -> list[str]:
     """Return what the guest writes and compares, which a driver of its own leaves alone."""
-    taken = POLLED.get(request.machine.virtual_function or "", ())
-    return [one for one in request.machine.scratch if not one.startswith(taken)][:REGISTERS]
+    return request.machine.left_by_driver()[:REGISTERS]
 
 
 def _ids(request: LabRequest) -> str:

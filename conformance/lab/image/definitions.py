@@ -27,6 +27,7 @@ Word = Annotated[str, Field(pattern=r"^\S+$")]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
 PciId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 Register = Annotated[str, Field(pattern=r"^[0-5]:0x[0-9a-f]+:0x[0-9a-f]{1,8}$")]
+Range = Annotated[str, Field(pattern=r"^[0-5]:0x[0-9a-f]+:0x[0-9a-f]*[1-9a-f][0-9a-f]*$")]
 TriggerText = Annotated[str, Field(pattern=r"^[0-9]{1,4}(,[0-5]:0x[0-9a-f]+:0x[0-9a-f]{1,8})+$")]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -118,6 +119,8 @@ class MachineDefinition(_Model):
         kicks: Registers that make others change when written: ``BAR:OFFSET:MOVES``.
         busies: Writes that keep the function from coming to rest: ``BAR:OFFSET:VALUE``.
         triggers: Writes, the last of which raises an interrupt: ``VECTOR,BAR:OFFSET:VALUE,...``.
+        polled: Registers that the driver in the innermost guest of ``vmm`` takes for itself:
+            ``BAR:OFFSET:SIZE``. There are none if it has no driver for the function.
     """
 
     name: str
@@ -144,6 +147,7 @@ class MachineDefinition(_Model):
     kicks: tuple[Register, ...] = ()
     triggers: tuple[TriggerText, ...] = ()
     busies: tuple[Register, ...] = ()
+    polled: tuple[Range, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -169,6 +173,22 @@ class MachineDefinition(_Model):
             *(word for place in self.triggers for word in ("--vfio-trigger", place)),
             *(word for place in self.busies for word in ("--vfio-busy", place)),
         ]
+
+    def left_by_driver(self) -> list[str]:
+        """Return the scratch registers that the driver in the innermost guest does not take."""
+
+        def numbers(place: str) -> list[int]:
+            return [int(part, 0) for part in place.split(":")]
+
+        taken = [
+            (bar, range(start, start + size)) for bar, start, size in map(numbers, self.polled)
+        ]
+
+        def free(place: str) -> bool:
+            bar, offset, _ = numbers(place)
+            return not any(bar == there and offset in registers for there, registers in taken)
+
+        return [place for place in self.scratch if free(place)]
 
 
 _Definition = TypeVar("_Definition", ImageDefinition, MachineDefinition)

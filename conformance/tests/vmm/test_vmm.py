@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,6 +16,7 @@ from conformance.errors import AgentError, DriverError
 from conformance.events.kinds import Agent, Event, Output, Phase
 from conformance.events.kinds import AgentError as AgentErrorEvent
 from conformance.lab.check.prepare import Options, look_up
+from conformance.running import paths
 from conformance.vmm.command import REGISTERS, _registers, follow, impossible, line_of
 from conformance.vmm.inside.bench import Bench, Register, Unexpected, expect
 from conformance.vmm.inside.machine import Function
@@ -93,6 +95,29 @@ def test_the_guest_does_not_write_what_its_driver_uses() -> None:
     assert all(one.startswith(("0:0x29", "0:0x39")) for one in found)
     soft = look_up(Options(device="emulated"))
     assert _registers(soft) == list(soft.machine.scratch[:REGISTERS])
+
+
+@pytest.mark.parametrize(
+    ("polled", "left"),
+    [
+        ((), ["0:0x80:0xf", "0:0x2800:0xf", "0:0x28fc:0xf", "0:0x2900:0xf", "1:0x2800:0xf"]),
+        (("0:0x2800:0x100",), ["0:0x80:0xf", "0:0x2900:0xf", "1:0x2800:0xf"]),
+        (("0:0x2800:0x1", "1:0x2000:0x801"), ["0:0x80:0xf", "0:0x28fc:0xf", "0:0x2900:0xf"]),
+    ],
+)
+def test_ranges_of_its_driver_are_left_alone(polled: tuple[str, ...], left: list[str]) -> None:
+    scratch = ("0:0x80:0xf", "0:0x2800:0xf", "0:0x28fc:0xf", "0:0x2900:0xf", "1:0x2800:0xf")
+    machine = look_up(Options(device="emulated")).machine
+    machine = machine.model_copy(update={"scratch": scratch, "polled": polled})
+    assert machine.left_by_driver() == left
+
+
+def test_the_machine_names_what_the_driver_in_the_guest_takes() -> None:
+    source = (paths.DATA / "vmm/net.c").read_text()
+    starts = dict(re.findall(r"#define (VMBMEM|V2PMAILBOX|RECEIVE|TRANSMIT) (0x[0-9a-f]+)", source))
+    polled = look_up(Options(device="igb-vf")).machine.polled
+    assert {place.split(":")[1] for place in polled} == set(starts.values())
+    assert len(starts) == len(polled)
 
 
 def test_the_image_decides_on_the_version() -> None:
