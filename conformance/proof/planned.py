@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from conformance.lab.guest.payload import Trial
@@ -17,7 +17,8 @@ from conformance.proof.output import matrix as report
 from conformance.proof.output.page import Proved, Sheet
 from conformance.running import selection
 
-_WALK = "/test_walk.py::"
+WALKS = "/walks/"
+"""In the names of random walks, which take no part."""
 
 
 def run(
@@ -46,27 +47,31 @@ def run(
     results = results.absolute()
     proof = Proof(wanted, results, say)
     judged, built = _build(mutants, proof, say)
+    fatal = selection.about(wanted.fatal) if wanted.fatal else {}
 
     def describe(outcome: Outcome, baseline: Outcome) -> str:
         judged[outcome.name] = judge(mutants[outcome.name], outcome, baseline)
         return report.line(judged[outcome.name])
 
     try:
-        proof.try_all(_plan(mutants, built), describe)
+        proof.try_all(_plan(mutants, built, fatal), describe)
     finally:
         every = [
             judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)
             for name, mutant in mutants.items()
         ]
-        report.write(results, every, proof.unfit)
+        report.write(results, every, proof.unfit, fatal)
         # What a stranger gets wrong by itself is a finding, and no reason to doubt the suite.
         known = proof.unfit if wanted.stranger else {}
         unfit = {} if wanted.stranger else proof.unfit
         junit.write(results, every, unfit)
         if sheet:
-            sheet.add(Proved(wanted.driver, every, proof.unfit, foreign=bool(wanted.stranger)))
+            foreign = bool(wanted.stranger)
+            sheet.add(Proved(wanted.driver, every, proof.unfit, fatal, foreign=foreign))
     if known:
         say(f"{len(known)} tests fail with {wanted.stranger} as it is: see docs/findings.md.")
+    if fatal:
+        say(f"{len(fatal)} tests are not run, {wanted.stranger} as it is kills the kernel in them.")
     good = _conclude(every, unfit, results, say)
     say(proof.time())
     return good
@@ -92,11 +97,13 @@ def _build(
     return broken, {name: one for name, one in built.items() if one.module}
 
 
-def _plan(mutants: Mapping[str, Mutant], built: Mapping[str, Built]) -> list[Trial]:
+def _plan(
+    mutants: Mapping[str, Mutant], built: Mapping[str, Built], fatal: Collection[str]
+) -> list[Trial]:
     """Return the trials: first the driver itself with all tests that any mutant needs."""
     # A random walk may stumble over any defect, which would prove nothing of the rule's own tests.
     tests = {
-        rule: [test for test in some if _WALK not in test]
+        rule: [test for test in some if WALKS not in test and test not in fatal]
         for rule, some in selection.tests_by_rule().items()
     }
     asked = {

@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import pytest
 
@@ -18,22 +19,40 @@ SUITE = "conformance/suite"
 """The suite, below the checkout and below the kit in the guest."""
 
 
+@dataclass(frozen=True)
+class Collected:
+    """A test of the suite.
+
+    Attributes:
+        name: Its name, with the path below the checkout.
+        rules: The rules it is of.
+        requests: Of `--vfio-fatal`, those that it is about: drivers are known to die of them.
+    """
+
+    name: str
+    rules: tuple[str, ...]
+    requests: tuple[str, ...] = ()
+
+
 class _Collector:
     """Takes what pytest collects."""
 
     def __init__(self) -> None:
-        self.tests: list[tuple[str, tuple[str, ...]]] = []
+        self.tests: list[Collected] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note each test with its rules."""
+        """Note each test."""
         for item in session.items:
-            marked = [rule for mark in item.iter_markers("rule") for rule in mark.args]
-            self.tests.append((item.nodeid, tuple(dict.fromkeys(marked))))
+            rules, requests = (
+                tuple(dict.fromkeys(word for mark in item.iter_markers(name) for word in mark.args))
+                for name in ("rule", "fatal")
+            )
+            self.tests.append(Collected(item.nodeid, rules, requests))
 
 
 @functools.cache
-def collected() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return each test with its rules, in the order of the suite; collected once a process.
+def collected() -> tuple[Collected, ...]:
+    """Return the tests, in the order of the suite; collected once a process.
 
     Raises:
         LabError: The suite cannot be collected.
@@ -56,7 +75,21 @@ def rules_by_test() -> dict[str, tuple[str, ...]]:
     Raises:
         LabError: The suite cannot be collected.
     """
-    return dict(collected())
+    return {test.name: test.rules for test in collected()}
+
+
+def about(requests: Collection[str]) -> dict[str, str]:
+    """Return the tests that are about some requests of which drivers die, each with its request.
+
+    Raises:
+        LabError: The suite cannot be collected.
+    """
+    return {
+        test.name: request
+        for test in collected()
+        for request in test.requests
+        if request in requests
+    }
 
 
 def tests_by_rule() -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ class Verdict(StrEnum):
 
     KILLED = "killed"
     SURVIVED = "survived"  # no test of a rule that it breaks has failed
+    UNJUDGED = "not judged"  # the driver itself passes no test of a rule that it breaks
     LOST = "lost"  # the kernel died or hung, which is not the defect
     BROKEN = "broken"  # an edit does not apply, or it does not build
     NOT_RUN = "not run"
@@ -34,6 +35,7 @@ class Judged:
         ran: All rules of which a test was run.
         detail: Why it is not killed.
         seconds: How long it took.
+        blind: The rules it breaks of which the driver itself passes no test that was run.
     """
 
     mutant: Mutant
@@ -43,11 +45,13 @@ class Judged:
     ran: tuple[str, ...] = ()
     detail: str = ""
     seconds: float = 0.0
+    blind: tuple[str, ...] = ()
 
     @property
     def survived(self) -> tuple[str, ...]:
-        """The rules that it breaks unnoticed."""
-        return tuple(rule for rule, tests in self.killers.items() if not tests)
+        """The rules that it breaks unnoticed, where a test could have noticed it."""
+        none = (rule for rule, tests in self.killers.items() if not tests)
+        return tuple(rule for rule in none if rule not in self.blind)
 
 
 def failing(baseline: Outcome) -> dict[str, str]:
@@ -70,21 +74,27 @@ def judge(mutant: Mutant, outcome: Outcome, baseline: Outcome) -> Judged:
         if lost and mutant.crash:
             killers[rule] += (f"(the kernel {outcome.end})",)
     broken = {rule for one in bad.values() for rule in one.rules}
+    able = {rule for name in good for rule in baseline.tests[name].rules}
+    blind = tuple(rule for rule, tests in killers.items() if not tests and rule not in able)
     return Judged(
         mutant,
-        _verdict(all(killers.values()), lost),
+        _verdict(killers, blind, lost),
         killers,
         tuple(sorted(broken - set(mutant.rules))),
         tuple(sorted({rule for test in outcome.tests.values() for rule in test.rules})),
         "" if outcome.end is End.DONE else f"{outcome.end}: {outcome.detail}",
         outcome.seconds,
+        blind,
     )
 
 
-def _verdict(killed: bool, lost: bool) -> Verdict:
-    if killed:
+def _verdict(killers: Mapping[str, tuple[str, ...]], blind: tuple[str, ...], lost: bool) -> Verdict:
+    alive = {rule for rule, tests in killers.items() if not tests}
+    if not alive:
         return Verdict.KILLED
-    return Verdict.LOST if lost else Verdict.SURVIVED
+    if lost:
+        return Verdict.LOST
+    return Verdict.SURVIVED if alive - set(blind) else Verdict.UNJUDGED
 
 
 def unjudged(mutant: Mutant, verdict: Verdict, detail: str = "") -> Judged:

@@ -70,6 +70,11 @@ class Wanted:
         return self.stranger or f"{self.device} {'+'.join(self.protocols)}"
 
     @property
+    def fatal(self) -> tuple[str, ...]:
+        """Requests of which the driver itself kills the kernel."""
+        return strangers.load(self.stranger).fatal if self.stranger else ()
+
+    @property
     def options(self) -> Options:
         """What the lab is asked for."""
         return Options(

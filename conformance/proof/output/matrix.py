@@ -17,6 +17,7 @@ MARKDOWN = "matrix.md"
 MARKS = {
     "killed": "K",
     "survived": "S",
+    "not judged": "?",
     "other": "x",
     "passed": ".",
     "not run": " ",
@@ -25,6 +26,7 @@ MARKS = {
 LEGEND: Mapping[str, str] = {
     "killed": "a test of this rule, which the mutant breaks, failed",
     "survived": "the mutant breaks this rule, and no test of it failed",
+    "not judged": "the mutant breaks this rule, and the driver itself passes no test of it",
     "other": "a test of the rule failed too",
     "passed": "all tests of it passed or were skipped",
     "not run": "no test of it was run",
@@ -32,24 +34,34 @@ LEGEND: Mapping[str, str] = {
 _LEGEND = "; ".join(f"{mark.strip() or 'blank'} {LEGEND[word]}" for word, mark in MARKS.items())
 
 
-def write(folder: Path, judged: Sequence[Judged], unfit: Mapping[str, str]) -> None:
+def write(
+    folder: Path,
+    judged: Sequence[Judged],
+    unfit: Mapping[str, str],
+    fatal: Mapping[str, str] | None = None,
+) -> None:
     """Write the matrix in all three forms.
 
     Args:
         folder: Where to.
         judged: The mutants.
         unfit: Tests that the driver itself fails, and why.
+        fatal: Tests that were not run, since the driver itself kills the kernel in them, each
+            with the request.
     """
-    text = "\n".join(matrix(judged)) + "\n"
+    text = "\n".join([*matrix(judged), *_not_run(fatal or {})]) + "\n"
     (folder / TEXT).write_text(text, "utf-8")
     document = {
         "format": 1,
         "summary": counts(judged),
         "unfit-tests": dict(unfit),
+        "fatal-tests": dict(fatal or {}),
         "mutants": [_as_json(one) for one in judged],
     }
     (folder / JSON).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    (folder / MARKDOWN).write_text("\n".join(_markdown(judged)) + "\n", "utf-8")
+    (folder / MARKDOWN).write_text(
+        "\n".join([*_markdown(judged), *_not_run(fatal or {})]) + "\n", "utf-8"
+    )
 
 
 def counts(judged: Sequence[Judged]) -> dict[str, int]:
@@ -70,6 +82,8 @@ def line(one: Judged) -> str:
     parts = [f"{one.mutant.id}: {one.verdict.upper()}", one.mutant.defect]
     if one.survived:
         parts.append(f"no test failed of {', '.join(one.survived)}")
+    if one.blind:
+        parts.append(f"the driver itself passes no test of {', '.join(one.blind)}")
     if one.others:
         parts.append(f"tests failed of {', '.join(one.others)}")
     return "; ".join([*parts, *([one.detail] if one.detail else [])])
@@ -91,6 +105,15 @@ def matrix(judged: Sequence[Judged]) -> Iterator[str]:
             yield f"{row.mutant.id:{width}}  {cells}"
 
 
+def _not_run(fatal: Mapping[str, str]) -> Iterator[str]:
+    """Name the tests that were not run."""
+    if fatal:
+        yield ""
+        yield "Not run, since the driver without a defect kills the kernel there:"
+        yield ""
+        yield from (f"- `{test}`, by {request}" for test, request in fatal.items())
+
+
 def _group(rule: str) -> str:
     return rule.partition(".")[0]
 
@@ -98,7 +121,9 @@ def _group(rule: str) -> str:
 def cell(one: Judged, rule: str) -> str:
     """Return the word of a cell of the kill matrix."""
     if rule in one.killers:
-        return "killed" if one.killers[rule] else "survived"
+        if one.killers[rule]:
+            return "killed"
+        return "not judged" if rule in one.blind else "survived"
     if rule in one.others:
         return "other"
     return "passed" if rule in one.ran else "not run"

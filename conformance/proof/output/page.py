@@ -18,12 +18,22 @@ from conformance.report.text import slug
 
 @dataclass(frozen=True)
 class Proved:
-    """The mutants of one driver, and the tests that the driver itself fails, with the reason."""
+    """The mutants of one driver, and the tests that prove nothing of them.
+
+    Attributes:
+        driver: Its name.
+        judged: The mutants.
+        unfit: Tests that the driver itself fails, and why.
+        fatal: Tests that were not run, since the driver itself kills the kernel in them, each
+            with the request.
+        foreign: Whether it is a stranger, of which failures are findings.
+    """
 
     driver: str
     judged: Sequence[Judged]
     unfit: Mapping[str, str]
-    foreign: bool = False  # a stranger, of which failures are findings
+    fatal: Mapping[str, str] = field(default_factory=dict)
+    foreign: bool = False
 
     @property
     def good(self) -> bool:
@@ -125,6 +135,7 @@ def render(parts: Sequence[Proved], planned: int) -> str:
         legend=[(MARKS[word].strip() or "blank", word, text) for word, text in LEGEND.items()],
         parts_of_matrix=[part for proved in parts for part in _matrix(proved)],
         unfit=[pair for part in parts for pair in part.unfit.items()],
+        fatal=[pair for part in parts for pair in part.fatal.items()],
     )
 
 

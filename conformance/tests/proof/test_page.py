@@ -37,6 +37,17 @@ def test_the_page_has_each_mutant_and_the_kill_matrix(tmp_path: Path) -> None:
     assert "verdict good" not in (tmp_path / "report.html").read_text()
 
 
+def test_the_page_has_tests_that_were_not_run(tmp_path: Path) -> None:
+    blind = judge(mutant("save.fresh"), outcome(r_1="passed"), outcome(r_1="passed"))
+    page = shown(tmp_path, Proved("mtty", [blind], {}, {"t": "first-set"}, foreign=True))
+    assert mistakes(page) == []
+    mutants, save = page.all("table")
+    assert mutants.all("tr")[1].attributes["data-verdict"] == "not-judged"
+    assert [one.words().split() for one in save.all("td")] == [["?", "not", "judged"]]
+    assert "t first-set" in page.words()
+    assert "Tests that were not run" not in shown(tmp_path, Proved("a", [KILLED], {})).words()
+
+
 def test_only_a_whole_proof_is_good(tmp_path: Path) -> None:
     for part, planned, good in (
         (Proved("a", [KILLED], {}), 1, True),

@@ -29,7 +29,7 @@ class Lab:
     """Stands for what is prepared, built and run; its guests answer as they are printed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tried: list[str] = []
+        self.trials: list[Trial] = []
         self.order: Callable[[list[Trial]], list[Trial]] = list
         self.failing: dict[str, str] = {}
         self.ends: dict[str, End] = {}
@@ -42,6 +42,10 @@ class Lab:
         monkeypatch.setattr(pipeline, "_sources", lambda *_: SOURCES)
         monkeypatch.setattr(pipeline, "Builder", lambda *_: self)
         monkeypatch.setattr(guests, "run", self.run)
+
+    @property
+    def tried(self) -> list[str]:
+        return [trial.name for trial in self.trials]
 
     def build(
         self, edited: Mapping[str, Mapping[str, str]], done: Callable[[Built], None]
@@ -57,7 +61,7 @@ class Lab:
         self, _bench: Bench, left: Sequence[Trial], done: Callable[[Outcome], None], _parallel: int
     ) -> None:
         for trial in self.order(list(left)):
-            self.tried.append(trial.name)
+            self.trials.append(trial)
             said = TestOutcome(self.failing.get(trial.name, "passed"))
             results = {"t": TestResult(said, (RULE,), "why" if said != "passed" else "")}
             end = self.ends.get(trial.name, End.DONE)
@@ -98,7 +102,7 @@ def test_outcomes_wait_for_that_of_the_driver_itself(lab: Lab, tmp_path: Path) -
 
 def test_what_is_in_the_journal_is_not_tried_again(lab: Lab, tmp_path: Path) -> None:
     planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
-    lab.tried.clear()
+    lab.trials.clear()
     planned.run({**MUTANTS, "d": mutant("d", "return 4;")}, WANTED, tmp_path, lab.said.append)
     assert lab.tried == ["d"]
 
@@ -124,6 +128,38 @@ def test_the_driver_itself_must_build(
     monkeypatch.setattr(pipeline, "_sources", lambda *_: {"main.c": "#error"})
     with pytest.raises(LabError, match="driver itself does not build"):
         planned.run({}, WANTED, tmp_path, lab.said.append)
+
+
+def test_walks_do_not_judge(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = ("v1/walks/test_walk.py::w", "v2/walks/test_walk2.py::w", "v2/test_a.py::t")
+    tests = {RULE: [f"conformance/suite/{name}" for name in suite]}
+    monkeypatch.setattr(selection, "tests_by_rule", lambda: tests)
+    planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    assert {trial.tests for trial in lab.trials} == {tuple(tests[RULE][2:])}
+
+
+def test_the_suite_has_walks_of_each_version_in_the_folder_that_is_left_out() -> None:
+    files = {name.partition("::")[0] for name in selection.rules_by_test() if "walk" in name}
+    assert len(files) == 2
+    assert [name for name in files if planned.WALKS not in name] == []
+
+
+def test_what_is_fatal_for_a_stranger_is_not_run(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fatal,) = (name for name in selection.about(["first-set"]) if name.endswith("[resuming]"))
+    monkeypatch.setattr(selection, "tests_by_rule", lambda: {RULE: ["t", fatal]})
+    lab.failing = dict.fromkeys("abc", "failed")
+    mtty = Wanted("trixie", jobs=1, quiet=1.0, stranger="mtty")
+    assert planned.run(MUTANTS, mtty, tmp_path, lab.said.append)
+    assert {trial.tests for trial in lab.trials} == {("t",)}
+    assert fatal in json.loads((tmp_path / "matrix.json").read_text())["fatal-tests"]
+    assert any("are not run, mtty as it is kills the kernel" in line for line in lab.said)
+
+
+def test_a_device_has_no_fatal_tests(lab: Lab, tmp_path: Path) -> None:
+    planned.run(MUTANTS, WANTED, tmp_path, lab.said.append)
+    assert json.loads((tmp_path / "matrix.json").read_text())["fatal-tests"] == {}
 
 
 def test_tests_that_the_driver_itself_fails_are_unfit(lab: Lab, tmp_path: Path) -> None:

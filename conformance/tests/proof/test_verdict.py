@@ -61,7 +61,17 @@ def test_each_rule_wants_its_own_test() -> None:
 @pytest.mark.parametrize("said", ["failed", "error", "skipped"])
 def test_what_the_driver_itself_does_not_pass_does_not_kill(said: str) -> None:
     judged = judge(mutant("state.reset"), outcome(r_1="failed"), outcome(r_1=said))
-    assert judged.verdict is Verdict.SURVIVED
+    assert judged.verdict is Verdict.UNJUDGED
+    assert (judged.blind, judged.survived) == (("state.reset",), ())
+    assert "the driver itself passes no test of state.reset" in mutants_report.line(judged)
+
+
+def test_one_rule_that_cannot_be_judged_excuses_no_other() -> None:
+    baseline = outcome(r_1="failed", f_1="passed")
+    assert judge(mutant(*RULES), outcome(f_1="passed"), baseline).verdict is Verdict.SURVIVED
+    judged = judge(mutant(*RULES), outcome(f_1="failed"), baseline)
+    assert (judged.verdict, judged.blind) == (Verdict.UNJUDGED, RULES[:1])
+    assert judge(mutant(RULES[0]), outcome(End.DIED), baseline).verdict is Verdict.LOST
 
 
 def test_a_skip_does_not_kill() -> None:
@@ -156,10 +166,13 @@ def test_matrix() -> None:
 
 
 def test_report_files(tmp_path: Path) -> None:
-    mutants_report.write(tmp_path, judged(), {"t": "why"})
+    mutants_report.write(tmp_path, judged(), {"t": "why"}, {"test_x": "first-set"})
     document = json.loads((tmp_path / mutants_report.JSON).read_text())
     assert document["summary"] == {"killed": 1, "survived": 1, "broken": 1}
     assert document["unfit-tests"] == {"t": "why"}
+    assert document["fatal-tests"] == {"test_x": "first-set"}
+    for name in (mutants_report.TEXT, mutants_report.MARKDOWN):
+        assert "- `test_x`, by first-set\n" in (tmp_path / name).read_text()
     assert document["mutants"][1]["rules"] == {"state.reset": ["r_1"]}
     assert "| survived | save.fresh | nothing |" in (tmp_path / mutants_report.MARKDOWN).read_text()
 

@@ -3,13 +3,13 @@
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from conformance import requirements
 from conformance.running import selection
+from conformance.running.selection import Collected
 
 ROOT = Path(__file__).parents[3]
 SUITE = ROOT / "conformance" / "suite"
@@ -17,15 +17,9 @@ CATALOGUE = requirements.load()
 LONGEST_BODY = 15
 
 
-@dataclass(frozen=True)
-class Collected:
-    name: str
-    rules: tuple[str, ...]
-
-
 @pytest.fixture(scope="module")
 def collected() -> list[Collected]:
-    return [Collected(name, rules) for name, rules in selection.collected()]
+    return list(selection.collected())
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
