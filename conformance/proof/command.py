@@ -17,6 +17,7 @@ from conformance.proof.mutants import mutant as mutants
 from conformance.proof.operators import run as operators_run
 from conformance.proof.operators.run import Sample
 from conformance.proof.output.page import Sheet
+from kpatch.device.protocols import Protocol
 from kpatch.kernel import kbuild
 
 
@@ -62,9 +63,12 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     logging.getLogger(kbuild.__name__).setLevel(logging.ERROR)
     try:
         if arguments.operators:
-            say(f"{arguments.operators} operator mutants, --seed {seed}")
+            version: Protocol = arguments.protocol or "v1"
+            of = f"the driver of {arguments.device} for {version}"
+            say(f"{arguments.operators} operator mutants of {of}, --seed {seed}")
             asked = Sample(arguments.operators, seed, arguments.again)
-            return 0 if operators_run.run(wanted, asked, results, say) else 1
+            own = replace(wanted, device=arguments.device, protocols=(version,))
+            return 0 if operators_run.run(own, asked, results, say) else 1
         good = True
         sheet = Sheet(results, len(chosen))
         for name, some in mutants.by_device(chosen).items():

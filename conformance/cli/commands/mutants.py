@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 from conformance.cli import options
-from conformance.cli.options import Say
+from conformance.cli.options import DEVICE, Say
+from conformance.errors import UsageError
 
 HELP = "judge the suite by faulty drivers that it must fail"
 
@@ -40,6 +41,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="retry surviving operator mutants in this image, such as debug",
     )
+    parser.add_argument(
+        "--device",
+        default=DEVICE,
+        metavar="NAME",
+        help="device of whose driver operator mutants are made (default: %(default)s)",
+    )
+    options.protocol(parser, "spoken by the driver that operator mutants are made of", "v1")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument(
@@ -75,7 +83,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Say) -> int:
-    """Do it, and return the exit code."""
+    """Do it, and return the exit code.
+
+    Raises:
+        UsageError: Options do not go together; or as the command itself.
+    """
+    if not arguments.operators and (arguments.device != DEVICE or arguments.protocol):
+        raise UsageError("--device and --protocol go with --operators: each mutant names its own.")
     from conformance.proof import command
 
     return command.run(arguments, say)

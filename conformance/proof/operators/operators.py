@@ -27,7 +27,6 @@ from conformance.proof.mutants import mutant as mutants
 from kpatch.tools import programs
 
 EQUIVALENT: Final = "equivalent.toml"
-_FILES: Final = ("main.c", "registers.c", "stream.c", "region.c", "mappings.c")
 _HINT: Final = "It comes with `pip install -e .[mutants]`."
 _KINDS: Final = ("equivalent", "beyond")
 _SHF_ALLOC: Final = 2
@@ -81,7 +80,7 @@ def generate(sources: Mapping[str, str], folder: Path) -> list[OperatorMutant]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     found: list[OperatorMutant] = []
-    for name in _FILES:
+    for name in sorted(name for name in sources if name.endswith(".c")):
         out = folder / Path(name).stem
         out.mkdir(parents=True)
         (folder / name).write_text(sources[name], "utf-8")

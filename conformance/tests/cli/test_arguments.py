@@ -96,3 +96,17 @@ def test_a_driver_of_both_versions_is_judged_by_one(judged: Judged, tmp_path: Pa
     assert main(words) == 0
     assert judged.by == ["v2"]
     assert judged.seen[0][0].protocols == ("v1", "v2")
+
+
+@pytest.mark.parametrize("words", [["--device", "emulated"], ["--protocol", "v2"]])
+def test_mutants_that_are_planned_name_their_driver(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mutants", *words]) == 2
+    assert "go with --operators: each mutant names its own" in capsys.readouterr().err
+
+
+def test_operator_mutants_are_of_any_driver() -> None:
+    asked = parse(["mutants", "--operators", "3", "--device", "emulated", "--protocol", "v2"])
+    assert (asked.operators, asked.device, asked.protocol) == (3, "emulated", "v2")
+    assert (parse(["mutants"]).device, parse(["mutants"]).protocol) == ("igb-vf", None)
