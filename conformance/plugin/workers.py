@@ -9,6 +9,7 @@ one at a time.
 import fcntl
 import mmap
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -76,11 +77,18 @@ def run(
             for pair, items in zip(pairs, at_a_time, strict=False)
             if items
         ]
-        for child in children:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            if status not in (0, 1):
-                raise RuntimeError(f"one of {len(children)} workers died with status {status}")
-            session.testsfailed += status
+        # All of them: one that were left behind would keep its functions from being unbound.
+        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        if dead := [status for status in ends if status not in (0, 1)]:
+            raise RuntimeError(f"{len(dead)} of {len(children)} workers died: {_words(dead[0])}")
+        session.testsfailed += sum(ends)
+
+
+def _words(status: int) -> str:
+    """Say how a worker died."""
+    if status != -signal.SIGKILL:
+        return f"status {status}"
+    return "killed; the log of the kernel says whether it was short of memory"
 
 
 def runs_alone(item: pytest.Item) -> bool:

@@ -74,6 +74,23 @@ def test_a_worker_that_dies_is_an_error(inner: Inner) -> None:
     source = SOURCE + "\n@rule('region.type')\ndef test_dies(): os.kill(os.getpid(), 9)\n"
     result = inner.run(source, f"--vfio-peer={PEER}", PAIR, "--capture=no")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "1 of 2 workers died: killed; the log of the kernel says" in "\n".join(result.outlines)
+
+
+def test_where_a_worker_dies_the_others_come_to_their_end(inner: Inner) -> None:
+    source = """
+import os, time
+
+@rule("region.type")
+@pytest.mark.parametrize("number", range(44))
+def test_it(devices, number):
+    if devices.settings.device == "0000:01:10.0":
+        os.kill(os.getpid(), 9)
+    time.sleep(0.02)
+"""
+    inner.run(source, f"--vfio-peer={PEER}", PAIR, "--capture=no")
+    assert [event["event"] for event in inner.events].count("start") == 23
+    assert [event["outcome"] for event in inner.results] == ["passed"] * 22
 
 
 @pytest.mark.parametrize(
