@@ -6,6 +6,8 @@ phase, and the search for garbage among what was loaded before, take longer than
 """
 
 import gc
+import mmap
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -13,6 +15,11 @@ from _pytest.runner import runtestprotocol
 
 _ALLOCATIONS: Final = 20_000
 """Objects made between two searches for garbage; Python's default is 700 or 2000."""
+
+_GROWTH: Final = 48 << 20
+"""Bytes by which a process may grow before all is searched: a long stream is few objects."""
+
+_PAGE: Final = mmap.PAGESIZE
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -29,6 +36,7 @@ class Terse:
 
     def __init__(self) -> None:
         self._before = gc.get_threshold()
+        self._most = 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
@@ -55,4 +63,16 @@ class Terse:
         for report in runtestprotocol(item, log=False, nextitem=nextitem):
             if not report.passed:
                 item.ihook.pytest_runtest_logreport(report=report)
+        self._tidy()
         return True
+
+    def _tidy(self) -> None:
+        """Search for garbage if this process has grown; a worker begins with what it inherits."""
+        if _resident() > self._most:
+            gc.collect()
+            self._most = _resident() + _GROWTH
+
+
+def _resident() -> int:
+    """Return the bytes of memory that this process takes."""
+    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE

@@ -257,6 +257,29 @@ def test_it(device, number):
 """
 
 
+GARBAGE = """
+import os
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+before = []
+
+@rule("region.type")
+@pytest.mark.parametrize("number", range(20))
+def test_leaves_what_only_a_search_finds(number):
+    before.append(resident())
+    stream = [b"x" * (16 << 20)]
+    stream.append(stream)
+    assert max(before) - before[0] < 100
+"""
+
+
+def test_terse_session_does_not_hoard_what_tests_leave(inner: Inner) -> None:
+    assert inner.run(GARBAGE, "--vfio-terse").ret == pytest.ExitCode.OK
+    assert len(inner.results) == 20
+
+
 def test_terse_session_says_the_same_in_events(inner: Inner) -> None:
     said = []
     for options in ((), ("--vfio-terse",)):
