@@ -24,7 +24,7 @@ from kpatch.kernel.tree import KernelTree
 from kpatch.module import diagnosis
 from kpatch.module import info as module
 from kpatch.module.finding import Finding
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.render.render import render
 from kpatch.series import command as series_command
 from kpatch.series import make as series_make

@@ -14,7 +14,7 @@ from kpatch.kernel import kbuild
 from kpatch.kernel.features import Features, probe
 from kpatch.kernel.tree import KernelTree
 from kpatch.render import render
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.tools import programs
 
 BUILD_LOG = "build.log"

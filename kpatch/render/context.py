@@ -9,13 +9,12 @@ from __future__ import annotations
 import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kpatch.device.description import Bar, Device, Drained, Elsewhere, Register
-from kpatch.device.protocols import Protocol
 from kpatch.device.ring import Ring
 from kpatch.kernel.features import Features
+from kpatch.render.form import MODULE, Form, follows, keeps_log, restricts, sources
 
 _MUST_ARCS = (
     "0->1",
@@ -35,35 +34,6 @@ _MUST_ARCS = (
 _STATES = (0, 1, 2, 3, 4)
 _ENTRY = 68  # columns of an entry of a list in a comment of several lines, or in a message
 _COMMENT = 60  # columns that are left for a list in a comment of one line
-
-
-@dataclass(frozen=True)
-class Form:
-    """What is rendered: a module of its own, or a stage of the driver in a kernel tree.
-
-    Attributes:
-        intree: For one kernel tree and inside it: no layer between kernels, names of that tree.
-        migration: With the migration region.
-        saving: With the saving layout, and the refusal to enter _SAVING, if ranges are trapped.
-        protocols: The versions of the migration protocol that it speaks: "v1", the migration
-            region; "v2", VFIO_DEVICE_FEATURE_MIGRATION.
-        rings: With what follows the rings of the description, if it has any.
-    """
-
-    intree: bool = False
-    migration: bool = True
-    saving: bool = True
-    protocols: tuple[Protocol, ...] = ("v1",)
-    rings: bool = True
-
-    @property
-    def name(self) -> str:
-        """What names of folders call it: v1, v2 or both."""
-        return self.protocols[0] if len(self.protocols) == 1 else "both"
-
-
-MODULE = Form()
-"""The whole driver as a module of its own."""
 
 
 def variables(device: Device, features: Features, form: Form = MODULE) -> dict[str, Any]:
@@ -95,7 +65,6 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     stops = {stop.name: stop.clear for stop in migration.stop}
     used = {register.bar for register in migration.state}
     bars = sorted(device.bars, key=lambda bar: bar.index)
-    shape = _form(device, features, form)
     return {
         "device": device.name,
         "prefix": device.prefix,
@@ -121,15 +90,14 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "layout_id": layout_id(migration.state),
         "padding": migration.padding,
         "k": features,
-        **shape,
+        **_form(device, features, form),
         **(_software(device) if device.emulated else _PCI),
         "guard": f"{device.module.upper()}_H",
-        **_protocol(device, features, form, followed=bool(shape["rings"])),
+        **_protocol(device, features, form),
     }
 
 
 _OBJECTS_WIDTH = 78  # columns that are left in Kbuild for what is linked
-_OBJECTS = {"v1": "region.o", "v2": "fsm.o session.o"}
 _INTERFACES = {
     ("v1",): "the v1 migration region",
     ("v2",): "the v2 migration protocol",
@@ -137,22 +105,11 @@ _INTERFACES = {
 }
 
 
-def keeps_log(device: Device, features: Features, form: Form) -> bool:
-    """Return whether the driver logs DMA writes: it knows them, and the kernel can report them.
-
-    A user that can start a log relies on it: QEMU gives a migration up if it cannot be reported.
-    """
-    return bool(device.emulated) and "v2" in form.protocols and features.iova_bitmap
-
-
-def _protocol(device: Device, features: Features, form: Form, *, followed: bool) -> dict[str, Any]:
+def _protocol(device: Device, features: Features, form: Form) -> dict[str, Any]:
     """Return what depends on the versions of the protocol."""
-    own = "config.o engine.o memory.o " if device.emulated else ""
-    logged = keeps_log(device, features, form)
-    own += "dma_log.o " if logged else ""
-    parts = " ".join(_OBJECTS[one] for one in form.protocols)
-    objects = f"main.o {own}registers.o stream.o {parts} mappings.o"
-    objects += " rings.o pins.o" if followed else ""
+    objects = " ".join(
+        name.replace(".c", ".o") for name in sources(device, features, form) if name.endswith(".c")
+    )
     v1, v2 = "v1" in form.protocols, "v2" in form.protocols
     region = device.migration.v1 if v1 else None
     states = device.migration.v2 if v2 else None
@@ -163,7 +120,7 @@ def _protocol(device: Device, features: Features, form: Form, *, followed: bool)
         "v1": v1,
         "v2": v2,
         "both": v1 and v2,
-        "logged": logged,
+        "logged": keeps_log(device, features, form),
         "arcs": arcs(region.accept_free_arcs if region else ()),
         "data_size": region.data_size if region else 0,
         "data_mmap": bool(region and region.data_mmap),
@@ -192,7 +149,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def _form(device: Device, features: Features, form: Form) -> dict[str, Any]:
     """Return what depends on where the driver lives."""
-    saving = form.saving and any(bar.trapped_while_saving for bar in device.bars)
+    saving = restricts(device, form)
     core_info = "vfio_pci_ioctl_get_region_info"
     found: dict[str, Any] = {
         "intree": form.intree,
@@ -222,20 +179,6 @@ _PCI = {
     "vendor": "pdev->vendor",
     "pci_device": "pdev->device",
 }
-
-
-def follows(device: Device, features: Features, form: Form) -> bool:
-    """Return whether a driver follows rings.
-
-    One does that is saved while it runs, and speaks one version of the protocol: with both, VFIO
-    reports every page, as for a device without rings.
-    """
-    states = device.migration.v2
-    running = form.protocols == ("v1",) or (
-        form.protocols == ("v2",) and bool(states and states.precopy) and features.precopy
-    )
-    wanted = form.rings and form.saving and form.migration
-    return bool(device.migration.ring) and wanted and running
 
 
 def _rings(device: Device, *, followed: bool) -> dict[str, Any]:

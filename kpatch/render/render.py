@@ -18,11 +18,11 @@ from typing import Any
 import jinja2
 
 from kpatch.device.description import Device
-from kpatch.device.protocols import Protocol
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
 from kpatch.render.align import align
-from kpatch.render.context import MODULE, Form, follows, keeps_log, variables
+from kpatch.render.context import variables
+from kpatch.render.form import MODULE, Form, sources
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 """The templates of the kit."""
@@ -124,30 +124,10 @@ def to_hex(value: int) -> str:
     return f"{value:#x}"
 
 
-PARTS: dict[Protocol, tuple[str, ...]] = {"v1": ("region",), "v2": ("fsm", "session")}
-"""The sources of a driver that are those of one version of the protocol."""
-
-
-RINGS = {name: f"driver/{name}.j2" for name in ("rings.h", "rings.c", "pins.c")}
-"""The sources of a driver that follows rings."""
-
-
 def _files(device: Device, features: Features, form: Form) -> dict[str, str]:
-    """Return each file of the driver with its template; the order is that of the driver's parts."""
-    own = ["main", *(["config", "engine", "memory"] if device.emulated else [])]
-    if keeps_log(device, features, form):
-        own.append("dma_log")
+    """Return each file of the driver with its template."""
     return {
-        **{f"{name}.c": f"transport/{device.transport}/{name}.c.j2" for name in own},
-        "registers.c": "driver/registers.c.j2",
-        "stream.c": "driver/stream.c.j2",
-        **{
-            f"{name}.c": f"{protocol}/{name}.c.j2"
-            for protocol in form.protocols
-            for name in PARTS[protocol]
-        },
-        "mappings.c": "driver/mappings.c.j2",
-        **(RINGS if follows(device, features, form) else {}),
+        **sources(device, features, form),
         f"{device.prefix}.h": "driver/driver.h.j2",
         "compat.h": "compat/compat.h.j2",
         "Kbuild": "driver/Kbuild.j2",

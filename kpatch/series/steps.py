@@ -18,8 +18,9 @@ from kpatch.device.description import Device
 from kpatch.device.protocols import Protocol
 from kpatch.kernel import source
 from kpatch.kernel.features import Features
-from kpatch.render.context import Form, follows, variables
-from kpatch.render.render import PARTS, RINGS, fill
+from kpatch.render.context import variables
+from kpatch.render.form import Form, follows, sources
+from kpatch.render.render import fill
 from kpatch.series import edits
 from kpatch.series.edits import Edit
 from kpatch.tools.git import Identity, Repository
@@ -184,20 +185,9 @@ def _driver_files(device: Device, features: Features, form: Form) -> dict[str, s
     found = {
         "Kconfig": "series/driver/Kconfig.j2",
         "Makefile": "series/driver/Makefile.j2",
-        "main.c": f"transport/{device.transport}/main.c.j2",
         f"{device.prefix}.h": "driver/driver.h.j2",
+        **sources(device, features, form),
     }
-    if form.migration:
-        found["registers.c"] = "driver/registers.c.j2"
-        found["stream.c"] = "driver/stream.c.j2"
-        for protocol in form.protocols:
-            for name in PARTS[protocol]:
-                found[f"{name}.c"] = f"{protocol}/{name}.c.j2"
-    region = device.migration.v1 if "v1" in form.protocols else None
-    if form.saving or (form.migration and region and region.data_mmap):
-        found["mappings.c"] = "driver/mappings.c.j2"
-    if follows(device, features, form):
-        found |= RINGS
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}
 
 

@@ -16,7 +16,7 @@ from conformance.proof.mutants.mutant import Edit, EditError, Mutant, MutantErro
 from conformance.running import selection
 from kpatch.device import load as device
 from kpatch.render import render
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.tests.render.pinned import LINUX_6_12
 
 RULES = requirements.load()

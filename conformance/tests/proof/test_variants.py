@@ -10,7 +10,7 @@ from conformance.proof.variants import variant as variants
 from kpatch.device.protocols import PROTOCOLS
 from kpatch.errors import DescriptionError
 from kpatch.render import render
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.tests.render.pinned import LINUX_6_12
 
 EVERY = {name: variants.load(name) for name in variants.names()}

@@ -7,7 +7,8 @@ import pytest
 
 from kpatch.device import load as device
 from kpatch.kernel.features import Features
-from kpatch.render.context import Form, follows, variables
+from kpatch.render.context import variables
+from kpatch.render.form import Form, follows
 from kpatch.tests.device.good import complaints
 from kpatch.tests.render.pinned import LINUX_6_12
 

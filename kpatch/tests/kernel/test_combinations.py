@@ -20,7 +20,7 @@ from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.kernel import kbuild
 from kpatch.kernel import tree as kernel
 from kpatch.kernel.features import probe
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.render.render import render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
 

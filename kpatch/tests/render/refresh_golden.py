@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kpatch.device import load as device
 from kpatch.device.protocols import PROTOCOLS
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.render.render import render
 from kpatch.tests.render.pinned import LINUX_6_12
 

@@ -10,7 +10,7 @@ import pytest
 
 from kpatch.device import load as device
 from kpatch.kernel.features import Features
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.render.render import render
 from kpatch.tests.render.refresh_golden import FORMS
 from kpatch.tools.sandbox import Sandbox

@@ -12,7 +12,8 @@ import pytest
 from kpatch.device import load as device
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
-from kpatch.render.context import Form, arcs, layout_id, variables
+from kpatch.render.context import arcs, layout_id, variables
+from kpatch.render.form import Form
 from kpatch.render.render import TEMPLATES, render, texts
 from kpatch.tests.render.pinned import LINUX_6_12
 from kpatch.tests.render.refresh_golden import FORMS, GOLDEN, TREES, folder

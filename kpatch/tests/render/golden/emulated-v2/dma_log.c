@@ -24,7 +24,7 @@
 
 static struct emulated_log *emulated_log_of(struct vfio_device *vdev)
 {
-	return &container_of(vdev, struct emulated_device, vdev)->log;
+	return &emulated_of_vdev(vdev)->log;
 }
 
 /* The bit of an address inside a tracked range. */

@@ -182,6 +182,11 @@ struct emulated_device {
 	struct emulated_log log;
 };
 
+static inline struct emulated_device *emulated_of_vdev(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct emulated_device, vdev);
+}
+
 /* config.c */
 void emulated_config_reset(struct emulated_device *xdev);
 ssize_t emulated_config_rw(struct emulated_device *xdev, char __user *buf, size_t count,

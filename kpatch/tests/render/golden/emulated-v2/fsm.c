@@ -17,11 +17,6 @@
 
 #include "emulated.h"
 
-static struct emulated_device *emulated_of_migration(struct vfio_device *vdev)
-{
-	return container_of(vdev, struct emulated_device, vdev);
-}
-
 /* Is the device being saved, so that a stream of it is sent? */
 static bool emulated_is_saving(enum vfio_device_mig_state state)
 {
@@ -242,7 +237,7 @@ static struct file *emulated_walk(struct emulated_device *xdev, struct vfio_devi
 
 static struct file *emulated_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
-	struct emulated_device *xdev = emulated_of_migration(vdev);
+	struct emulated_device *xdev = emulated_of_vdev(vdev);
 	struct file *filp;
 
 	emulated_lock_registers(xdev);
@@ -255,7 +250,7 @@ static struct file *emulated_set_state(struct vfio_device *vdev, enum vfio_devic
 
 static int emulated_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
 {
-	struct emulated_migration *mig = &emulated_of_migration(vdev)->migration;
+	struct emulated_migration *mig = &emulated_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*state = mig->state;
@@ -266,7 +261,7 @@ static int emulated_get_state(struct vfio_device *vdev, enum vfio_device_mig_sta
 /* What a stream has that would be sent from here; its size is always the same. */
 static int emulated_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct emulated_migration *mig = &emulated_of_migration(vdev)->migration;
+	struct emulated_migration *mig = &emulated_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*length = emulated_stream_size;

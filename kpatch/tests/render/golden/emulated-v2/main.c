@@ -33,11 +33,6 @@ MODULE_PARM_DESC(devices, "How many devices there are (default 2, at most 64)");
 
 static struct platform_device *emulated_devices[EMULATED_MAX_DEVICES];
 
-static struct emulated_device *emulated_of_vdev(struct vfio_device *vdev)
-{
-	return container_of(vdev, struct emulated_device, vdev);
-}
-
 static int emulated_init_dev(struct vfio_device *vdev)
 {
 	struct emulated_device *xdev = emulated_of_vdev(vdev);

@@ -17,11 +17,6 @@
 
 #include "i40e_vf.h"
 
-static struct i40e_vf_device *i40e_vf_of_migration(struct vfio_device *vdev)
-{
-	return container_of(vdev, struct i40e_vf_device, core_device.vdev);
-}
-
 /* Is the device being saved, so that a stream of it is sent? */
 static bool i40e_vf_is_saving(enum vfio_device_mig_state state)
 {
@@ -278,7 +273,7 @@ static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, struct vfio_device 
 
 static struct file *i40e_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
-	struct i40e_vf_device *xdev = i40e_vf_of_migration(vdev);
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(vdev);
 	struct file *filp;
 	bool saving;
 	int ret;
@@ -308,7 +303,7 @@ out_unlock:
 
 static int i40e_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
 {
-	struct i40e_vf_migration *mig = &i40e_vf_of_migration(vdev)->migration;
+	struct i40e_vf_migration *mig = &i40e_vf_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*state = mig->state;
@@ -319,7 +314,7 @@ static int i40e_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_stat
 /* What a stream has that would be sent from here; its size is always the same. */
 static int i40e_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct i40e_vf_migration *mig = &i40e_vf_of_migration(vdev)->migration;
+	struct i40e_vf_migration *mig = &i40e_vf_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*length = i40e_vf_stream_size;

@@ -504,8 +504,7 @@ static int i40e_vf_unmap_ring(struct i40e_vf_device *xdev,
 
 void i40e_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)
 {
-	struct i40e_vf_device *xdev =
-		container_of(vdev, struct i40e_vf_device, core_device.vdev);
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(vdev);
 	struct i40e_vf_range range = { .offset = iova, .size = length };
 
 	mutex_lock(&xdev->rings.lock);

@@ -21,11 +21,6 @@
 
 #include "igb_vf.h"
 
-static struct igb_vf_device *igb_vf_of_migration(struct vfio_device *vdev)
-{
-	return container_of(vdev, struct igb_vf_device, core_device.vdev);
-}
-
 /* Is the device being saved, so that a stream of it is sent? */
 static bool igb_vf_is_saving(enum vfio_device_mig_state state)
 {
@@ -259,7 +254,7 @@ static struct file *igb_vf_walk(struct igb_vf_device *xdev, struct vfio_device *
 
 static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
-	struct igb_vf_device *xdev = igb_vf_of_migration(vdev);
+	struct igb_vf_device *xdev = igb_vf_of_vdev(vdev);
 	struct file *filp;
 
 	igb_vf_lock_registers(xdev);
@@ -272,7 +267,7 @@ static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_
 
 static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
 {
-	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+	struct igb_vf_migration *mig = &igb_vf_of_vdev(vdev)->migration;
 
 	int ret = 0;
 
@@ -288,7 +283,7 @@ static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state
 /* What a stream has that would be sent from here; its size is always the same. */
 static int igb_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+	struct igb_vf_migration *mig = &igb_vf_of_vdev(vdev)->migration;
 
 	int ret = 0;
 

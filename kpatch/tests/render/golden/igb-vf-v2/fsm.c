@@ -17,11 +17,6 @@
 
 #include "igb_vf.h"
 
-static struct igb_vf_device *igb_vf_of_migration(struct vfio_device *vdev)
-{
-	return container_of(vdev, struct igb_vf_device, core_device.vdev);
-}
-
 /* Is the device being saved, so that a stream of it is sent? */
 static bool igb_vf_is_saving(enum vfio_device_mig_state state)
 {
@@ -278,7 +273,7 @@ static int igb_vf_follow_rings(struct igb_vf_device *xdev, struct vfio_device *v
 
 static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
 {
-	struct igb_vf_device *xdev = igb_vf_of_migration(vdev);
+	struct igb_vf_device *xdev = igb_vf_of_vdev(vdev);
 	struct file *filp;
 	bool saving;
 	int ret;
@@ -308,7 +303,7 @@ out_unlock:
 
 static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
 {
-	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+	struct igb_vf_migration *mig = &igb_vf_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*state = mig->state;
@@ -319,7 +314,7 @@ static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state
 /* What a stream has that would be sent from here; its size is always the same. */
 static int igb_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct igb_vf_migration *mig = &igb_vf_of_migration(vdev)->migration;
+	struct igb_vf_migration *mig = &igb_vf_of_vdev(vdev)->migration;
 
 	mutex_lock(&mig->lock);
 	*length = igb_vf_stream_size;

@@ -548,8 +548,7 @@ static int igb_vf_unmap_ring(struct igb_vf_device *xdev,
 
 void igb_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)
 {
-	struct igb_vf_device *xdev =
-		container_of(vdev, struct igb_vf_device, core_device.vdev);
+	struct igb_vf_device *xdev = igb_vf_of_vdev(vdev);
 	struct igb_vf_range range = { .offset = iova, .size = length };
 
 	mutex_lock(&xdev->rings.lock);
