@@ -188,8 +188,6 @@ static inline struct i40e_vf_device *i40e_vf_of_vdev(struct vfio_device *vdev)
 }
 
 /* bus.c */
-void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
-void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
 bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev);
 int i40e_vf_bus_stop(struct i40e_vf_device *xdev);
 void i40e_vf_bus_start(struct i40e_vf_device *xdev);
@@ -197,6 +195,8 @@ void i40e_vf_bus_stop_again(struct i40e_vf_device *xdev, const u8 *command);
 ssize_t i40e_vf_read(struct vfio_device *core_vdev, char __user *buf, size_t count, loff_t *ppos);
 ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *buf, size_t count,
 		      loff_t *ppos);
+void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
+void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
 u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			    u32 value);

@@ -175,8 +175,6 @@ static inline struct igb_vf_device *igb_vf_of_vdev(struct vfio_device *vdev)
 }
 
 /* bus.c */
-void igb_vf_lock_registers(struct igb_vf_device *xdev);
-void igb_vf_unlock_registers(struct igb_vf_device *xdev);
 bool igb_vf_registers_enabled(struct igb_vf_device *xdev);
 int igb_vf_bus_stop(struct igb_vf_device *xdev);
 void igb_vf_bus_start(struct igb_vf_device *xdev);
@@ -184,6 +182,8 @@ void igb_vf_bus_stop_again(struct igb_vf_device *xdev, const u8 *command);
 ssize_t igb_vf_read(struct vfio_device *core_vdev, char __user *buf, size_t count, loff_t *ppos);
 ssize_t igb_vf_write(struct vfio_device *core_vdev, const char __user *buf, size_t count,
 		     loff_t *ppos);
+void igb_vf_lock_registers(struct igb_vf_device *xdev);
+void igb_vf_unlock_registers(struct igb_vf_device *xdev);
 u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width);
 void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
 			   u32 value);
