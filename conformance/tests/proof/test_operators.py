@@ -19,7 +19,7 @@ from conformance.proof.operators.operators import Known, OperatorMutant
 from kpatch.device import load as device
 from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.render import render
-from kpatch.render.context import Form
+from kpatch.render.form import Form
 from kpatch.tests.render.pinned import LINUX_6_12
 
 OLD = ["int f(void)", "{", "\treturn 1;", "}"]
