@@ -2,9 +2,10 @@
 """How virtual machine monitors drive version 2: the order of calls, and what they do on errors.
 
 :class:`Vmm` is the one with pre-copy and P2P. It never asks for the state: it goes by its own
-record, names a state to recover to, and resets the device where that fails too. It closes the
-data_fd of a load while the device is still resuming, so that a bad stream shows only when the
-machine starts. :class:`SmallVmm` is one without pre-copy.
+record, names a state to recover to, and resets the device where that fails too. It leaves a load
+only when the machine starts, so that a bad stream shows only then; it closes the data_fd before
+or, as later releases do of a machine that starts at once, after that. :class:`SmallVmm` is one
+without pre-copy.
 """
 
 import errno
@@ -89,6 +90,12 @@ class Vmm:
                 raise
             return _MIB
 
+    def pending(self) -> None:
+        """Ask how much there is, as before each pass over the memory of the machine."""
+        self._ask_size()
+        if self.state == State.PRE_COPY:
+            self._open_file().precopy_info()
+
     def iterate(self) -> bytes:
         """Read one buffer of pre-copy; nothing now is no end."""
         try:
@@ -136,15 +143,17 @@ class Vmm:
         if self._file is not None:
             while len(stream) < _BUFFERS and (data := self.iterate()):
                 stream.append(data)
-                self._ask_size()
-                self._file.precopy_info()
+                self.pending()
         self.stop()
         stream += self.complete()
         self.cleanup()
         return stream
 
-    def load(self, stream: Stream) -> None:
-        """Give a stream to the device of a machine that has not started."""
+    def load(self, stream: Stream, *, keep: bool = False) -> None:
+        """Give a stream to the device of a machine that has not started.
+
+        ``keep`` leaves the file open: :meth:`close` it when the machine has started.
+        """
         self.set_state(State.RESUMING, self.state)
         for chunk in stream:
             data = chunk
@@ -153,7 +162,8 @@ class Vmm:
                 if not count:
                     raise StateError("a write took no byte")
                 data = data[count:]
-        self._close_file()
+        if not keep:
+            self._close_file()
 
     def start(self) -> None:
         """Start the machine: what was loaded is judged here."""

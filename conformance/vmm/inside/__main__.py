@@ -17,7 +17,7 @@ from conformance.vmm.inside.order import by_function, foreign, unknown
 from conformance.vmm.inside.qmp import Lost, Refused
 from conformance.vmm.inside.scenarios import SCENARIOS, Scenario
 
-_LAST = 40
+_LAST = 100
 """Lines of a monitor's output that go with a scenario."""
 
 

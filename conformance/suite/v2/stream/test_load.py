@@ -76,8 +76,9 @@ def test_registers_come_back(client: Client, scratch: list[Scratch]) -> None:
 
 
 @pytest.mark.rule("resume2.round-trip")
-def test_as_a_monitor_does(client: Client, scratch: list[Scratch], vmm: Vmm) -> None:
-    """Save and load in a monitor's order, with pre-copy and P2P: the registers come back."""
+@pytest.mark.parametrize("keep", [False, True], ids=["closed", "open"])
+def test_as_a_monitor_does(client: Client, scratch: list[Scratch], vmm: Vmm, *, keep: bool) -> None:
+    """Save and load in a monitor's order, the file closed or open: the registers come back."""
     written = set_apart(scratch, 0x3C4D5E6F)
     with expect_success(did="save in a monitor's order"):
         stream = vmm.save()
@@ -85,8 +86,9 @@ def test_as_a_monitor_does(client: Client, scratch: list[Scratch], vmm: Vmm) -> 
     set_apart(scratch, 0x13141516)
     client.device.reset()
     with expect_success(did="load in a monitor's order, then start"):
-        vmm.load(stream)
+        vmm.load(stream, keep=keep)
         vmm.start()
+        vmm.close()
     expect_equal([place.read() for place in scratch], written, did="start, read the registers")
 
 
