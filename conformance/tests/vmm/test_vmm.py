@@ -91,10 +91,11 @@ def test_what_cannot_be_run_and_why() -> None:
 
 def test_the_guest_does_not_write_what_its_driver_uses() -> None:
     found = _registers(look_up(Options(device="igb-vf")))
-    assert len(found) == REGISTERS
-    assert all(one.startswith(("0:0x29", "0:0x39")) for one in found)
+    assert REGISTERS // 2 < len(found) <= REGISTERS
+    parts = {one[: len("0:0x29")] for one in found}  # receive and transmit ring, vectors
+    assert parts == {"0:0x29", "0:0x39", "0:0x16"}
     soft = look_up(Options(device="emulated"))
-    assert _registers(soft) == list(soft.machine.scratch[:REGISTERS])
+    assert _registers(soft) == list(soft.machine.scratch)
 
 
 @pytest.mark.parametrize(
