@@ -5,18 +5,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+import json
+import platform
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
 import pytest
 
 from conformance import requirements
 from conformance.errors import LabError, UsageError
+from conformance.report import ReportError
+from conformance.report.files import write_whole
 from conformance.running import paths
 
 SUITE = "conformance/suite"
 """The suite, below the checkout and below the kit in the guest."""
+
+_OTHERS = ("pyproject.toml", "tox.ini")
+"""What else of the checkout pytest reads."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,28 @@ class _Collector:
 
 @functools.cache
 def collected() -> tuple[Collected, ...]:
-    """Return the tests, in the order of the suite; collected once a process.
+    """Return the tests, in the order of the suite.
+
+    They are collected once a process, and once for all as long as no file of the kit changes.
 
     Raises:
         LabError: The suite cannot be collected.
+    """
+    state, record = _state(), _record()
+    found = _kept(record, state)
+    if found is None:
+        found = collect()
+        tests = [astuple(test) for test in found]
+        with contextlib.suppress(ReportError):  # it only makes the next run quicker
+            write_whole(record, json.dumps({"state": state, "tests": tests}) + "\n")
+    return found
+
+
+def collect() -> tuple[Collected, ...]:
+    """Collect the suite, whatever was kept of it.
+
+    Raises:
+        LabError: It cannot be collected.
     """
     collector = _Collector()
     said = io.StringIO()
@@ -67,6 +94,42 @@ def collected() -> tuple[Collected, ...]:
     if status != pytest.ExitCode.OK:
         raise LabError(f"pytest cannot collect the suite:\n{said.getvalue()}")
     return tuple(collector.tests)
+
+
+def _record() -> Path:
+    """Return the file that keeps what was collected of this checkout."""
+    name = hashlib.sha256(str(paths.KIT).encode()).hexdigest()[:12]
+    return paths.cache() / "collected" / f"{name}.json"
+
+
+def _state() -> str:
+    """Return what tells a checkout, and what collects it, from how they were before."""
+    digest = hashlib.sha256(f"{platform.python_version()} {pytest.__version__}".encode())
+    for path in _files():
+        status = path.stat()
+        digest.update(f"\0{path}\0{status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _files() -> Iterator[Path]:
+    """Yield the files that the suite is collected from: all of the kit but its own tests."""
+    yield from (path for name in _OTHERS if (path := paths.KIT / name).exists())
+    for folder in sorted((paths.KIT / "conformance").iterdir()):
+        if folder.name != "tests":
+            found = folder.rglob("*") if folder.is_dir() else [folder]
+            yield from sorted(one for one in found if one.suffix in (".py", ".toml", ".json"))
+
+
+def _kept(record: Path, state: str) -> tuple[Collected, ...] | None:
+    """Return what was collected before in this state; None if nothing was."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        raw = json.loads(record.read_text("utf-8"))
+        if raw["state"] == state:
+            return tuple(
+                Collected(str(name), tuple(rules), tuple(requests))
+                for name, rules, requests in raw["tests"]
+            )
+    return None
 
 
 def rules_by_test() -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ LONGEST_BODY = 15
 
 @pytest.fixture(scope="module")
 def collected() -> list[Collected]:
-    return list(selection.collected())
+    return list(selection.collect())
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
