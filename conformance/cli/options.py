@@ -220,6 +220,12 @@ def registers(parser: argparse._ActionsContainer) -> None:
         help="a write that keeps the device busy, so that it cannot be stopped in time; without "
         "one no timeout is judged; may be repeated",
     )
+    parser.add_argument(
+        "--packets",
+        metavar="INTERFACE",
+        help="a network interface that is up, from which frames reach the device, such as that of "
+        "its physical function; for devices of which the suite knows how they receive",
+    )
 
 
 def sample(parser: argparse.ArgumentParser) -> None:

@@ -75,6 +75,8 @@ def _request(arguments: Namespace, device: str) -> HostRequest:
     options += [f"--vfio-kick={place}" for place in arguments.kick]
     options += [f"--vfio-trigger={place}" for place in arguments.trigger]
     options += [f"--vfio-busy={place}" for place in arguments.busy]
+    if arguments.packets:
+        options += [f"--vfio-packets={arguments.packets}"]
     if arguments.protocol:
         options += [f"--vfio-protocol={arguments.protocol[1:]}"]
     if arguments.walks is not None:

@@ -161,6 +161,7 @@ class Settings:
         triggers: Writes that raise an interrupt.
         busies: Writes that keep the running device from coming to rest.
         fatal: Requests of which the kernel is known to die.
+        packets: Network interface from which frames reach the device.
     """
 
     device: str
@@ -178,3 +179,4 @@ class Settings:
     triggers: tuple[TriggerPlace, ...] = ()
     busies: tuple[Write, ...] = ()
     fatal: tuple[str, ...] = ()
+    packets: str | None = None

@@ -117,6 +117,13 @@ def add(parser: pytest.Parser) -> None:
         "started it, so that it cannot be stopped in time; may be repeated",
     )
     group.addoption(
+        "--vfio-packets",
+        metavar="INTERFACE",
+        help="a network interface: Ethernet frames that are sent there reach the device, if it is "
+        "a virtual function for which the suite has a driver (82576), such as the interface of "
+        "its physical function; it must be up",
+    )
+    group.addoption(
         "--vfio-as-is",
         action="store_true",
         help="judge the driver that is bound: no test binds another one; skip all tests if the "
@@ -195,6 +202,7 @@ def read(config: pytest.Config) -> Settings:
         triggers,
         busies,
         tuple(config.getoption("--vfio-fatal")),
+        config.getoption("--vfio-packets"),
     )
 
 

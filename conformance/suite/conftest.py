@@ -13,16 +13,17 @@ from conformance.plugin.protocols import not_applicable
 from conformance.plugin.workers import runs_alone
 from conformance.suite.support.life import Life, signs_of_life
 from conformance.suite.support.mappings import Mappings
-from conformance.suite.support.receiving import UNNAMED, traffic_of
+from conformance.suite.support.receiving import FIRST_UNNAMED, traffic_of
 from conformance.suite.support.windows import Window, find
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container
-from conformance.vfio.iommu.guest_memory import PAGES, LoggedMemory
-from conformance.vfio.labdevice.receiver import Receiver
+from conformance.vfio.iommu.guest_memory import LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.pci import resets
 from conformance.vfio.pci.interrupts import Vectors
+from conformance.vfio.receiving.choose import receiver_of
+from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.region import Region
 
 Find = Callable[..., Window]
@@ -150,17 +151,20 @@ def apart(devices: Devices) -> Iterator[None]:
     reports no others until it leaves the container. So nothing stays open from other tests, or for
     them.
     """
-    traffic_of(devices.ready("device"))
+    traffic_of(devices.ready("device"), devices.settings.packets)
     devices.close()
     yield
     devices.close()
 
 
 @pytest.fixture
-def receiver(saver: Saver, device: Device, memory: LoggedMemory) -> Iterator[Receiver]:
+def receiver(
+    saver: Saver, device: Device, memory: LoggedMemory, devices: Devices
+) -> Iterator[Receiver]:
     """Provide a queue that is set up and has no buffers, and log which pages are dirty."""
     need(saver, Stage.PRE_COPY)
-    made = Receiver(device, memory, traffic_of(device), PAGES - len(UNNAMED))
+    traffic = traffic_of(device, devices.settings.packets)
+    made = receiver_of(device, memory, traffic, FIRST_UNNAMED)
     made.start()
     yield made
     saver.attempt(Stage.RUNNING)

@@ -16,10 +16,11 @@ from conformance.migration.v1.states import PRE_COPY, RUNNING
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import LoggedMemory
-from conformance.vfio.labdevice.receiver import ENTRIES, TAIL, Receiver
-from conformance.vfio.labdevice.traffic import Traffic
+from conformance.vfio.labdevice.traffic import LabTraffic
 from conformance.vfio.memory.areas import Area
 from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
+from conformance.vfio.receiving.receiver import ENTRIES
+from conformance.vfio.receiving.xl710 import TAIL, AdminReceiver
 
 _ROUNDS: Final = 21
 _PAGES: Final = 4096
@@ -36,11 +37,11 @@ def measure(bdf: str) -> Iterator[Ratio]:
         container = stack.enter_context(Container())
         device = stack.enter_context(Device.open(bdf, container))
         stack.callback(device.group.close)
-        traffic = Traffic.of(device)
+        traffic = LabTraffic.of(device)
         if traffic is None:
             return
         memory = stack.enter_context(closing(LoggedMemory(container, _PAGES)))
-        bench = _Bench(device, Receiver(device, memory, traffic))
+        bench = _Bench(device, AdminReceiver(device, memory, traffic))
         yield from bench.tails()
         yield from bench.packets()
         yield bench.copied()
@@ -48,7 +49,7 @@ def measure(bdf: str) -> Iterator[Ratio]:
 
 
 class _Bench:
-    def __init__(self, device: Device, receiver: Receiver) -> None:
+    def __init__(self, device: Device, receiver: AdminReceiver) -> None:
         self._device = device
         self._migration = MigrationRegion.find(device)
         self.receiver = receiver

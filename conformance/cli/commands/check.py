@@ -65,6 +65,7 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         "kick",
         "trigger",
         "busy",
+        "packets",
     )
     given = [f"--{name}" for name in names if getattr(arguments, name)]
     if given:

@@ -112,6 +112,8 @@ class MachineDefinition(_Model):
         software: Instead of both: the devices come with the driver under test.
         virtual_function: Vendor and device of what the driver under test drives; not of software.
         virtual_functions: How many there are.
+        network: The physical function's network interface, which the guest sets up: frames that
+            are sent there reach the virtual functions.
         parameters: Those with which the module under test is loaded, ``name=value``.
         doorbells: Those that make the function write to memory: ``BAR:OFFSET:ADDRESS``.
         scratch: Registers of the function that a test may write: ``BAR:OFFSET:MASK``.
@@ -140,6 +142,7 @@ class MachineDefinition(_Model):
     software: bool = False
     virtual_function: PciId | None = None
     virtual_functions: Annotated[int, Field(ge=1, le=8)]
+    network: Word | None = None
     parameters: tuple[Word, ...] = ()
     doorbells: tuple[Register, ...] = ()
     scratch: tuple[Register, ...] = ()
@@ -160,6 +163,8 @@ class MachineDefinition(_Model):
             raise ValueError("`virtual_function` names the functions, unless they are `software`")
         if self.plugged and len(self.plugged) != self.virtual_functions:
             raise ValueError("`plugged` names a bus for each of the `virtual_functions`")
+        if self.network and not self.physical_function:
+            raise ValueError("`network` is the interface of a `physical_function`")
         return self
 
     @property
@@ -172,6 +177,7 @@ class MachineDefinition(_Model):
             *(word for place in self.kicks for word in ("--vfio-kick", place)),
             *(word for place in self.triggers for word in ("--vfio-trigger", place)),
             *(word for place in self.busies for word in ("--vfio-busy", place)),
+            *(("--vfio-packets", self.network) if self.network else ()),
         ]
 
     def left_by_driver(self) -> list[str]:

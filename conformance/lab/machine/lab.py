@@ -108,6 +108,7 @@ def provide_initramfs(image: Image, kernel: BootKernel, machine: MachineDefiniti
         "PHYSICAL": machine.physical_function or "",
         "VIRTUAL": machine.virtual_function or "",
         "COUNT": str(machine.virtual_functions),
+        "NETWORK": machine.network or "",
     }
     digest = hashlib.sha256(json.dumps([kernel.key, machine.modules, settings]).encode())
     programs = sorted((GUEST / "agent").glob("*.py"))

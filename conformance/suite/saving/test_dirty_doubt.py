@@ -13,9 +13,9 @@ from conformance.suite.support.cases import named
 from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
-from conformance.vfio.labdevice.receiver import ENTRIES, Receiver, descriptor
 from conformance.vfio.memory.mapping import Mapping, anonymous
 from conformance.vfio.memory.userfault import Userfault
+from conformance.vfio.receiving.receiver import ENTRIES, Receiver
 
 pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
 
@@ -40,8 +40,7 @@ def behind(receiver: Receiver) -> Iterator[Mapping]:
 def _move_ring(receiver: Receiver, page: Mapping) -> None:
     """Have the device go on in another ring, whose buffers no tail has posted."""
     ring, *buffers = sorted(UNNAMED)
-    for index in range(ENTRIES):
-        receiver.describe(ring, index, buffers[index % len(buffers)])
+    receiver.memory.write(ring * PAGE, receiver.ring(ring, buffers))
     assert page.size == PAGE
     receiver.set_base(ring)
 
@@ -161,8 +160,7 @@ def test_ring_that_is_missing_for_a_while(
     saver: Saver, receiver: Receiver, behind: Mapping, rng: random.Random
 ) -> None:
     """Go on in a ring whose memory the process lacks for a while: no written page is clean."""
-    buffers = sorted(UNNAMED)
-    ring = b"".join(descriptor(buffers[at % len(buffers)]) for at in range(ENTRIES))
+    ring = receiver.ring(BEHIND, sorted(UNNAMED))
     ctypes.memmove(behind.address, ring, len(ring))
     receiver.refill(rng, 8)
     begin(saver, receiver)

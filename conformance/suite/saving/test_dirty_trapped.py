@@ -17,10 +17,9 @@ from conformance.suite.support.receiving import (
     UNNAMED,
     begin,
     receive,
-    traffic_of,
     wait_for,
 )
-from conformance.vfio.labdevice.receiver import Receiver
+from conformance.vfio.receiving.receiver import Receiver
 
 pytestmark = [pytest.mark.rule("dirty.trapped"), pytest.mark.usefixtures("apart")]
 
@@ -121,8 +120,9 @@ def _hand_over(saver: Saver, there: Saver, receiver: Receiver) -> None:
     stream = saver.read_all()
     there.enter(Stage.RESUMING)
     there.give(stream)
-    receiver.move(there.device, traffic_of(there.device))
+    receiver.move(there.device)
     there.enter(Stage.RUNNING)
+    receiver.announce()
     receiver.traffic.set_rate(FAST)
 
 
@@ -130,18 +130,26 @@ def test_traffic_goes_on_there(
     saver: Saver, receiver: Receiver, peer_saver: Saver, rng: random.Random
 ) -> None:
     """Migrate under traffic: each buffer is filled once, here or there, and none is lost."""
-    both = (receiver.traffic, traffic_of(peer_saver.device))
+    both = (receiver.traffic, receiver.traffic.there(peer_saver.device))
     before = sum(each.count() for each in both)
     receiver.traffic.set_rate(FAST // 4)
     receiver.refill(rng)
     saver.enter(Stage.PRE_COPY)
     _copy(saver, receiver, rng)
     _hand_over(saver, peer_saver, receiver)
-    receiver.take()
     receiver.refill(rng, 4)
+    did = f"migrate with buffers posted, {receiver.total} in all"
+    _expect_all(receiver, did)
+    filled = sum(each.count() for each in both) - before
+    expect_equal((filled, receiver.taken), (receiver.total,) * 2, did=f"{did}, count them")
+
+
+def _expect_all(receiver: Receiver, did: str) -> None:
+    """Wait for all buffers, and demand that no message came twice, and none before an older one."""
+    __tracebackhide__ = True
     arrived = soon(lambda: receiver.take() is not None and not receiver.outstanding())
     receiver.stop()
-    filled = sum(each.count() for each in both) - before
-    did = f"migrate with buffers posted, {receiver.total} in all"
     expect_true(arrived, did=did, expected="all are done", actual="some are not")
-    expect_equal((filled, receiver.taken), (receiver.total,) * 2, did=f"{did}, count them")
+    for bdf, numbers in receiver.messages.items():
+        ordered = sorted(set(numbers))
+        expect_equal(numbers, ordered, did=f"{did}, look at the messages to {bdf}")

@@ -12,20 +12,25 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import PAGES
-from conformance.vfio.labdevice.receiver import Receiver
-from conformance.vfio.labdevice.traffic import Traffic
+from conformance.vfio.receiving import choose
+from conformance.vfio.receiving.receiver import Receiver
+from conformance.vfio.receiving.traffic import Traffic
 
 #: Buffers a second.
 FAST: Final = 2000
 #: No descriptor names the last pages, unless a test does itself.
-UNNAMED: Final = frozenset(range(PAGES - 8, PAGES))
+FIRST_UNNAMED: Final = PAGES - 8
+UNNAMED: Final = frozenset(range(FIRST_UNNAMED, PAGES))
 
 
-def traffic_of(device: Device) -> Traffic:
+def traffic_of(device: Device, interface: str | None) -> Traffic:
     """Return what makes the device receive; skips without it."""
-    found = Traffic.of(device)
+    found = choose.traffic_of(device, interface)
     if found is None:
-        pytest.skip("nothing is known that makes this device receive")
+        pytest.skip(
+            "nothing is known that makes this device receive: give --vfio-packets, if it is a "
+            "virtual function of an 82576"
+        )
     return found
 
 
@@ -43,7 +48,7 @@ def wait_for(receiver: Receiver, number: int, did: str) -> None:
         soon(lambda: receiver.traffic.count() >= number),
         did=did,
         expected=f"write {number - 1} is done within {SOON:g} s",
-        actual=f"{receiver.traffic.count()} were done",
+        actual=f"{receiver.traffic.count()} were done; {receiver.traffic.effort()}",
     )
 
 

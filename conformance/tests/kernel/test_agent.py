@@ -42,6 +42,22 @@ def test_complaints(agent: Any, record: str, taint: int, words: list[str]) -> No
     assert agent.complaints([record], taint) == words
 
 
+def test_interface_that_cannot_be_set_up(
+    agent: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert agent
+    functions = importlib.import_module("agent.functions")
+    monkeypatch.setattr(functions, "_NET", tmp_path)
+    monkeypatch.setattr(functions, "_LINK_TIMEOUT", 0.02)
+    monkeypatch.setattr(functions.fcntl, "ioctl", lambda *_: bytes(40))
+    with pytest.raises(functions.Failure, match="there is no network interface eth7"):
+        functions.set_up("eth7")
+    (tmp_path / "eth7").mkdir()
+    (tmp_path / "eth7" / "carrier").write_text("0\n")
+    with pytest.raises(functions.Failure, match="the link of eth7 did not come up"):
+        functions.set_up("eth7")
+
+
 def test_lines_as_dmesg_shows_them(agent: Any) -> None:
     assert agent.shown("6,1,5000120,-;a line\n SUBSYSTEM=pci") == "[    5.000120] a line"
     assert agent.shown("junk") == "junk"

@@ -7,12 +7,13 @@ one of those that the device remembers.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX
 from conformance.vfio import trace
 from conformance.vfio.device import Device
 from conformance.vfio.labdevice.counters import find
+from conformance.vfio.receiving.traffic import Traffic
 from conformance.vfio.region import Region
 
 SIGNATURE: Final = b"\x01VKTR"  # version of the layout and whose it is
@@ -37,7 +38,7 @@ class Write:
     when: int
 
 
-class Traffic:
+class LabTraffic(Traffic):
     """The capability of one device."""
 
     def __init__(self, config: Region, at: int) -> None:
@@ -45,18 +46,29 @@ class Traffic:
         self._at = at
 
     @classmethod
-    def of(cls, device: Device) -> "Traffic | None":
+    def of(cls, device: Device) -> Self | None:
         """Find the capability; None if the device receives nothing on demand."""
         config = device.region(VFIO_PCI_CONFIG_REGION_INDEX)
         with trace.quiet():
             at = find(config, SIGNATURE)
         return None if at is None else cls(config, at)
 
+    def there(self, device: Device) -> Self:
+        """Return the capability of another function."""
+        found = self.of(device)
+        assert found, f"{device.bdf} is of another kind"
+        return found
+
     def set_rate(self, rate: int) -> None:
         """Have the device fill so many posted buffers a second; none with 0."""
         with trace.quiet():
             self._config.write_int(self._at + _RATE, rate)
         trace.note(f"the device is to fill {rate} buffers a second")
+
+    def effort(self) -> str:
+        """Return at which rate the device is to fill buffers."""
+        with trace.quiet():
+            return f"it is to fill {self._config.read_int(self._at + _RATE)} a second"
 
     def count(self) -> int:
         """Return how many buffers the device has filled since it was made."""

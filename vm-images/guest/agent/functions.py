@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The functions under test: made here, plugged by the host, or brought along by their driver."""
 
+import fcntl
+import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +11,15 @@ from pathlib import Path
 from agent.errors import Failure
 
 _PCI = Path("/sys/bus/pci")
+_NET = Path("/sys/class/net")
 _PLUG_TIMEOUT = 20.0
 """Seconds; plugging takes one."""
+_LINK_TIMEOUT = 30.0
+"""Seconds; auto-negotiation takes some of them."""
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+"""From linux/sockios.h."""
+_IFF_UP = 1
+"""From linux/if.h."""
 
 
 def make(settings: Mapping[str, str]) -> list[str]:
@@ -33,7 +43,32 @@ def make(settings: Mapping[str, str]) -> list[str]:
         if not (link / "iommu_group").exists():
             name = link.resolve().name
             raise Failure(f"{name} is in no IOMMU group: the machine's IOMMU did not come up")
+    if settings["NETWORK"]:
+        set_up(settings["NETWORK"])
     return [link.resolve().name for link in links]
+
+
+def set_up(interface: str) -> None:
+    """Set a network interface up, without an address, and wait for its link.
+
+    Raises:
+        Failure: There is none of that name, or its link does not come.
+    """
+    if not (_NET / interface).exists():
+        raise Failure(f"there is no network interface {interface}: the machine names another")
+    ipv6 = Path("/proc/sys/net/ipv6/conf", interface, "disable_ipv6")
+    if ipv6.exists():
+        ipv6.write_text("1")  # it sends nothing of its own
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        form = struct.Struct("16sh22x")
+        asked = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, form.pack(interface.encode(), 0))
+        flags = form.unpack(asked)[1]
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, form.pack(interface.encode(), flags | _IFF_UP))
+    deadline = time.monotonic() + _LINK_TIMEOUT
+    while (_NET / interface / "carrier").read_text() != "1\n":
+        if time.monotonic() > deadline:
+            raise Failure(f"the link of {interface} did not come up in {_LINK_TIMEOUT:g} s")
+        time.sleep(0.01)
 
 
 def wait_for(settings: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_written, need_flag, ring_all
 from conformance.vfio.iommu.guest_memory import GuestMemory
-from conformance.vfio.labdevice.receiver import Receiver
+from conformance.vfio.receiving.receiver import Receiver
 
 QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
 

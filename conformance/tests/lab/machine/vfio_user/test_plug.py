@@ -133,9 +133,10 @@ def test_every_image_that_lends_its_qemu_exists() -> None:
     [
         ('plugged = ["rp0", "rp1"]', "", "`physical_function`, or `plugged`"),
         ('plugged = ["rp0", "rp1"]', 'plugged = ["rp0"]', "a bus for each"),
+        ('summary = "', 'network = "eth0"\nsummary = "', "of a `physical_function`"),
     ],
 )
-def test_machine_without_functions_is_a_mistake(
+def test_machine_whose_functions_are_a_mistake(
     tmp_path: Path, old: str, new: str, mistake: str
 ) -> None:
     shutil.copy(paths.DATA / "machines" / "i40e.toml", tmp_path)

@@ -1,49 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest's driver of a receive queue, for a device of the lab that fills it on demand.
+"""What the drivers of all receive queues have in common.
 
-It is an admin receive queue, which is set up by registers and posts buffers by its tail, all by
-read() and write(), as a virtual machine monitor passes on what its guest does. Registers and layout
-of a descriptor are those of the XL710 data sheet.
+A queue is set up by registers and posts buffers by its tail, all by read() and write(), as a
+virtual machine monitor passes on what its guest does.
 """
 
 import random
-import struct
+from abc import ABC, abstractmethod
 from typing import Final
 
 from conformance.vfio.device import Device
-from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
-from conformance.vfio.labdevice.traffic import Traffic
+from conformance.vfio.iommu.guest_memory import PAGE, PAGES, LoggedMemory
 from conformance.vfio.pci.config import MASTER, Config
+from conformance.vfio.receiving.traffic import Traffic
 from conformance.vfio.region import Region
 
-BASE: Final = 0x6C00
-BASE_HIGH: Final = 0x6000
-LENGTH: Final = 0x8000
-HEAD: Final = 0x7400
-TAIL: Final = 0x7000
-ENABLE: Final = 1 << 31
-DONE: Final = 0x0003
-
 ENTRIES: Final = 32
-SIZE: Final = 32
-_POSTED: Final = struct.Struct("<HHHHQQII")
-_FLAGS: Final = 0x1200  # a buffer, a large one
 
 
-def descriptor(page: int, size: int = PAGE) -> bytes:
-    """Return a descriptor that posts a buffer, which begins with a page of the guest's memory."""
-    iova = IOVA + page * PAGE
-    return _POSTED.pack(_FLAGS, 0, size, 0, 0, 0, iova >> 32, iova & 0xFFFFFFFF)
-
-
-class Receiver:
+class Receiver(ABC):
     """The queue of one device. Its ring is the first page of the guest's memory.
 
-    Attributes:
+    Args:
         device: The function that has it.
+        memory: Where ring and buffers are.
+        traffic: What fills the buffers.
+        pages: Only those before it are posted by `refill`.
+
+    Attributes:
         total: Buffers that were posted.
         taken: Descriptors that the driver has found done.
+        messages: Numbers of the messages that they brought, in this order, by function.
     """
+
+    #: Bytes of a descriptor.
+    SIZE: int
+    #: Offset of the tail's register.
+    TAIL: int
+    #: Where a buffer has the number of the message (u64) that filled it.
+    NUMBER: int
 
     def __init__(
         self, device: Device, memory: LoggedMemory, traffic: Traffic, pages: int = PAGES
@@ -59,24 +54,25 @@ class Receiver:
         self._pages = [0] * ENTRIES
         self.total = 0
         self.taken = 0
+        self.messages: dict[str, list[int]] = {}
 
     def start(self) -> None:
         """Set the queue up, empty, and let the function access memory."""
         self._config.set_command(on=MASTER)
-        for register, value in (
-            (LENGTH, 0),
-            (HEAD, 0),
-            (TAIL, 0),
-            (BASE, IOVA),
-            (BASE_HIGH, IOVA >> 32),
-            (LENGTH, ENABLE | ENTRIES),
-        ):
-            self._bar.write_int(register, value & 0xFFFFFFFF)
+        self._set_up()
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Write the registers of an empty queue."""
 
     def stop(self) -> None:
         """Switch it off."""
         self.traffic.set_rate(0)
-        self._bar.write_int(LENGTH, 0)
+        self._switch_off()
+
+    @abstractmethod
+    def _switch_off(self) -> None:
+        """Clear the enable bit."""
 
     @property
     def room(self) -> int:
@@ -94,19 +90,33 @@ class Receiver:
 
     def describe(self, ring: int, index: int, page: int, size: int = PAGE) -> None:
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
-        self.memory.write(ring * PAGE + index * SIZE, descriptor(page, size))
+        self.memory.write(ring * PAGE + index * self.SIZE, self.descriptor(page, size))
 
+    def ring(self, page: int, buffers: list[int]) -> bytes:
+        """Return a ring whose descriptors post these buffers in turn, for the caller to write.
+
+        Args:
+            page: Where the caller writes it, before the queue moves there.
+            buffers: Pages.
+        """
+        del page  # for drivers that keep in mind what their rings hold
+        return b"".join(self.descriptor(buffers[index % len(buffers)]) for index in range(ENTRIES))
+
+    @abstractmethod
+    def descriptor(self, page: int, size: int = PAGE) -> bytes:
+        """Return a descriptor that posts a buffer, which begins with a page of the memory."""
+
+    @abstractmethod
     def resize(self, entries: int) -> None:
         """Give the ring another number of descriptors while it is on."""
-        self._bar.write_int(LENGTH, ENABLE | entries)
 
+    @abstractmethod
     def write_tail(self, index: int) -> None:
         """Post what is described before a descriptor, by write()."""
-        self._bar.write_int(TAIL, index)
 
+    @abstractmethod
     def set_base(self, page: int) -> None:
         """Move the ring to a page, as it is."""
-        self._bar.write_int(BASE, (IOVA + page * PAGE) & 0xFFFFFFFF)
 
     def restart(self) -> None:
         """Switch it off and on again, empty."""
@@ -119,17 +129,25 @@ class Receiver:
         """How many buffers are posted and not known to be done."""
         return (self._next - self._done) % ENTRIES
 
-    def take(self) -> list[tuple[int, int]]:
-        """Return page and message number of each descriptor that was done since the last time."""
+    def take(self) -> list[int]:
+        """Return the page of each descriptor that was done since the last time."""
         found = []
         while self._done != self._next:
-            flags, _, _, _, cookie, *_ = _POSTED.unpack(self.memory.read(self._done * SIZE, SIZE))
-            if flags & DONE != DONE:
+            if not self._is_done(self.memory.read(self._done * self.SIZE, self.SIZE)):
                 break
-            found.append((self._pages[self._done], cookie))
+            found.append(self._pages[self._done])
+            self._note(self._pages[self._done])
             self._done = (self._done + 1) % ENTRIES
         self.taken += len(found)
         return found
+
+    def _note(self, page: int) -> None:
+        number = self.memory.read(page * PAGE + self.NUMBER, 8)
+        self.messages.setdefault(self.device.bdf, []).append(int.from_bytes(number, "little"))
+
+    @abstractmethod
+    def _is_done(self, descriptor: bytes) -> bool:
+        """Return whether the device has filled the buffer of a descriptor."""
 
     def outstanding(self) -> set[int]:
         """Return the pages of buffers that are posted and not known to be done."""
@@ -142,16 +160,20 @@ class Receiver:
         if count:
             self.post(rng.sample(free, count))
 
+    @abstractmethod
     def pages(self, first: int, end: int) -> set[int]:
         """Return the pages that the device wrote, by the numbers of its writes."""
-        writes = (self.traffic.write_of(number) for number in range(first, end))
-        return {write.page - IOVA // PAGE for write in writes}
 
-    def move(self, device: Device, traffic: Traffic) -> None:
+    def move(self, device: Device) -> None:
         """Go on with another function, which has the registers of the first one."""
         self.traffic.set_rate(0)
-        self.traffic = traffic
+        self.take()
+        self.traffic = self.traffic.there(device)
         self.device = device
         self._bar = device.region(0)
         self._config = Config(device)
         self._config.set_command(on=MASTER)
+
+    @abstractmethod
+    def announce(self) -> None:
+        """Tell the physical function that the device receives, where it must know."""
