@@ -3,19 +3,19 @@
 
 import itertools
 import random
-import time
 from dataclasses import dataclass
 
 import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_true
-from conformance.suite.support.copier import Copier
 from conformance.suite.support.life import soon
 from conformance.suite.support.receiving import (
     FAST,
     UNNAMED,
     begin,
+    copy_and_compare,
+    copy_in_rounds,
     receive,
     wait_for,
 )
@@ -86,33 +86,12 @@ def test_other_pages_are_not_reported(saver: Saver, receiver: Receiver, rng: ran
     expect_equal(sorted(stray), [], did="receive into other pages, read the bitmap")
 
 
-def _copy(saver: Saver, receiver: Receiver, rng: random.Random) -> Copier:
-    """Copy memory by the bitmap in rounds, with traffic until the device stops."""
-    copier = Copier(receiver.memory)
-    for _ in range(rng.randrange(1, 5)):
-        receiver.take()
-        receiver.refill(rng, rng.randrange(1, 20))
-        time.sleep(rng.random() * 0.01)
-        copier.sync()
-    saver.enter(Stage.STOP_COPY)
-    copier.sync()
-    return copier
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 def test_copy_by_the_bitmap(
     saver: Saver, receiver: Receiver, rng: random.Random, part: int
 ) -> None:
     """Copy memory by the bitmap, in rounds, under traffic of random rates: it is the same."""
-    for turn in range(MIGRATIONS):
-        rate = rng.randrange(50, 4000)
-        receiver.traffic.set_rate(rate)
-        receiver.refill(rng)
-        begin(saver, receiver)
-        copier = _copy(saver, receiver, rng)
-        did = f"migration {part * MIGRATIONS + turn}, {rate} buffers a second: compare the copy"
-        expect_equal(copier.different(), [], did=did)
-        saver.enter(Stage.RUNNING)
+    copy_and_compare(saver, receiver, rng, range(part * MIGRATIONS, (part + 1) * MIGRATIONS))
 
 
 def _hand_over(saver: Saver, there: Saver, receiver: Receiver) -> None:
@@ -135,7 +114,7 @@ def test_traffic_goes_on_there(
     receiver.traffic.set_rate(FAST // 4)
     receiver.refill(rng)
     saver.enter(Stage.PRE_COPY)
-    _copy(saver, receiver, rng)
+    copy_in_rounds(saver, receiver, rng)
     _hand_over(saver, peer_saver, receiver)
     receiver.refill(rng, 4)
     did = f"migrate with buffers posted, {receiver.total} in all"

@@ -2,13 +2,16 @@
 """Steps of tests in which the device receives while it is saved."""
 
 import random
+import time
+from collections.abc import Iterable
 from typing import Final
 
 import pytest
 
 from conformance.migration.saver import Saver, Stage
-from conformance.plugin.checks import expect_true
+from conformance.plugin.checks import expect_equal, expect_true
 from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.copier import Copier
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import PAGES
@@ -25,13 +28,10 @@ UNNAMED: Final = frozenset(range(FIRST_UNNAMED, PAGES))
 
 def traffic_of(device: Device, interface: str | None) -> Traffic:
     """Return what makes the device receive; skips without it."""
-    found = choose.traffic_of(device, interface)
-    if found is None:
-        pytest.skip(
-            "nothing is known that makes this device receive: give --vfio-packets, if it is a "
-            "virtual function of an 82576"
-        )
-    return found
+    try:
+        return choose.traffic_of(device, interface)
+    except choose.NoTraffic as error:
+        pytest.skip(str(error))
 
 
 def begin(saver: Saver, receiver: Receiver) -> None:
@@ -60,3 +60,32 @@ def receive(receiver: Receiver, rng: random.Random) -> None:
     receiver.refill(rng, rng.randrange(1, 16))
     if receiver.outstanding() != posted:
         wait_for(receiver, before + 1, "post buffers in pre-copy")
+
+
+def copy_in_rounds(saver: Saver, receiver: Receiver, rng: random.Random) -> Copier:
+    """Copy memory by the bitmap in rounds, with traffic until the device stops."""
+    copier = Copier(receiver.memory)
+    for _ in range(rng.randrange(1, 5)):
+        receiver.take()
+        receiver.refill(rng, rng.randrange(1, 20))
+        time.sleep(rng.random() * 0.01)
+        copier.sync()
+    saver.enter(Stage.STOP_COPY)
+    copier.sync()
+    return copier
+
+
+def copy_and_compare(
+    saver: Saver, receiver: Receiver, rng: random.Random, numbers: Iterable[int]
+) -> None:
+    """Copy memory by what is reported, a migration for each number, each at a rate of its own."""
+    __tracebackhide__ = True
+    for number in numbers:
+        rate = rng.randrange(50, 4000)
+        receiver.traffic.set_rate(rate)
+        receiver.refill(rng)
+        begin(saver, receiver)
+        copier = copy_in_rounds(saver, receiver, rng)
+        did = f"migration {number}, {rate} buffers a second: compare the copy"
+        expect_equal(copier.different(), [], did=did)
+        saver.enter(Stage.RUNNING)

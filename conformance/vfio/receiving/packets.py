@@ -40,6 +40,17 @@ def address_of(bdf: str) -> bytes:
     return bytes([0x02, 0x76]) + int(domain, 16).to_bytes(2, "big") + bytes([int(bus, 16), devfn])
 
 
+def can_be_sent() -> bool:
+    """Return whether the kernel has the sockets that send frames."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            return False
+        raise
+    return True
+
+
 class NotSent(VfioError):
     """Frames cannot be sent."""
 

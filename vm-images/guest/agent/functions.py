@@ -59,7 +59,8 @@ def set_up(interface: str) -> None:
     ipv6 = Path("/proc/sys/net/ipv6/conf", interface, "disable_ipv6")
     if ipv6.exists():
         ipv6.write_text("1")  # it sends nothing of its own
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    # Any socket can ask, and a small kernel may have no others.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
         form = struct.Struct("16sh22x")
         asked = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, form.pack(interface.encode(), 0))
         flags = form.unpack(asked)[1]

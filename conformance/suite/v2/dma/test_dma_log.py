@@ -3,9 +3,7 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-from errno import E2BIG, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP, EOVERFLOW
+from errno import E2BIG, EFAULT, EINVAL, ENOTTY, EOVERFLOW
 
 import pytest
 
@@ -24,6 +22,7 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
+from conformance.suite.v2.dma.log import LOG, can_report, logging, need_report
 from conformance.suite.v2.memory import NOWHERE, read_only
 from conformance.suite.v2.steps import expect_written, in_time, state_of
 from conformance.uapi import constants as c
@@ -33,50 +32,7 @@ from conformance.vfio.device import Device
 from conformance.vfio.features import Range
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, SIZE, GuestMemory
 
-LOG = Range(IOVA, SIZE)
 START = c.VFIO_DEVICE_FEATURE_SET | c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START
-
-
-@pytest.fixture
-def logger(client: Client) -> Iterator[Device]:
-    """Return the device with logging off; not applicable to one without."""
-    device = client.device
-    try:
-        features.probe(device, c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
-    except OSError as error:
-        not_applicable(f"the device does not log DMA writes: {errno_words(error.errno)}")
-    yield device
-    with contextlib.suppress(OSError):
-        features.stop_log(device)
-
-
-@contextmanager
-def can_report() -> Iterator[None]:
-    """Let a block with a REPORT be without one where the kernel has none."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (EOPNOTSUPP, ENOTTY):
-            raise
-
-
-def need_report(device: Device) -> None:
-    """Leave the test where the kernel cannot report, while a log of the device is on."""
-    try:
-        features.report_log(device, LOG)
-    except OSError as error:
-        if error.errno in (EOPNOTSUPP, ENOTTY):
-            not_applicable("this kernel is built without what REPORT needs (IOMMUFD_DRIVER)")
-        raise
-
-
-@contextmanager
-def logging(device: Device, *ranges: Range, page_size: int = PAGE) -> Iterator[int]:
-    """Log for a block; provide the page size that was chosen."""
-    with expect_success(did=f"START with {len(ranges) or 1} ranges"):
-        chosen = features.start_log(device, ranges or [LOG], page_size)
-    yield chosen
-    features.stop_log(device)
 
 
 @pytest.mark.rule("dma-log.whole")

@@ -105,3 +105,12 @@ def test_an_error_is_raised_later(sender: Packets, interface: Interface) -> None
     with pytest.raises(OSError, match="as asked"):
         sender.set_rate(0)
     sender.set_rate(0)
+
+
+def test_a_kernel_without_packet_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    assert packets.can_be_sent()
+    monkeypatch.setattr("socket.socket", refuse)
+    assert not packets.can_be_sent()
