@@ -47,7 +47,8 @@ def keeps_log(device: Device, features: Features, form: Form) -> bool:
 
     A user that can start a log relies on it: QEMU gives a migration up if it cannot be reported.
     """
-    return bool(device.emulated) and "v2" in form.protocols and features.iova_bitmap
+    known = bool(device.emulated) or follows(device, features, form)
+    return known and "v2" in form.protocols and features.iova_bitmap
 
 
 def follows(device: Device, features: Features, form: Form) -> bool:
@@ -79,8 +80,6 @@ def sources(device: Device, features: Features, form: Form) -> dict[str, str]:
     if not form.migration:
         return found
     own = ["config", "engine", "memory"] if device.emulated else ["bus"]
-    if keeps_log(device, features, form):
-        own.append("dma_log")
     found |= {f"{name}.c": f"{transport}/{name}.c.j2" for name in own}
     found |= {f"{name}.c": f"driver/{name}.c.j2" for name in ("registers", "stream")}
     for protocol in form.protocols:
@@ -90,4 +89,6 @@ def sources(device: Device, features: Features, form: Form) -> dict[str, str]:
         found["mappings.c"] = "driver/mappings.c.j2"
     if follows(device, features, form):
         found |= {name: f"driver/{name}.j2" for name in ("rings.h", "rings.c", "pins.c")}
+    if keeps_log(device, features, form):
+        found["dma_log.c"] = "driver/dma_log.c.j2"
     return found

@@ -2,7 +2,9 @@
 /*
  * Migrations of a device with an admin receive queue, around the driver's rings.c and
  * pins.c. The device fills buffers whenever the driver lets it: at each access to a
- * register. Memory is copied by the bitmap that the pins make, in rounds.
+ * register. Memory is copied by the bitmap that the pins make, in rounds; or, with
+ * LOGGED and the driver's dma_log.c, by the driver's own log, which is right also
+ * where the driver is unsure.
  *
  * Usage: machine TURNS MODE. MODE "plain": a well-behaved guest; "wild": one that
  * unmaps memory, writes tails at random and moves the ring while it is in use;
@@ -27,16 +29,13 @@
 
 static struct page memory[NR_PAGES], copy[NR_PAGES];
 static bool mapped[NR_PAGES], dirty[NR_PAGES], written[NR_PAGES], named[NR_PAGES];
+static bool reported[NR_PAGES];
 static int pins[NR_PAGES];
 static u32 registers[0x10000 / 4];
 static struct i40e_vf_device device;
 static bool running, wild, blind;
 static int allocations; /* until one fails; 0: none does */
 static unsigned long filled;
-
-/* The guest's driver. */
-static u32 length, next, done;
-static u64 buffers[0x400];
 
 void *kvcalloc(size_t n, size_t size, int flags)
 {
@@ -201,120 +200,29 @@ static void put(u32 offset, u32 value)
 	}
 }
 
-static void start(void)
-{
-	put(LENGTH, 0);
-	put(HEAD, 0);
-	put(TAIL, 0);
-	put(BASE, (u32)IOVA);
-	put(BASE_HIGH, IOVA >> 32);
-	put(LENGTH, ENABLE | length);
-	next = 0;
-	done = 0;
-}
+#include "guest.h"
+static int sync_copy(void);
 
-static u64 entry_of(u32 index)
-{
-	return IOVA + (u64)index * DESCRIPTOR;
-}
-
-static void take(void)
-{
-	while (done != next && page_of(entry_of(done)) != NR_PAGES && *descriptor(entry_of(done)) & 1)
-		done = (done + 1) % length;
-}
-
-static bool in_use(unsigned int page)
-{
-	u32 i;
-
-	for (i = done; i != next; i = (i + 1) % length) {
-		unsigned int other = (buffers[i] - IOVA) / PAGE_SIZE;
-
-		if (page + 1 >= other && page <= other + 1)
-			return true;
-	}
-	return false;
-}
-
-static void post(int most)
-{
-	int tries = 200;
-
-	while (most > 0 && (next + 1) % length != done && tries-- > 0) {
-		unsigned int page = RING_PAGES + rand() % (NR_PAGES - RING_PAGES - 10);
-		u64 iova = IOVA + page * PAGE_SIZE + (rand() % 2 ? 0 : rand() % PAGE_SIZE & ~3UL);
-		u32 *entry;
-
-		if (in_use(page) || page_of(entry_of(next)) == NR_PAGES)
-			continue;
-		entry = descriptor(entry_of(next));
-		memset(entry, 0, DESCRIPTOR);
-		entry[0] = 0x1200;
-		entry[6] = iova >> 32;
-		entry[7] = (u32)iova;
-		buffers[next] = iova;
-		next = (next + 1) % length;
-		named[page] = true;
-		named[page + 1] = true;
-		most--;
-	}
-	/* The tail by one access, as guests write it: in two it would be elsewhere between. */
-	put_whole(TAIL, next);
-}
-
-static void unmap_or_map(unsigned int page)
-{
-	if (mapped[page]) {
-		i40e_vf_dma_unmap(&device.core_device.vdev, IOVA + page * PAGE_SIZE, PAGE_SIZE);
-		if (pins[page])
-			abort();
-	}
-	mapped[page] = !mapped[page];
-}
-
-static void misbehave(void)
-{
-	switch (rand() % 7) {
-	case 0:
-		unmap_or_map(rand() % NR_PAGES);
-		break;
-	case 1:
-		put(TAIL, length + rand() % 3);
-		break;
-	case 2:
-		put(TAIL, rand() % length);
-		break;
-	case 3:
-		put(BASE, (u32)IOVA + rand() % 3 * PAGE_SIZE);
-		break;
-	case 4:
-		put(LENGTH, ENABLE | (1 + rand() % length));
-		break;
-	case 5:
-		put(HEAD, rand() % length);
-		break;
-	default:
-		put(LENGTH, registers[LENGTH / 4] & ~ENABLE);
-		put(LENGTH, registers[LENGTH / 4] | ENABLE);
-		break;
-	}
-}
+#ifdef LOGGED
+#include "log.h"
+#else
+#include "pins.h"
+#endif
 
 /* Copies what the bitmap has; what the guest's processor writes counts as known. */
 static int sync_copy(void)
 {
 	int missing = 0, page;
 
+	look();
 	for (page = 0; page < NR_PAGES; page++) {
-		bool reported = dirty[page] || page < RING_PAGES;
+		bool known = reported[page] || page < RING_PAGES;
 
-		missing += written[page] && !reported;
-		if (!wild && dirty[page] && page >= RING_PAGES && !named[page])
+		missing += written[page] && !known;
+		if (!wild && reported[page] && page >= RING_PAGES && !named[page])
 			missing++; /* a page that no descriptor named */
-		if (reported)
+		if (known)
 			copy[page] = memory[page];
-		dirty[page] = pins[page];
 		written[page] = false;
 	}
 	return missing;
@@ -331,14 +239,8 @@ static int different(void)
 
 static int migrate(void)
 {
-	int round, page, wrong = 0;
+	int round, wrong = first_copy();
 
-	for (page = 0; page < NR_PAGES; page++) {
-		dirty[page] = pins[page];
-		named[page] |= dirty[page];
-		written[page] = false;
-		copy[page] = memory[page];
-	}
 	for (round = 0; round < 30; round++) {
 		take();
 		post(rand() % 20);
@@ -349,10 +251,10 @@ static int migrate(void)
 		if (!(rand() % 10) && done == next)
 			start();
 		if (!(rand() % 3))
-			wrong += device.rings.unsure ? 0 : sync_copy();
+			wrong += trusted() ? sync_copy() : 0;
 	}
-	running = false;
-	if (!device.rings.unsure)
+	stop();
+	if (trusted())
 		wrong += sync_copy() + different();
 	return wrong;
 }
@@ -361,6 +263,7 @@ int main(int argc, char **argv)
 {
 	const u32 lengths[] = { 2, 3, 32, 100, 255 };
 	int ret, turn, page, wrong = 0, unsure = 0, starved = 0;
+	u64 doubts = 0;
 
 	if (argc != 3)
 		return 2;
@@ -372,27 +275,32 @@ int main(int argc, char **argv)
 		memset(named, 0, sizeof(named));
 		length = lengths[rand() % ARRAY_SIZE(lengths)];
 		running = true;
+		log_start();
 		start();
 		post(rand() % 40);
 		let(rand() % 10);
 		take();
 
 		allocations = wild && !(rand() % 4) ? 1 + rand() % 3 : 0;
-		mutex_lock(&device.rings.lock);
-		ret = i40e_vf_rings_begin(&device);
-		mutex_unlock(&device.rings.lock);
+		ret = begin();
 		allocations = 0;
 		if (ret && (ret != -ENOMEM || device.rings.following))
 			abort();
 		starved += !!ret;
 		wrong += ret ? 0 : migrate();
 		unsure += device.rings.unsure;
+		if (device.rings.unsure && device.rings.doubts == doubts)
+			abort(); /* what debugfs counts */
+		doubts = device.rings.doubts;
+		log_stop();
 
 		i40e_vf_rings_close(&device);
 		for (page = 0; page < NR_PAGES; page++)
 			if (pins[page])
 				abort();
 	}
+	if ((!blind && !device.rings.buffers) || (!wild && doubts))
+		abort();
 	printf("%d %d %d %lu\n", wrong, unsure, starved, filled);
 	return 0;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What rings.c and pins.c use of the kernel, for a program of user space. Each of
+ * What rings.c, pins.c and dma_log.c use of the kernel, for a program of user space. Each of
  * the kernel's headers that they include is this file.
  */
 #ifndef SHIM_H
 #define SHIM_H
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,6 +43,8 @@ typedef struct { int unused; } wait_queue_head_t;
 #define DIV_ROUND_UP_ULL(a, b)		DIV_ROUND_UP((unsigned long long)(a), b)
 #define round_down(x, y)		((x) & ~((__typeof__(x))(y) - 1))
 #define IS_ALIGNED(x, a)		(!((x) & ((__typeof__(x))(a) - 1)))
+#define min(a, b)			((a) < (b) ? (a) : (b))
+#define max(a, b)			((a) > (b) ? (a) : (b))
 #define min_t(type, a, b)		((type)(a) < (type)(b) ? (type)(a) : (type)(b))
 #define offset_in_page(p)		((unsigned long)(p) & (PAGE_SIZE - 1))
 #define le32_to_cpu(x)			(x)
@@ -57,6 +60,16 @@ typedef struct { int unused; } wait_queue_head_t;
 #define debugfs_remove_recursive(dir)	((void)(dir))
 #define dev_warn(dev, ...)		((void)(dev))
 #define kvfree				free
+#define MODULE_IMPORT_NS(ns)		_Static_assert(1, "")
+
+#define BITS				(8 * sizeof(long))
+#define BIT(nr)				(1UL << (nr))
+#define BITS_TO_LONGS(nr)		DIV_ROUND_UP(nr, BITS)
+#define test_bit(nr, map)		((map)[(nr) / BITS] >> (nr) % BITS & 1)
+#define __clear_bit(nr, map)		((map)[(nr) / BITS] &= ~BIT((nr) % BITS))
+#define for_each_set_bit_from(bit, map, size) \
+	for (; (bit) < (size); (bit)++) \
+		if (test_bit(bit, map))
 
 struct mutex {
 	int held;
@@ -74,8 +87,32 @@ struct vm_operations_struct {
 	int unused;
 };
 
+enum vfio_device_mig_state {
+	VFIO_DEVICE_STATE_RUNNING,
+	VFIO_DEVICE_STATE_PRE_COPY,
+	VFIO_DEVICE_STATE_STOP_COPY,
+};
+
+struct rb_root_cached;
+struct iova_bitmap;
+struct vfio_device;
+
+struct interval_tree_node {
+	unsigned long start;
+	unsigned long last;
+};
+
+struct vfio_log_ops {
+	int (*log_start)(struct vfio_device *device, struct rb_root_cached *ranges, u32 nnodes,
+			 u64 *page_size);
+	int (*log_stop)(struct vfio_device *device);
+	int (*log_read_and_clear)(struct vfio_device *device, unsigned long iova,
+				  unsigned long length, struct iova_bitmap *dirty);
+};
+
 struct vfio_device {
 	struct device *dev;
+	const struct vfio_log_ops *log_ops;
 };
 
 struct vfio_pci_core_device {
@@ -90,6 +127,18 @@ void *kvcalloc(size_t n, size_t size, int flags);
 int vfio_pin_pages(struct vfio_device *vdev, u64 iova, int npage, int prot, struct page **pages);
 void vfio_unpin_pages(struct vfio_device *vdev, u64 iova, int npage);
 ssize_t vfio_pci_core_write(struct vfio_device *vdev, const char *buf, size_t count, loff_t *ppos);
+
+struct interval_tree_node *interval_tree_iter_first(struct rb_root_cached *root,
+						    unsigned long start, unsigned long last);
+struct interval_tree_node *interval_tree_iter_next(struct interval_tree_node *node,
+						   unsigned long start, unsigned long last);
+void iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova, size_t length);
+
+static inline void bitmap_set(unsigned long *map, unsigned int start, unsigned int len)
+{
+	for (; len; len--, start++)
+		map[start / BITS] |= BIT(start % BITS);
+}
 
 static inline void memcpy_from_page(char *to, struct page *page, size_t offset, size_t len)
 {

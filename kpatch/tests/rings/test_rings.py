@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.device import load as device
+from kpatch.render.form import Form
 from kpatch.render.render import texts
 from kpatch.tests.render.pinned import LINUX_6_12
 
@@ -21,28 +22,36 @@ HERE = Path(__file__).parent
 SANITIZE = "-fsanitize=address,undefined"
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+PINS, LOG = "pins", "log"
+"""By what memory is copied: by what version 1 pins, or by the log of version 2."""
+
+
+@pytest.fixture(scope="module", params=[PINS, LOG])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc")
     if not compiler:
         pytest.skip("there is no C compiler")
     folder = tmp_path_factory.mktemp("rings")
-    sources = texts(device.load("i40e-vf"), LINUX_6_12)
-    for name in ("rings.c", "pins.c", "rings.h", "i40e_vf.h"):
+    logged = request.param == LOG
+    form = Form(protocols=("v2",) if logged else ("v1",))
+    sources = texts(device.load("i40e-vf"), LINUX_6_12, form=form)
+    parts = ["rings.c", "pins.c", *(["dma_log.c"] if logged else [])]
+    for name in (*parts, "rings.h", "i40e_vf.h"):
         (folder / name).write_text(sources[name])
     (folder / "compat.h").write_text("")
     (folder / "linux").mkdir()
     included = {
         line.removeprefix("#include <linux/").rstrip(">")
-        for name in ("rings.c", "pins.c", "i40e_vf.h")
+        for name in (*parts, "i40e_vf.h")
         for line in sources[name].splitlines()
         if line.startswith("#include <linux/")
     }
     for name in included:
         (folder / "linux" / name).write_text('#include "shim.h"\n')
     built = folder / "machine"
-    files = [folder / "rings.c", folder / "pins.c", HERE / "machine.c"]
+    files = [*(folder / name for name in parts), HERE / "machine.c"]
     flags = ["-g", "-O1", "-Wall", "-Wno-format", SANITIZE, f"-I{folder}", f"-I{HERE}"]
+    flags += ["-DLOGGED"] if logged else []
     command = [compiler, *flags, *map(str, files), "-o", str(built)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr and "san" in done.stderr:

@@ -144,15 +144,23 @@ static int emulated_log_read_and_clear(struct vfio_device *vdev, unsigned long i
 	return ret;
 }
 
-static void emulated_log_add(struct emulated_log *log, u64 iova)
+static void emulated_log_range(struct emulated_log *log, unsigned long start, unsigned long last)
 {
 	u32 i;
 
 	lockdep_assert_held(&log->lock);
 
-	for (i = 0; i < log->nr_tracked; i++)
-		if (iova >= log->tracked[i].start && iova <= log->tracked[i].last)
-			__set_bit(emulated_log_bit(&log->tracked[i], iova), log->dirty);
+	for (i = 0; i < log->nr_tracked; i++) {
+		const struct emulated_tracked *tracked = &log->tracked[i];
+		const unsigned long from = max(start, tracked->start);
+		const unsigned long to = min(last, tracked->last);
+		unsigned long bit;
+
+		if (from > to)
+			continue;
+		bit = emulated_log_bit(tracked, from);
+		bitmap_set(log->dirty, bit, emulated_log_bit(tracked, to) - bit + 1);
+	}
 }
 
 /* Writes to guest memory, at an address inside a page, so that a report after it has it. */
@@ -163,7 +171,7 @@ void emulated_dma_write(struct emulated_device *xdev, u64 iova, __le32 value)
 	mutex_lock(&log->lock);
 	/* As with a device behind an IOMMU, nothing comes of a bad address. */
 	if (!vfio_dma_rw(&xdev->vdev, iova, &value, sizeof(value), true))
-		emulated_log_add(log, iova);
+		emulated_log_range(log, iova, iova);
 	mutex_unlock(&log->lock);
 }
 

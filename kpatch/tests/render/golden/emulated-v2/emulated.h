@@ -118,20 +118,6 @@ struct emulated_migration {
 };
 
 /**
- * struct emulated_engine - what makes the device move
- * @lock: protects @running, and so that @work is queued only while the device
- *        runs. Innermost: nothing is locked and nothing sleeps under it.
- * @running: the counter counts and doorbells are served
- * @work: one tick; takes no lock of the driver but @lock and that of the log,
- *        since the device is stopped, and the work waited for, under the others
- */
-struct emulated_engine {
-	spinlock_t lock; /* innermost, see above */
-	bool running;
-	struct delayed_work work;
-};
-
-/**
  * struct emulated_tracked - a range of guest memory of which writes are logged
  * @start: first address
  * @last: last address
@@ -156,6 +142,20 @@ struct emulated_log {
 	struct emulated_tracked *tracked;
 	u32 nr_tracked;
 	unsigned long *dirty;
+};
+
+/**
+ * struct emulated_engine - what makes the device move
+ * @lock: protects @running, and so that @work is queued only while the device
+ *        runs. Innermost: nothing is locked and nothing sleeps under it.
+ * @running: the counter counts and doorbells are served
+ * @work: one tick; takes no lock of the driver but @lock and that of the log,
+ *        since the device is stopped, and the work waited for, under the others
+ */
+struct emulated_engine {
+	spinlock_t lock; /* innermost, see above */
+	bool running;
+	struct delayed_work work;
 };
 
 /**
@@ -200,12 +200,6 @@ void emulated_engine_start(struct emulated_device *xdev);
 void emulated_engine_stop(struct emulated_device *xdev);
 void emulated_engine_kick(struct emulated_device *xdev);
 
-/* dma_log.c */
-void emulated_log_init(struct vfio_device *vdev, struct emulated_log *log);
-void emulated_log_destroy(struct emulated_log *log);
-void emulated_log_close(struct emulated_log *log);
-void emulated_dma_write(struct emulated_device *xdev, u64 iova, __le32 value);
-
 /* memory.c */
 extern const resource_size_t emulated_bar_sizes[PCI_STD_NUM_BARS];
 int emulated_memory_alloc(struct emulated_device *xdev);
@@ -231,6 +225,12 @@ void emulated_vma_open(struct vm_area_struct *vma);
 void emulated_vma_close(struct vm_area_struct *vma);
 int emulated_ledger_begin_saving(struct emulated_ledger *ledger);
 void emulated_ledger_end_saving(struct emulated_ledger *ledger);
+
+/* dma_log.c */
+void emulated_log_init(struct vfio_device *vdev, struct emulated_log *log);
+void emulated_log_destroy(struct emulated_log *log);
+void emulated_log_close(struct emulated_log *log);
+void emulated_dma_write(struct emulated_device *xdev, u64 iova, __le32 value);
 
 /* registers.c */
 int emulated_device_stop(struct emulated_device *xdev);

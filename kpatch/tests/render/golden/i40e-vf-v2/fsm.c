@@ -279,6 +279,7 @@ static struct file *i40e_vf_set_state(struct vfio_device *vdev, enum vfio_device
 	int ret;
 
 	mutex_lock(&xdev->rings.lock);
+	i40e_vf_rings_log(xdev);
 	ret = i40e_vf_follow_rings(xdev, vdev, target);
 	if (ret) {
 		filp = ERR_PTR(ret);

@@ -175,10 +175,38 @@ struct i40e_vf_rings {
 };
 
 /**
+ * struct i40e_vf_tracked - a range of guest memory of which writes are logged
+ * @start: first address
+ * @last: last address
+ * @bit: of the page of @start
+ */
+struct i40e_vf_tracked {
+	unsigned long start;
+	unsigned long last;
+	unsigned long bit;
+};
+
+/**
+ * struct i40e_vf_log - which pages the device may have written
+ * @lock: protects all members; inside the lock of the rings. mmap_lock is taken
+ *        inside, for the bitmap of the user.
+ * @tracked: the ranges, ascending
+ * @nr_tracked: how many
+ * @dirty: a bit for each page of them; NULL while nothing is logged
+ */
+struct i40e_vf_log {
+	struct mutex lock; /* inside that of the rings, see above */
+	struct i40e_vf_tracked *tracked;
+	u32 nr_tracked;
+	unsigned long *dirty;
+};
+
+/**
  * struct i40e_vf_device - a function that is passed through
  * @core_device: what vfio-pci-core knows of it
  * @ledger: what is mapped
  * @rings: what it may write to
+ * @log: what it may have written
  * @migration: the migration state, and its session
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
@@ -192,6 +220,7 @@ struct i40e_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct i40e_vf_ledger ledger;
 	struct i40e_vf_rings rings;
+	struct i40e_vf_log log;
 	struct i40e_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
@@ -229,6 +258,13 @@ int i40e_vf_ledger_add(struct i40e_vf_ledger *ledger, struct vm_area_struct *vma
 int i40e_vf_ledger_begin_saving(struct i40e_vf_ledger *ledger);
 void i40e_vf_ledger_end_saving(struct i40e_vf_ledger *ledger);
 
+/* dma_log.c */
+void i40e_vf_log_init(struct vfio_device *vdev, struct i40e_vf_log *log);
+void i40e_vf_log_destroy(struct i40e_vf_log *log);
+void i40e_vf_log_close(struct i40e_vf_log *log);
+void i40e_vf_log_add(struct i40e_vf_log *log, unsigned long start, unsigned long last);
+bool i40e_vf_log_is_on(struct i40e_vf_log *log);
+
 /* rings.c */
 void i40e_vf_rings_init(struct i40e_vf_device *xdev);
 void i40e_vf_rings_destroy(struct i40e_vf_device *xdev);
@@ -239,6 +275,7 @@ int i40e_vf_rings_begin(struct i40e_vf_device *xdev);
 void i40e_vf_rings_end(struct i40e_vf_device *xdev);
 void i40e_vf_rings_close(struct i40e_vf_device *xdev);
 bool i40e_vf_rings_untrusted(struct i40e_vf_device *xdev);
+void i40e_vf_rings_log(struct i40e_vf_device *xdev);
 void i40e_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
 /* registers.c */

@@ -41,6 +41,7 @@ static int i40e_vf_init_dev(struct vfio_device *core_vdev)
 
 	i40e_vf_ledger_init(&xdev->ledger);
 	i40e_vf_migration_init(core_vdev, &xdev->migration);
+	i40e_vf_log_init(core_vdev, &xdev->log);
 	ret = vfio_pci_core_init_dev(core_vdev);
 	if (!ret)
 		i40e_vf_rings_init(xdev);
@@ -53,6 +54,7 @@ static void i40e_vf_release_dev(struct vfio_device *core_vdev)
 
 	i40e_vf_migration_destroy(&xdev->migration);
 	i40e_vf_rings_destroy(xdev);
+	i40e_vf_log_destroy(&xdev->log);
 	vfio_pci_core_release_dev(core_vdev);
 }
 
@@ -94,6 +96,7 @@ err_disable:
 static void i40e_vf_close_device(struct vfio_device *core_vdev)
 {
 	i40e_vf_rings_close(i40e_vf_of_vdev(core_vdev));
+	i40e_vf_log_close(&i40e_vf_of_vdev(core_vdev)->log);
 	i40e_vf_migration_close(i40e_vf_of_vdev(core_vdev));
 	vfio_pci_core_close_device(core_vdev);
 }

@@ -30,16 +30,36 @@ int i40e_vf_rings_doubt(struct i40e_vf_device *xdev, const char *name, const cha
 	if (!rings->unsure)
 		dev_warn(xdev->core_device.vdev.dev,
 			 "%s: %s (%d), %s; event %llu since the driver was bound\n", name, why,
-			 err, rings->narrowed ? "the device cannot be migrated now" :
+			 err, rings->narrowed && !i40e_vf_log_is_on(&xdev->log) ?
+			 "the device cannot be migrated now" :
 			 "all memory is reported as dirty", rings->doubts);
 	rings->unsure = true;
 	return err == -ENOMEM ? err : 0;
+}
+
+static void i40e_vf_log_pages(struct i40e_vf_device *xdev, u64 iova, unsigned int nr_pages)
+{
+	if (nr_pages)
+		i40e_vf_log_add(&xdev->log, iova, iova + (u64)nr_pages * PAGE_SIZE - 1);
+}
+
+/* Logs all that is pinned for a ring. */
+void i40e_vf_ring_log(struct i40e_vf_device *xdev, const struct i40e_vf_ring *ring)
+{
+	u32 i;
+
+	if (!ring->pages)
+		return;
+	i40e_vf_log_pages(xdev, round_down(ring->base, PAGE_SIZE), ring->nr_pages);
+	for (i = 0; ring->slots && i < ring->length; i++)
+		i40e_vf_log_pages(xdev, ring->slots[i].iova, ring->slots[i].nr_pages);
 }
 
 static void i40e_vf_unpin(struct i40e_vf_device *xdev, u64 iova, unsigned int nr_pages)
 {
 	unsigned int some;
 
+	i40e_vf_log_pages(xdev, iova, nr_pages);
 	for (; nr_pages; nr_pages -= some, iova += some * PAGE_SIZE) {
 		some = min_t(unsigned int, nr_pages, VFIO_PIN_PAGES_MAX_ENTRIES);
 		vfio_unpin_pages(&xdev->core_device.vdev, iova, some);

@@ -490,7 +490,51 @@ bool i40e_vf_rings_untrusted(struct i40e_vf_device *xdev)
 
 	lockdep_assert_held(&rings->lock);
 
-	return rings->unsure && rings->narrowed;
+	/* The log then says that all was written. */
+	return rings->unsure && rings->narrowed && !i40e_vf_log_is_on(&xdev->log);
+}
+
+static int i40e_vf_log_ring(struct i40e_vf_device *xdev,
+			    const struct i40e_vf_ring_kind *kind, u32 number,
+			    struct i40e_vf_ring *ring, void *arg)
+{
+	if (ring)
+		i40e_vf_ring_log(xdev, ring);
+	return 0;
+}
+
+/* Can the device have written where the driver does not see it? */
+static bool i40e_vf_is_unseen(struct i40e_vf_device *xdev)
+{
+	struct i40e_vf_migration *mig = &xdev->migration;
+	enum vfio_device_mig_state state;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	mutex_unlock(&mig->lock);
+
+	switch (state) {
+	case VFIO_DEVICE_STATE_RUNNING:
+		return true;
+	case VFIO_DEVICE_STATE_PRE_COPY:
+		return !xdev->rings.following || xdev->rings.unsure;
+	default:
+		return xdev->rings.unsure;
+	}
+}
+
+/*
+ * Logs what the device may have written until now: before a report, and before the
+ * state changes, as the new state says nothing of what the old one let through.
+ */
+void i40e_vf_rings_log(struct i40e_vf_device *xdev)
+{
+	lockdep_assert_held(&xdev->rings.lock);
+
+	if (i40e_vf_is_unseen(xdev))
+		i40e_vf_log_add(&xdev->log, 0, ULONG_MAX);
+	else
+		i40e_vf_each_ring(xdev, i40e_vf_log_ring, NULL);
 }
 
 static int i40e_vf_unmap_ring(struct i40e_vf_device *xdev,

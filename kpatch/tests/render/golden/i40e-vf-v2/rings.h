@@ -101,6 +101,7 @@ int i40e_vf_ring_follow(struct i40e_vf_device *xdev, const struct i40e_vf_ring_k
 			bool fresh);
 int i40e_vf_ring_post(struct i40e_vf_device *xdev, const struct i40e_vf_ring_kind *kind,
 		      struct i40e_vf_ring *ring, u32 tail, bool fresh);
+void i40e_vf_ring_log(struct i40e_vf_device *xdev, const struct i40e_vf_ring *ring);
 void i40e_vf_ring_drop(struct i40e_vf_device *xdev, struct i40e_vf_ring *ring);
 void i40e_vf_ring_unmap(struct i40e_vf_device *xdev, const struct i40e_vf_ring_kind *kind,
 			struct i40e_vf_ring *ring, const struct i40e_vf_range *range);

@@ -30,7 +30,8 @@ int igb_vf_rings_doubt(struct igb_vf_device *xdev, const char *name, const char 
 	if (!rings->unsure)
 		dev_warn(xdev->core_device.vdev.dev,
 			 "%s: %s (%d), %s; event %llu since the driver was bound\n", name, why,
-			 err, rings->narrowed ? "the device cannot be migrated now" :
+			 err, rings->narrowed ?
+			 "the device cannot be migrated now" :
 			 "all memory is reported as dirty", rings->doubts);
 	rings->unsure = true;
 	return err == -ENOMEM ? err : 0;

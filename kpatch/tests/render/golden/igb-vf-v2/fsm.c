@@ -279,6 +279,7 @@ static struct file *igb_vf_set_state(struct vfio_device *vdev, enum vfio_device_
 	int ret;
 
 	mutex_lock(&xdev->rings.lock);
+	igb_vf_rings_log(xdev);
 	ret = igb_vf_follow_rings(xdev, vdev, target);
 	if (ret) {
 		filp = ERR_PTR(ret);

@@ -177,10 +177,38 @@ struct igb_vf_rings {
 };
 
 /**
+ * struct igb_vf_tracked - a range of guest memory of which writes are logged
+ * @start: first address
+ * @last: last address
+ * @bit: of the page of @start
+ */
+struct igb_vf_tracked {
+	unsigned long start;
+	unsigned long last;
+	unsigned long bit;
+};
+
+/**
+ * struct igb_vf_log - which pages the device may have written
+ * @lock: protects all members; inside the lock of the rings. mmap_lock is taken
+ *        inside, for the bitmap of the user.
+ * @tracked: the ranges, ascending
+ * @nr_tracked: how many
+ * @dirty: a bit for each page of them; NULL while nothing is logged
+ */
+struct igb_vf_log {
+	struct mutex lock; /* inside that of the rings, see above */
+	struct igb_vf_tracked *tracked;
+	u32 nr_tracked;
+	unsigned long *dirty;
+};
+
+/**
  * struct igb_vf_device - a function that is passed through
  * @core_device: what vfio-pci-core knows of it
  * @ledger: what is mapped
  * @rings: what it may write to
+ * @log: what it may have written
  * @migration: the migration state, and its session
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
@@ -194,6 +222,7 @@ struct igb_vf_device {
 	struct vfio_pci_core_device core_device;
 	struct igb_vf_ledger ledger;
 	struct igb_vf_rings rings;
+	struct igb_vf_log log;
 	struct igb_vf_migration migration;
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
@@ -231,6 +260,13 @@ int igb_vf_ledger_add(struct igb_vf_ledger *ledger, struct vm_area_struct *vma);
 int igb_vf_ledger_begin_saving(struct igb_vf_ledger *ledger);
 void igb_vf_ledger_end_saving(struct igb_vf_ledger *ledger);
 
+/* dma_log.c */
+void igb_vf_log_init(struct vfio_device *vdev, struct igb_vf_log *log);
+void igb_vf_log_destroy(struct igb_vf_log *log);
+void igb_vf_log_close(struct igb_vf_log *log);
+void igb_vf_log_add(struct igb_vf_log *log, unsigned long start, unsigned long last);
+bool igb_vf_log_is_on(struct igb_vf_log *log);
+
 /* rings.c */
 void igb_vf_rings_init(struct igb_vf_device *xdev);
 void igb_vf_rings_destroy(struct igb_vf_device *xdev);
@@ -241,6 +277,7 @@ int igb_vf_rings_begin(struct igb_vf_device *xdev);
 void igb_vf_rings_end(struct igb_vf_device *xdev);
 void igb_vf_rings_close(struct igb_vf_device *xdev);
 bool igb_vf_rings_untrusted(struct igb_vf_device *xdev);
+void igb_vf_rings_log(struct igb_vf_device *xdev);
 void igb_vf_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
 /* registers.c */

@@ -44,6 +44,7 @@ static int igb_vf_init_dev(struct vfio_device *core_vdev)
 
 	igb_vf_ledger_init(&xdev->ledger);
 	igb_vf_migration_init(core_vdev, &xdev->migration);
+	igb_vf_log_init(core_vdev, &xdev->log);
 	ret = vfio_pci_core_init_dev(core_vdev);
 	if (!ret)
 		igb_vf_rings_init(xdev);
@@ -56,6 +57,7 @@ static void igb_vf_release_dev(struct vfio_device *core_vdev)
 
 	igb_vf_migration_destroy(&xdev->migration);
 	igb_vf_rings_destroy(xdev);
+	igb_vf_log_destroy(&xdev->log);
 	vfio_pci_core_release_dev(core_vdev);
 }
 
@@ -97,6 +99,7 @@ err_disable:
 static void igb_vf_close_device(struct vfio_device *core_vdev)
 {
 	igb_vf_rings_close(igb_vf_of_vdev(core_vdev));
+	igb_vf_log_close(&igb_vf_of_vdev(core_vdev)->log);
 	igb_vf_migration_close(igb_vf_of_vdev(core_vdev));
 	vfio_pci_core_close_device(core_vdev);
 }

@@ -534,7 +534,51 @@ bool igb_vf_rings_untrusted(struct igb_vf_device *xdev)
 
 	lockdep_assert_held(&rings->lock);
 
-	return rings->unsure && rings->narrowed;
+	/* The log then says that all was written. */
+	return rings->unsure && rings->narrowed && !igb_vf_log_is_on(&xdev->log);
+}
+
+static int igb_vf_log_ring(struct igb_vf_device *xdev,
+			   const struct igb_vf_ring_kind *kind, u32 number,
+			   struct igb_vf_ring *ring, void *arg)
+{
+	if (ring)
+		igb_vf_ring_log(xdev, ring);
+	return 0;
+}
+
+/* Can the device have written where the driver does not see it? */
+static bool igb_vf_is_unseen(struct igb_vf_device *xdev)
+{
+	struct igb_vf_migration *mig = &xdev->migration;
+	enum vfio_device_mig_state state;
+
+	mutex_lock(&mig->lock);
+	state = mig->state;
+	mutex_unlock(&mig->lock);
+
+	switch (state) {
+	case VFIO_DEVICE_STATE_RUNNING:
+		return true;
+	case VFIO_DEVICE_STATE_PRE_COPY:
+		return !xdev->rings.following || xdev->rings.unsure;
+	default:
+		return xdev->rings.unsure;
+	}
+}
+
+/*
+ * Logs what the device may have written until now: before a report, and before the
+ * state changes, as the new state says nothing of what the old one let through.
+ */
+void igb_vf_rings_log(struct igb_vf_device *xdev)
+{
+	lockdep_assert_held(&xdev->rings.lock);
+
+	if (igb_vf_is_unseen(xdev))
+		igb_vf_log_add(&xdev->log, 0, ULONG_MAX);
+	else
+		igb_vf_each_ring(xdev, igb_vf_log_ring, NULL);
 }
 
 static int igb_vf_unmap_ring(struct igb_vf_device *xdev,

@@ -119,6 +119,7 @@ int igb_vf_ring_follow(struct igb_vf_device *xdev, const struct igb_vf_ring_kind
 		       bool fresh);
 int igb_vf_ring_post(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
 		     struct igb_vf_ring *ring, u32 tail, bool fresh);
+void igb_vf_ring_log(struct igb_vf_device *xdev, const struct igb_vf_ring *ring);
 void igb_vf_ring_drop(struct igb_vf_device *xdev, struct igb_vf_ring *ring);
 void igb_vf_ring_unmap(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
 		       struct igb_vf_ring *ring, const struct igb_vf_range *range);

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Intel Ethernet 700 series virtual function: which memory it may have written
+ *
+ * Generated from i40e-vf.toml; edit that file or the templates, not this one.
+ *
+ * The log of VFIO_DEVICE_FEATURE_DMA_LOGGING_* has a bit for each page of the tracked
+ * ranges. It has no tie to the device state, and goes on over a reset.
+ *
+ * The device writes by itself. Where is known while its rings are followed: to what is
+ * pinned (pins.c). What was pinned since the last report is logged when it is unpinned,
+ * and what still is when a report is asked for. While the device runs and is not
+ * followed, and in doubt, it may have written anywhere, so the whole range is reported.
+ */
+
+#include <linux/bitmap.h>
+#include <linux/interval_tree.h>
+#include <linux/iova_bitmap.h>
+#include <linux/minmax.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "i40e_vf.h"
+
+#define I40E_VF_LOG_SHIFT	12
+#define I40E_VF_LOG_PAGE	BIT(I40E_VF_LOG_SHIFT)
+/* 1 TiB, for which the bitmap has 32 MiB */
+#define I40E_VF_LOG_MAX_PAGES	BIT(28)
+
+static struct i40e_vf_log *i40e_vf_log_of(struct vfio_device *vdev)
+{
+	return &i40e_vf_of_vdev(vdev)->log;
+}
+
+/* The bit of an address inside a tracked range. */
+static unsigned long i40e_vf_log_bit(const struct i40e_vf_tracked *tracked, unsigned long iova)
+{
+	return tracked->bit + (iova >> I40E_VF_LOG_SHIFT) -
+	       (tracked->start >> I40E_VF_LOG_SHIFT);
+}
+
+/* The first address of the page of a bit. */
+static unsigned long i40e_vf_log_page(const struct i40e_vf_tracked *tracked, unsigned long bit)
+{
+	return (tracked->start & ~(I40E_VF_LOG_PAGE - 1)) +
+	       ((bit - tracked->bit) << I40E_VF_LOG_SHIFT);
+}
+
+static void i40e_vf_log_free(struct i40e_vf_log *log)
+{
+	kvfree(log->dirty);
+	kvfree(log->tracked);
+	log->dirty = NULL;
+	log->tracked = NULL;
+	log->nr_tracked = 0;
+}
+
+/* Takes the ranges, and makes a bitmap for their pages. */
+static int i40e_vf_log_fill(struct i40e_vf_log *log, struct rb_root_cached *ranges,
+			    u32 nnodes)
+{
+	struct interval_tree_node *node;
+	u64 pages = 0;
+
+	log->tracked = kvcalloc(nnodes, sizeof(*log->tracked), GFP_KERNEL_ACCOUNT);
+	if (!log->tracked)
+		return -ENOMEM;
+
+	for (node = interval_tree_iter_first(ranges, 0, ULONG_MAX); node;
+	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
+		struct i40e_vf_tracked *tracked = &log->tracked[log->nr_tracked];
+
+		if (node->last < node->start)
+			continue; /* it has no length */
+		tracked->start = node->start;
+		tracked->last = node->last;
+		tracked->bit = pages;
+		log->nr_tracked++;
+		pages += (u64)(node->last >> I40E_VF_LOG_SHIFT) -
+			 (node->start >> I40E_VF_LOG_SHIFT) + 1;
+		if (pages > I40E_VF_LOG_MAX_PAGES)
+			return -E2BIG;
+	}
+
+	log->dirty = kvcalloc(BITS_TO_LONGS(pages), sizeof(*log->dirty), GFP_KERNEL_ACCOUNT);
+	return log->dirty ? 0 : -ENOMEM;
+}
+
+static int i40e_vf_log_start(struct vfio_device *vdev, struct rb_root_cached *ranges, u32 nnodes,
+			     u64 *page_size)
+{
+	struct i40e_vf_log *log = i40e_vf_log_of(vdev);
+	int ret = -EBUSY;
+
+	mutex_lock(&log->lock);
+	if (!log->dirty) {
+		ret = i40e_vf_log_fill(log, ranges, nnodes);
+		if (ret)
+			i40e_vf_log_free(log);
+		else
+			*page_size = I40E_VF_LOG_PAGE;
+	}
+	mutex_unlock(&log->lock);
+	return ret;
+}
+
+static int i40e_vf_log_stop(struct vfio_device *vdev)
+{
+	struct i40e_vf_log *log = i40e_vf_log_of(vdev);
+
+	mutex_lock(&log->lock);
+	i40e_vf_log_free(log);
+	mutex_unlock(&log->lock);
+	return 0;
+}
+
+/* A page of which only a part is asked for is reported as well, and no more after that. */
+static int i40e_vf_log_read_and_clear(struct vfio_device *vdev, unsigned long iova,
+				      unsigned long length, struct iova_bitmap *dirty)
+{
+	struct i40e_vf_device *xdev = i40e_vf_of_vdev(vdev);
+	struct i40e_vf_log *log = i40e_vf_log_of(vdev);
+	const unsigned long last = iova + length - 1;
+	int ret = 0;
+	u32 i;
+
+	mutex_lock(&xdev->rings.lock);
+	i40e_vf_rings_log(xdev);
+	mutex_lock(&log->lock);
+	if (!log->dirty)
+		ret = -EINVAL;
+	for (i = 0; i < log->nr_tracked; i++) {
+		const struct i40e_vf_tracked *tracked = &log->tracked[i];
+		const unsigned long from = max(iova, tracked->start);
+		const unsigned long to = min(last, tracked->last);
+		unsigned long bit, end;
+
+		if (from > to)
+			continue;
+		bit = i40e_vf_log_bit(tracked, from);
+		end = i40e_vf_log_bit(tracked, to) + 1;
+		for_each_set_bit_from(bit, log->dirty, end) {
+			unsigned long page = i40e_vf_log_page(tracked, bit);
+			unsigned long start = max(page, from);
+
+			iova_bitmap_set(dirty, start,
+					min(page + I40E_VF_LOG_PAGE - 1, to) - start + 1);
+			__clear_bit(bit, log->dirty);
+		}
+	}
+	mutex_unlock(&log->lock);
+	mutex_unlock(&xdev->rings.lock);
+	return ret;
+}
+
+static void i40e_vf_log_range(struct i40e_vf_log *log, unsigned long start, unsigned long last)
+{
+	u32 i;
+
+	lockdep_assert_held(&log->lock);
+
+	for (i = 0; i < log->nr_tracked; i++) {
+		const struct i40e_vf_tracked *tracked = &log->tracked[i];
+		const unsigned long from = max(start, tracked->start);
+		const unsigned long to = min(last, tracked->last);
+		unsigned long bit;
+
+		if (from > to)
+			continue;
+		bit = i40e_vf_log_bit(tracked, from);
+		bitmap_set(log->dirty, bit, i40e_vf_log_bit(tracked, to) - bit + 1);
+	}
+}
+
+/* Logs that the device may have written to these addresses, if they are tracked. */
+void i40e_vf_log_add(struct i40e_vf_log *log, unsigned long start, unsigned long last)
+{
+	mutex_lock(&log->lock);
+	i40e_vf_log_range(log, start, last);
+	mutex_unlock(&log->lock);
+}
+
+bool i40e_vf_log_is_on(struct i40e_vf_log *log)
+{
+	bool on;
+
+	mutex_lock(&log->lock);
+	on = log->dirty;
+	mutex_unlock(&log->lock);
+	return on;
+}
+
+static const struct vfio_log_ops i40e_vf_log_ops = {
+	.log_start = i40e_vf_log_start,
+	.log_stop = i40e_vf_log_stop,
+	.log_read_and_clear = i40e_vf_log_read_and_clear,
+};
+
+/* Called before the device is registered. */
+void i40e_vf_log_init(struct vfio_device *vdev, struct i40e_vf_log *log)
+{
+	mutex_init(&log->lock);
+	vdev->log_ops = &i40e_vf_log_ops;
+}
+
+void i40e_vf_log_destroy(struct i40e_vf_log *log)
+{
+	mutex_destroy(&log->lock);
+}
+
+/* Called when user space can reach the device no more, and the device has stopped. */
+void i40e_vf_log_close(struct i40e_vf_log *log)
+{
+	mutex_lock(&log->lock);
+	i40e_vf_log_free(log);
+	mutex_unlock(&log->lock);
+}
+
+MODULE_IMPORT_NS(IOMMUFD);
