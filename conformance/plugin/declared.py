@@ -91,7 +91,7 @@ class Busy:
 
     def write(self) -> None:
         """Keep the running device busy, until it is reset or has gone on after a stop failed."""
-        self.device.region(self.place.bar).write_int(self.place.offset, self.place.value)
+        self.device.known(self.place.bar).write_int(self.place.offset, self.place.value)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Trigger:
     def pull(self) -> None:
         """Raise the interrupt."""
         for write in self.place.writes:
-            self.device.region(write.bar).write_int(write.offset, write.value)
+            self.device.known(write.bar).write_int(write.offset, write.value)
 
 
 @dataclass(frozen=True)

@@ -122,28 +122,28 @@ class Devices:
     def scratch_of(self, device: Device) -> list[Scratch]:
         """Return the scratch registers of a device."""
         return [
-            Scratch(device.region(place.bar), place.offset, place.mask)
+            Scratch(device.known(place.bar), place.offset, place.mask)
             for place in self.settings.scratch
         ]
 
     def doorbells_of(self, device: Device) -> list[Doorbell]:
         """Return the declared doorbells of a device."""
         return [
-            Doorbell(device.region(place.bar), place.offset, place.address)
+            Doorbell(device.known(place.bar), place.offset, place.address)
             for place in self.settings.doorbells
         ]
 
     def enables_of(self, device: Device) -> list[Scratch]:
         """Return the declared enable bits of a device."""
         return [
-            Scratch(device.region(place.bar), place.offset, place.mask)
+            Scratch(device.known(place.bar), place.offset, place.mask)
             for place in self.settings.enables
         ]
 
     def kicks_of(self, device: Device) -> list[Kick]:
         """Return the declared pairs of registers of a device."""
         return [
-            Kick(device.region(place.bar), place.offset, place.moves)
+            Kick(device.known(place.bar), place.offset, place.moves)
             for place in self.settings.kicks
         ]
 

@@ -170,6 +170,16 @@ class Device(Closing):
         """Return the region with this index, asked anew."""
         return Region(self, self.region_info(index))
 
+    def known(self, index: int) -> Region:
+        """Return the region with this index, asked once per open."""
+        if index not in self._known:
+            self._known[index] = self.region(index)
+        return self._known[index]
+
+    @cached_property
+    def _known(self) -> dict[int, Region]:
+        return {}
+
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """All regions that exist, asked once per open.
@@ -180,7 +190,7 @@ class Device(Closing):
         for index in range(self.num_regions):
             try:
                 with trace.quiet():
-                    region = self.region(index)
+                    region = self.known(index)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -240,7 +250,7 @@ class Device(Closing):
         return tuple(r for r in self.regions if r.type and (r.type.type, r.type.subtype) == wanted)
 
     def _forget(self) -> None:
-        for name in ("info", "regions"):
+        for name in ("info", "regions", "_known"):
             self.__dict__.pop(name, None)
 
 

@@ -226,6 +226,17 @@ def test_reopen_asks_anew(kernel: FakeKernel, device: Device) -> None:
     assert len(kernel.asked) > asked
 
 
+def test_a_known_region_is_asked_once_per_open(kernel: FakeKernel, device: Device) -> None:
+    known = device.known(9)
+    asked = len(kernel.asked)
+    assert device.known(9) is known
+    assert len(kernel.asked) == asked
+    assert device.region(9) is not known
+    assert len(kernel.asked) > asked
+    device.reopen()
+    assert device.known(9) is not known
+
+
 @pytest.mark.parametrize("argsz", [REGION_INFO_SIZE, REGION_INFO_SIZE + 8])
 def test_what_the_kernel_did_not_write_is_seen(device: Device, argsz: int) -> None:
     answer = device.region_info_raw(9, argsz, room=REGION_INFO_SIZE + 32)

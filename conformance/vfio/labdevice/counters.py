@@ -63,7 +63,7 @@ class AccessCounters:
     def of(cls, device: Device) -> "AccessCounters | None":
         """Find the capability; None if the device does not count."""
         with trace.quiet():
-            config = device.region(VFIO_PCI_CONFIG_REGION_INDEX)
+            config = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
             at = find(config, SIGNATURE)
         return None if at is None else cls(config, at)
 

@@ -48,7 +48,7 @@ class LabTraffic(Traffic):
     @classmethod
     def of(cls, device: Device) -> Self | None:
         """Find the capability; None if the device receives nothing on demand."""
-        config = device.region(VFIO_PCI_CONFIG_REGION_INDEX)
+        config = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
         with trace.quiet():
             at = find(config, SIGNATURE)
         return None if at is None else cls(config, at)

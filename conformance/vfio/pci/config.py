@@ -43,7 +43,7 @@ class Config:
 
     def __init__(self, device: Device) -> None:
         with trace.quiet():
-            self.region: Region = device.region(VFIO_PCI_CONFIG_REGION_INDEX)
+            self.region: Region = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
 
     def read(self) -> bytes:
         """Return the first 256 bytes."""

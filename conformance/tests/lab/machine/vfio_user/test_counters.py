@@ -36,6 +36,8 @@ class FakeDevice:
     def region(self, index: int) -> Any:
         return FakeRegion(self.function, index)
 
+    known = region
+
     def counters(self) -> AccessCounters | None:
         return AccessCounters.of(self)  # type: ignore[arg-type]
 
