@@ -282,7 +282,8 @@ class Session:
         if report.failed:
             item.vfio_failed = True  # type: ignore[attr-defined]
             report.sections.append(("VFIO calls", "\n".join(trace.lines())))
-        self.tally.add(report, blame, trace.lines(), applicable=not inapplicable)
+        calls = trace.lines() if report.failed else []
+        self.tally.add(report, blame, calls, applicable=not inapplicable)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the devices and write the finish event."""

@@ -5,9 +5,10 @@ The events say all that there is to say of a test. Under emulation pytest's own 
 phase, and the search for garbage among what was loaded before, take longer than most tests.
 """
 
+import functools
 import gc
 import mmap
-from pathlib import Path
+import os
 from typing import Final
 
 import pytest
@@ -44,8 +45,14 @@ class Terse:
         gc.disable()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        """Keep what was imported and collected out of the search for garbage."""
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Keep what was imported and collected out of the search for garbage.
+
+        All conftest.py files are known by now, so which of them see a test's hooks is found once.
+        It is asked for some thirty times per test.
+        """
+        found = functools.cache(session.gethookproxy)
+        session.gethookproxy = found  # type: ignore[assignment, method-assign]
         gc.freeze()
         gc.enable()
         gc.set_threshold(_ALLOCATIONS, 20, 100)
@@ -62,9 +69,32 @@ class Terse:
         """Run a test; log its phases only if one is no success."""
         for report in runtestprotocol(item, log=False, nextitem=nextitem):
             if not report.passed:
+                report.location = item.location
                 item.ihook.pytest_runtest_logreport(report=report)
         self._tidy()
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> pytest.TestReport | None:
+        """Make a report of a phase that raised nothing: the keywords of the test are for readers.
+
+        So is its place in a file, which is added if the kernel is found to have reported trouble.
+        """
+        if call.excinfo is not None:
+            return None
+        return pytest.TestReport(
+            item.nodeid,
+            location=("", None, ""),
+            keywords={},
+            outcome="passed",
+            longrepr=None,
+            when=call.when,  # type: ignore[arg-type]
+            duration=call.duration,
+            start=call.start,
+            stop=call.stop,
+        )
 
     def _tidy(self) -> None:
         """Search for garbage if this process has grown; a worker begins with what it inherits."""
@@ -75,4 +105,10 @@ class Terse:
 
 def _resident() -> int:
     """Return the bytes of memory that this process takes."""
-    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+    return int(os.pread(_statm(os.getpid()), 64, 0).split()[1]) * _PAGE
+
+
+@functools.cache
+def _statm(pid: int) -> int:
+    """Open the file that says it, once per process: a worker begins with its parent's."""
+    return os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)

@@ -102,7 +102,8 @@ def test_a_mistake_in_a_test_is_reported_as_it_is(inner: Inner) -> None:
     assert outcome["failure"]["message"] == "KeyError: 'x'"
 
 
-def test_a_kernel_report_fails_the_test(inner: Inner) -> None:
+@pytest.mark.parametrize("terse", [(), ("--vfio-terse",)], ids=["full", "terse"])
+def test_a_kernel_report_fails_the_test(inner: Inner, terse: tuple[str, ...]) -> None:
     result = inner.run(
         """
 @rule("state.default")
@@ -112,9 +113,11 @@ def test_one(device):
 @rule("state.default")
 def test_two(device):
     fakes.FakeLog.coming += ["chatter"]
-"""
+""",
+        *terse,
     )
     assert result.ret == 1
+    result.stdout.fnmatch_lines(["*_ test_one _*", "The kernel reported:"])
     one, two = inner.results
     assert one["outcome"] == "failed"
     assert one["failure"]["expected"] == "a silent kernel"
