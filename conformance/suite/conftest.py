@@ -7,11 +7,11 @@ from contextlib import closing, suppress
 import pytest
 
 from conformance.migration.saver import Saver, Stage
-from conformance.plugin.declared import Scratch
+from conformance.plugin.declared import Scratch, TriggerPlace
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
 from conformance.plugin.workers import runs_alone
-from conformance.suite.support.life import Life, signs_of_life
+from conformance.suite.support.life import Life, Movements, signs_of_life
 from conformance.suite.support.mappings import Mappings
 from conformance.suite.support.receiving import FIRST_UNNAMED, traffic_of
 from conformance.suite.support.windows import Window, find
@@ -52,10 +52,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("part", "walks"), numbered, ids=[f"part-{n}" for n, _ in numbered])
 
 
+@pytest.fixture(scope="session")
+def movements() -> Movements:
+    """Keep which registers move by themselves."""
+    return {}
+
+
 @pytest.fixture
-def life(devices: Devices, device: Device) -> Iterator[Life]:
+def life(devices: Devices, device: Device, movements: Movements) -> Iterator[Life]:
     """Provide what shows whether the device works or stands; skips if nothing does."""
-    with signs_of_life(device, devices) as found:
+    with signs_of_life(device, devices, movements) as found:
         if found.lacking:
             pytest.skip(found.lacking)
         yield found
@@ -101,10 +107,17 @@ def mappings(
 
 
 @pytest.fixture
-def vectors(life: Life) -> Vectors:
-    """Return the vectors of a device of which it is known what raises an interrupt."""
-    if life.vectors is None:
+def triggers(devices: Devices) -> tuple[TriggerPlace, ...]:
+    """Return what raises an interrupt; skips, before anything is set up, if nothing is known."""
+    if not devices.settings.triggers:
         pytest.skip("nothing is known that raises an interrupt: give --vfio-trigger")
+    return devices.settings.triggers
+
+
+@pytest.fixture
+def vectors(triggers: tuple[TriggerPlace, ...], life: Life) -> Vectors:
+    """Return the vectors of a device of which it is known what raises an interrupt."""
+    assert life.vectors, triggers
     return life.vectors
 
 

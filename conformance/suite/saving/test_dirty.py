@@ -58,7 +58,7 @@ def _write(memory: LoggedMemory, doorbell: Doorbell, rng: random.Random, page: i
 @pytest.mark.rule("dirty.reported")
 @RUNS
 def test_written_pages_are_reported(
-    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
+    saver: Saver, doorbells: list[Doorbell], memory: LoggedMemory, rng: random.Random, stage: Stage
 ) -> None:
     """Have the device write to some pages: all of them are reported."""
     saver.reach(stage)
@@ -73,7 +73,7 @@ def test_written_pages_are_reported(
 
 @pytest.mark.rule("dirty.reported")
 def test_a_page_is_reported_each_time(
-    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random
+    saver: Saver, doorbells: list[Doorbell], memory: LoggedMemory, rng: random.Random
 ) -> None:
     """Have the device write to a page again after it was reported: it is reported again."""
     need(saver, Stage.PRE_COPY)
@@ -88,7 +88,7 @@ def test_a_page_is_reported_each_time(
 @pytest.mark.rule("dirty.reported")
 @RESTS
 def test_last_writes_are_reported(
-    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
+    saver: Saver, doorbells: list[Doorbell], memory: LoggedMemory, rng: random.Random, stage: Stage
 ) -> None:
     """Ring and stop at once: what was written until then is reported, whatever that is."""
     for _ in range(TURNS):
@@ -110,7 +110,7 @@ def test_last_writes_are_reported(
 @pytest.mark.usefixtures("software")
 @RUNS
 def test_other_pages_are_not_reported(
-    saver: Saver, memory: LoggedMemory, doorbells: list[Doorbell], rng: random.Random, stage: Stage
+    saver: Saver, doorbells: list[Doorbell], memory: LoggedMemory, rng: random.Random, stage: Stage
 ) -> None:
     """Have the device write to some pages: no other is reported, and none a second time."""
     saver.reach(stage)

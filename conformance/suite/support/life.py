@@ -34,6 +34,9 @@ WHILE: Final = 0.03
 """Seconds in which a device that does not stand would show it."""
 
 _LOOK: Final = 0.03
+Movements = dict[str, tuple[Register, ...]]
+"""The registers of functions, by address, that were seen to move by themselves."""
+
 _NO_SIGN: Final = (
     "nothing shows whether this device works: no register moves by itself, and neither "
     "--vfio-doorbell, --vfio-kick, --vfio-trigger nor --vfio-enable is given"
@@ -187,16 +190,37 @@ class Life:
         expect_true(same, did=did, expected="no memory is written", actual="memory changed")
 
 
+def moving(device: Device, known: Movements) -> tuple[Register, ...]:
+    """Find the registers that move by themselves.
+
+    All of a function's are looked at when it is new, and fresh from a reset; later only those that
+    moved then, as long as they do.
+    """
+    if device.bdf not in known:
+        device.reset()
+        known[device.bdf] = tuple(moving_registers(device, _LOOK))
+    elif not _all_move(device, known[device.bdf]):
+        return tuple(moving_registers(device, _LOOK))
+    return known[device.bdf]
+
+
+def _all_move(device: Device, registers: Sequence[Register]) -> bool:
+    before = words_of(device, registers)
+    time.sleep(_LOOK if registers else 0)
+    now = words_of(device, registers)
+    return all(now[name] != before[name] for name in registers)
+
+
 @contextmanager
-def signs_of_life(device: Device, devices: Devices) -> Iterator[Life]:
+def signs_of_life(device: Device, devices: Devices, known: Movements) -> Iterator[Life]:
     """Find the signs of a running device, set it up so that it shows them, reset it afterwards."""
     with ExitStack() as stack:
         with trace.quiet():
-            moved = moving_registers(device, _LOOK)
+            moved = moving(device, known)
         life = Life(
             device,
             devices,
-            tuple(moved),
+            moved,
             devices.doorbells_of(device),
             devices.kicks_of(device),
             devices.enables_of(device),

@@ -13,6 +13,8 @@ from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
 from conformance.vfio.device import Device
 
+pytestmark = pytest.mark.usefixtures("busy")  # before all that has to be set up
+
 #: Ways out of _RUNNING: where the device is, and what is written.
 WAYS = {"1-0": (1, 0), "1-2": (1, 2), "1-4": (1, 4), "3-2": (3, 2)}
 OUT = named({name: (way,) for name, way in WAYS.items()})

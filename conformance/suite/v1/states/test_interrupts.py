@@ -17,6 +17,8 @@ from conformance.vfio.pci import config
 from conformance.vfio.pci.config import Config
 from conformance.vfio.pci.interrupts import Vectors
 
+pytestmark = pytest.mark.usefixtures("triggers")  # before all that has to be set up
+
 STANDING = (State.STOPPED, State.STOP_AND_COPY)
 BACK = named(
     {

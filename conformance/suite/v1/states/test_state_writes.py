@@ -21,8 +21,8 @@ WHILE = 0.05
 @pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
 def test_stopped_device_does_not_write(
     migration: MigrationRegion,
-    memory: LoggedMemory,
     doorbells: list[Doorbell],
+    memory: LoggedMemory,
     rng: random.Random,
     state: State,
 ) -> None:

@@ -55,6 +55,7 @@ def test_d3hot(reach: Reach, space: Config, state: State) -> None:
 
 
 @pytest.mark.rule("irq2.kept")
+@pytest.mark.usefixtures("triggers")
 @pytest.mark.parametrize("state", AWAY)
 def test_arrive_again(life: Life, vectors: Vectors, reach: Reach, state: State) -> None:
     """Go to a state and back to RUNNING: each interrupt arrives."""
@@ -65,6 +66,7 @@ def test_arrive_again(life: Life, vectors: Vectors, reach: Reach, state: State) 
 
 
 @pytest.mark.rule("irq2.kept")
+@pytest.mark.usefixtures("triggers")
 @pytest.mark.parametrize("enabled", ["before", "meanwhile"])
 @pytest.mark.parametrize("state", STANDING)
 def test_raised_while_it_stands(
