@@ -2,9 +2,12 @@
 """What the operator declares of a device, as options have it and as tests use it."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from conformance.vfio.device import Device
 from conformance.vfio.region import Region
+
+_ALL: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class Scratch:
 
     def write(self, value: int) -> None:
         """Write the declared bits; the others keep their values."""
-        kept = self.region.read_int(self.offset) & ~self.mask
+        kept = 0 if self.mask == _ALL else self.region.read_int(self.offset) & ~self.mask
         self.region.write_int(self.offset, kept | (value & self.mask))
 
 

@@ -206,3 +206,22 @@ def test_child(child):
         "--vfio-seed=7",
     )
     assert result.parseoutcomes() == {"passed": 4}
+
+
+def test_bits_that_are_not_declared_keep_their_values(inner: Inner) -> None:
+    result = inner.run(
+        """
+@rule("state.default")
+def test_one(device, scratch):
+    device.region(0).write_int(8, 0xabcd0011)
+    device.region(0).write_int(12, 0x77)
+    some, all_of_it = scratch
+    some.write(0xff22)
+    all_of_it.write(0x12345678)
+    assert device.region(0).read_int(8) == 0xabcd0022
+    assert device.region(0).read_int(12) == 0x12345678
+""",
+        "--vfio-scratch=0:8:0xff",
+        "--vfio-scratch=0:12:0xffffffff",
+    )
+    assert result.parseoutcomes() == {"passed": 1}
