@@ -54,6 +54,14 @@ def test_kvm_uses_the_host_processor(igb: definitions.MachineDefinition) -> None
     assert value(argv, "-cpu") == "host"
 
 
+def test_only_an_emulated_kernel_trusts_its_clock(
+    igb: definitions.MachineDefinition,
+) -> None:
+    words = {name: value(qemu_argv(igb, BOOT, FILES, name), "-append") for name in ("tcg", "kvm")}
+    assert {"tsc=reliable", "mitigations=off"} <= set(words["tcg"].split())
+    assert not {"tsc=reliable", "mitigations=off"} & set(words["kvm"].split())
+
+
 def test_tcg_has_one_thread(igb: definitions.MachineDefinition) -> None:
     assert value(qemu_argv(igb, BOOT, FILES, "tcg"), "-accel") == "tcg,thread=single"
 
