@@ -167,7 +167,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result(Event):
-    """A test ended; `duration` is in seconds."""
+    """A test ended, `duration` seconds after it started."""
 
     KIND = "result"
 

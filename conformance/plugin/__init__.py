@@ -250,7 +250,12 @@ class Session:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Frame a test by its two events."""
+        """Frame a test by its two events.
+
+        It has taken all the time between them: the shares are dealt by what tests take in all, and
+        what pytest does around a test of an emulated device is longer than many a test.
+        """
+        begun = time.monotonic()
         rules = rules_of(item)
         self.events.emit(kinds.Start(name_of(item), tuple(rules)))
         trace.start()
@@ -258,6 +263,7 @@ class Session:
         self._look_at_kernel()  # what came between two tests belongs to neither
         yield
         observed = item.stash.get(OBSERVED, {})
+        self.tally.duration = time.monotonic() - begun
         self.events.emit(self.tally.result(name_of(item), rules, observed))
 
     @pytest.hookimpl(hookwrapper=True)

@@ -97,7 +97,6 @@ class Tally:
         A broken requirement or a kernel report is a failure in any phase; another error in
         setup or teardown is an error, as pytest has it. The first one counts.
         """
-        self.duration += report.duration
         if report.failed:
             if self.failure is None and blame is not None:
                 error = blame.cause is Cause.ERROR and report.when != "call"

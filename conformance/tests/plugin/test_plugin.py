@@ -278,6 +278,15 @@ def test_leaves_what_only_a_search_finds(number):
 """
 
 
+def test_duration_is_what_the_test_takes_in_all(inner: Inner) -> None:
+    inner.pytester.makeconftest(
+        "import time\ndef pytest_runtest_makereport(): time.sleep(0.05)  # for each of three phases"
+    )
+    inner.run("@rule('state.default')\ndef test_it(device): pass\n")
+    (outcome,) = inner.results
+    assert outcome["duration"] >= 0.15
+
+
 def test_terse_session_does_not_hoard_what_tests_leave(inner: Inner) -> None:
     assert inner.run(GARBAGE, "--vfio-terse").ret == pytest.ExitCode.OK
     assert len(inner.results) == 20
