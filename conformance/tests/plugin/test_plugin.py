@@ -279,11 +279,13 @@ def test_leaves_what_only_a_search_finds(number):
 
 
 def test_duration_is_what_the_test_takes_in_all(inner: Inner) -> None:
-    inner.pytester.makeconftest(
-        "import time\ndef pytest_runtest_makereport(): time.sleep(0.05)  # for each of three phases"
+    inner.pytester.makepyfile(
+        slow="import time\ndef pytest_runtest_makereport(): time.sleep(0.05)  # in each phase"
     )
-    inner.run("@rule('state.default')\ndef test_it(device): pass\n")
+    inner.pytester.syspathinsert()
+    inner.run("@rule('state.default')\ndef test_it(device): pass\n", "-p", "slow")
     (outcome,) = inner.results
+    assert outcome["outcome"] == "passed"
     assert outcome["duration"] >= 0.15
 
 
