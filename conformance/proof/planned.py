@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conformance.lab.guest.payload import Trial
 from conformance.proof.judging.build import Built
-from conformance.proof.judging.judge import Judged, Verdict, judge, unjudged
+from conformance.proof.judging.judge import Judged, Verdict, failing, judge, unjudged
 from conformance.proof.judging.pipeline import BASELINE, Proof, Say, Wanted
 from conformance.proof.judging.trials import Outcome
 from conformance.proof.mutants.mutant import EditError, Mutant
@@ -46,19 +46,26 @@ def run(
     """
     results = results.absolute()
     proof = Proof(wanted, results, say)
-    judged, built = _build(mutants, proof, say)
+    broken, built = _build(mutants, proof, say)
     fatal = selection.about(wanted.fatal) if wanted.fatal else {}
 
-    def describe(outcome: Outcome, baseline: Outcome) -> str:
-        judged[outcome.name] = judge(mutants[outcome.name], outcome, baseline)
-        return report.line(judged[outcome.name])
+    def judged(name: str) -> Judged | None:
+        own = _own(name) if name in mutants and mutants[name].sound else BASELINE
+        if not {name, own} <= proof.outcomes.keys():
+            return broken.get(name)
+        return judge(mutants[name], proof.outcomes[name], proof.outcomes[own])
+
+    def describe(outcome: Outcome, _baseline: Outcome) -> str:
+        if outcome.name not in mutants:
+            return f"{outcome.name}: {len(failing(outcome))} tests fail"
+        one = judged(outcome.name)
+        return report.line(one) if one else f"{outcome.name}: is judged at the end"
 
     try:
         proof.try_all(_plan(mutants, built, fatal), describe)
     finally:
         every = [
-            judged.get(name) or unjudged(mutant, Verdict.NOT_RUN)
-            for name, mutant in mutants.items()
+            judged(name) or unjudged(mutant, Verdict.NOT_RUN) for name, mutant in mutants.items()
         ]
         report.write(results, every, proof.unfit, fatal)
         # What a stranger gets wrong by itself is a finding, and no reason to doubt the suite.
@@ -88,13 +95,30 @@ def _build(
             edited[name] = mutant.apply(proof.sources)
         except EditError as error:
             broken[name] = unjudged(mutant, Verdict.BROKEN, str(error))
+            continue
+        if mutant.sound:
+            edited[_own(name)] = mutant.without_defect(proof.sources)
     built = proof.build(edited)
-    for name, one in built.items():
-        if one.module is None:
-            broken[name] = unjudged(mutants[name], Verdict.BROKEN, one.problem)
+    for name, mutant in mutants.items():
+        problems = [built[key].problem for key in (_own(name), name) if _fails(built.get(key))]
+        if problems:
+            broken[name] = unjudged(mutant, Verdict.BROKEN, problems[0])
     for judged in broken.values():
         say(report.line(judged))
     return broken, {name: one for name, one in built.items() if one.module}
+
+
+def _own(name: str) -> str:
+    """Return the name of the trial of the driver that a mutant is of, where it is one of its own.
+
+    >>> _own("forgets-a-port")
+    'forgets-a-port, without its defect'
+    """
+    return f"{name}, without its defect"
+
+
+def _fails(built: Built | None) -> bool:
+    return built is not None and built.module is None
 
 
 def _plan(
@@ -112,7 +136,10 @@ def _plan(
         if name in built
     }
     every = tuple(dict.fromkeys(test for some in asked.values() for test in some))
-    return [_trial(built[name], asked.get(name, every)) for name in (BASELINE, *asked)]
+    trials = [_trial(built[BASELINE], every)]
+    for name, some in asked.items():
+        trials += [_trial(built[key], some) for key in (_own(name), name) if key in built]
+    return trials
 
 
 def _trial(built: Built, tests: tuple[str, ...]) -> Trial:

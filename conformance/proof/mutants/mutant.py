@@ -29,7 +29,7 @@ STRANGERS_IMAGE: Final = "trixie"
 DEVICE: Final = "igb-vf"
 """The device whose driver the edits are of, unless their file names another `device`."""
 
-_KEYS: Final = frozenset({"id", "rules", "defect", "seen", "crash", "edit"})
+_KEYS: Final = frozenset({"id", "rules", "defect", "seen", "crash", "edit", "sound"})
 _EDIT_KEYS: Final = frozenset({"find", "replace"})
 
 
@@ -76,6 +76,8 @@ class Mutant:
         seen: Where the defect was really seen, if it was.
         crash: Whether the defect is that the kernel dies or hangs.
         edits: What makes it.
+        sound: What is edited before: changes that are no defect, and without which no driver of
+            the lab comes to where the defect is. That driver is tried as well.
         device: The device whose driver they are of.
         stranger: The driver of the kernel that they are of instead, see vm-images/strangers.
         protocol: The version of the protocol for which a device's driver is rendered, or ``both``.
@@ -88,6 +90,7 @@ class Mutant:
     seen: str
     crash: bool
     edits: tuple[Edit, ...]
+    sound: tuple[Edit, ...] = ()
     device: str = DEVICE
     image: str = ""
     stranger: str = ""
@@ -114,8 +117,15 @@ class Mutant:
         Raises:
             EditError: An edit does not apply exactly once.
         """
+        return self._edited(self.without_defect(sources), self.edits)
+
+    def without_defect(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """Return the sources with the edits that are no defect. As `apply`."""
+        return self._edited(sources, self.sound)
+
+    def _edited(self, sources: Mapping[str, str], edits: Sequence[Edit]) -> dict[str, str]:
         texts = dict(sources)
-        for number, edit in enumerate(self.edits, 1):
+        for number, edit in enumerate(edits, 1):
             files = [edit.file] if edit.file else list(texts)
             counts = {name: texts.get(name, "").count(edit.find) for name in files}
             count = sum(counts.values())
@@ -268,7 +278,7 @@ def _wrong(
     if not raw.get("rules", True):
         yield "it breaks no rule"
     yield from (f"there is no rule {rule!r}" for rule in raw.get("rules", ()) if rule not in known)
-    for edit in raw.get("edit", ()):
+    for edit in (*raw.get("sound", ()), *raw.get("edit", ())):
         if set(edit) - {"file"} != _EDIT_KEYS:
             yield "an edit has find and replace, maybe file, and nothing else"
         elif not edit["find"] or edit["find"] == edit["replace"]:
@@ -276,7 +286,10 @@ def _wrong(
 
 
 def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str, protocol: str) -> Mutant:
-    edits = tuple(Edit(one.get("file", ""), one["find"], one["replace"]) for one in raw["edit"])
+    sound, edits = (
+        tuple(Edit(one.get("file", ""), one["find"], one["replace"]) for one in raw.get(key, ()))
+        for key in ("sound", "edit")
+    )
     return Mutant(
         id=raw["id"],
         rules=tuple(raw["rules"]),
@@ -284,6 +297,7 @@ def _mutant(raw: dict[str, Any], device: str, image: str, stranger: str, protoco
         seen=raw.get("seen", ""),
         crash=raw.get("crash", False),
         edits=edits,
+        sound=sound,
         device=device or DEVICE,
         image=image,
         stranger=stranger,

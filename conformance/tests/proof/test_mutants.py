@@ -2,6 +2,7 @@
 """Mutants: the data apply, each MUST rule is shown, and mistakes in the data are printed."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_apply() -> None:
 def test_an_edit_that_does_not_apply_once(sources: dict[str, str], said: str) -> None:
     with pytest.raises(EditError, match=said):
         MUTANT.apply(sources)
+
+
+def test_what_is_no_defect_is_edited_first() -> None:
+    first = replace(MUTANT, sound=(Edit("a.c", "zero", "one"),))
+    assert first.without_defect({"a.c": "zero"}) == {"a.c": "one"}
+    assert first.apply({"a.c": "zero"}) == {"a.c": "two"}
+    with pytest.raises(EditError, match="Edit 1 of the mutant m applies not, there is no"):
+        first.without_defect({"b.c": "zero"})
 
 
 @pytest.mark.parametrize("sources", [{"a.c": "one", "b.c": "one"}, {"a.c": ""}])

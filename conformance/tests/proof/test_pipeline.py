@@ -2,7 +2,9 @@
 """The pipeline of all mutants, with a lab that is not there and guests that only answer."""
 
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +130,34 @@ def test_the_driver_itself_must_build(
     monkeypatch.setattr(pipeline, "_sources", lambda *_: {"main.c": "#error"})
     with pytest.raises(LabError, match="driver itself does not build"):
         planned.run({}, WANTED, tmp_path, lab.said.append)
+
+
+SOUND = replace(mutant("s", "return 9;"), sound=(Edit("main.c", "return 0;", "return 0;;"),))
+OWN = "s, without its defect"
+
+
+def test_a_mutant_of_a_driver_of_its_own_is_compared_with_that(lab: Lab, tmp_path: Path) -> None:
+    for failing, verdict in (
+        ({BASELINE: "failed", "s": "failed"}, "killed"),
+        ({OWN: "failed", "s": "failed"}, "not judged"),
+        ({}, "survived"),
+    ):
+        for step in (1, -1):
+            folder = tmp_path / f"{verdict}{step}"
+            folder.mkdir()
+            lab.failing, lab.order = failing, operator.itemgetter(slice(None, None, step))
+            planned.run({"s": SOUND}, WANTED, folder, lab.said.append)
+            (judged,) = json.loads((folder / "matrix.json").read_text())["mutants"]
+            assert judged["verdict"] == verdict
+            assert sorted(lab.tried[-3:]) == sorted([BASELINE, OWN, "s"])
+
+
+def test_a_driver_of_its_own_that_does_not_build_breaks_the_mutant(
+    lab: Lab, tmp_path: Path
+) -> None:
+    bad = replace(SOUND, sound=(Edit("main.c", "return 0;", "return 0; #error"),))
+    assert not planned.run({"s": bad}, WANTED, tmp_path, lab.said.append)
+    assert json.loads((tmp_path / "matrix.json").read_text())["summary"] == {"broken": 1}
 
 
 def test_walks_do_not_judge(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
