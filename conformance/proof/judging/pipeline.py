@@ -136,6 +136,11 @@ class Proof:
         self._builder = Builder(lab.kernel, lab.image.sandbox, wanted.jobs)
 
     @property
+    def driver(self) -> str:
+        """What the driver is called."""
+        return self._wanted.driver
+
+    @property
     def unfit(self) -> dict[str, str]:
         """Tests that the driver itself fails, and why."""
         baseline = self.outcomes.get(BASELINE)

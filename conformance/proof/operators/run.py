@@ -130,7 +130,9 @@ def _sample(
     proof: Proof, asked: Sample, say: Say
 ) -> tuple[dict[str, Path], dict[str, OperatorMutant]]:
     """Return modules by name, that of the driver too, and the mutants of the sample."""
-    every = operators.generate(proof.sources, paths.cache() / "mutants" / "operators")
+    # A folder for each driver, as two of them may be judged at the same time.
+    folder = paths.cache() / "mutants" / "operators" / proof.driver.replace(" ", "-")
+    every = operators.generate(proof.sources, folder)
     order = operators.shuffled(every, asked.seed)
     original = proof.build({BASELINE: proof.sources}, silent=True)[BASELINE].module
     assert original
