@@ -24,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", required=True, metavar="BDF", help="the function to measure")
     parser.add_argument("--plain", required=True, metavar="BDF", help="another, of vfio-pci")
     parser.add_argument("--events", metavar="PATH", help="takes the rows, as JSON lines")
+    parser.add_argument("--packets", metavar="INTERFACE", help="from where frames reach it")
     arguments = parser.parse_args(argv)
     gc.collect()
     gc.freeze()
     gc.disable()
     with EventWriter(arguments.events) as events:
-        for row in chain(_both(arguments.device, arguments.plain), traps.measure(arguments.device)):
+        both = _both(arguments.device, arguments.plain)
+        for row in chain(both, traps.measure(arguments.device, arguments.packets)):
             events.emit(row)
     return 0
 

@@ -16,11 +16,10 @@ from conformance.migration.v1.states import PRE_COPY, RUNNING
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import LoggedMemory
-from conformance.vfio.labdevice.traffic import LabTraffic
 from conformance.vfio.memory.areas import Area
-from conformance.vfio.memory.mapping import PAGE_SIZE, Mapping
-from conformance.vfio.receiving.receiver import ENTRIES
-from conformance.vfio.receiving.xl710 import TAIL, AdminReceiver
+from conformance.vfio.memory.mapping import PAGE_SIZE
+from conformance.vfio.receiving import choose
+from conformance.vfio.receiving.receiver import ENTRIES, Receiver
 
 _ROUNDS: Final = 21
 _PAGES: Final = 4096
@@ -28,8 +27,10 @@ _POSTED: Final = ENTRIES - 1
 _FAST: Final = 1_000_000  # buffers a second: as many as the device can
 
 
-def measure(bdf: str) -> Iterator[Ratio]:
+def measure(bdf: str, interface: str | None) -> Iterator[Ratio]:
     """Yield all rows; none for a device of which nothing is known that makes it receive.
+
+    Frames for it may be sent from a network interface.
 
     The device is alone in a container: only then VFIO reports no more than what it may write.
     """
@@ -37,11 +38,11 @@ def measure(bdf: str) -> Iterator[Ratio]:
         container = stack.enter_context(Container())
         device = stack.enter_context(Device.open(bdf, container))
         stack.callback(device.group.close)
-        traffic = LabTraffic.of(device)
+        traffic = choose.traffic_of(device, interface)
         if traffic is None:
             return
         memory = stack.enter_context(closing(LoggedMemory(container, _PAGES)))
-        bench = _Bench(device, AdminReceiver(device, memory, traffic))
+        bench = _Bench(device, choose.receiver_of(device, memory, traffic, _PAGES))
         yield from bench.tails()
         yield from bench.packets()
         yield bench.copied()
@@ -49,7 +50,7 @@ def measure(bdf: str) -> Iterator[Ratio]:
 
 
 class _Bench:
-    def __init__(self, device: Device, receiver: AdminReceiver) -> None:
+    def __init__(self, device: Device, receiver: Receiver) -> None:
         self._device = device
         self._migration = MigrationRegion.find(device)
         self.receiver = receiver
@@ -109,8 +110,9 @@ class _Bench:
 
     def _mapped(self) -> int:
         region = self._device.region(0)
-        with region.map_area(Area(TAIL - TAIL % PAGE_SIZE, PAGE_SIZE)) as page:
-            return self._sample(RUNNING, partial(_tails, partial(_store, page)))
+        tail = self.receiver.TAIL
+        with region.map_area(Area(tail - tail % PAGE_SIZE, PAGE_SIZE)) as page:
+            return self._sample(RUNNING, partial(_tails, partial(page.store, tail % PAGE_SIZE)))
 
     def _receive(self) -> None:
         traffic = self.receiver.traffic
@@ -124,7 +126,3 @@ class _Bench:
 def _tails(write: Callable[[int], None]) -> None:
     for index in range(1, ENTRIES):
         write(index)
-
-
-def _store(page: Mapping, value: int) -> None:
-    page.store(TAIL % PAGE_SIZE, value)

@@ -110,7 +110,9 @@ class Agent:
         self._log.check("while a function was bound to vfio-pci")
         self._begin("measure")
         self._port.phase("measure")
-        status = suite.measure(self._port, todo, self._functions[0], plain)
+        status = suite.measure(
+            self._port, todo, self._functions[0], plain, self._settings["NETWORK"]
+        )
         self._log.check("while it was measured")
         self._port.phase("measured", str(status))
         functions.unbind([plain])

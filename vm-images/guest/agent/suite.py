@@ -52,13 +52,16 @@ def run(port: Port, job: Mapping[str, Any], functions: Sequence[str], share: str
     return _run(port, job["quiet"], "pytest", arguments)
 
 
-def measure(port: Port, job: Mapping[str, Any], tested: str, plain: str) -> int:
+def measure(port: Port, job: Mapping[str, Any], tested: str, plain: str, interface: str) -> int:
     """Measure one function against another, pass the events on, and return the status.
+
+    Frames reach them from a network interface, if there is one.
 
     Raises:
         Failure: It was killed.
     """
     arguments = ["--device", tested, "--plain", plain, "--events", str(_EVENTS)]
+    arguments += ["--packets", interface] if interface else []
     return _run(port, job["quiet"], "conformance.bench.measure.__main__", arguments)
 
 
