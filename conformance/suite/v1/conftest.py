@@ -119,4 +119,4 @@ def walker(devices: Devices, device: Device, migration: MigrationRegion) -> Iter
         space.set_command(on=config.MEMORY)
     made = Walker(migration, regions, devices.scratch_of(device), space)
     yield made
-    made.end()
+    made.leave()

@@ -75,4 +75,4 @@ def walker(devices: Devices, device: Device, client: Client) -> Iterator[Walker]
     regions = [region for region in device.regions if region.runtime_areas and not region.type]
     made = Walker(client, regions, devices.scratch_of(device))
     yield made
-    made.end()
+    made.leave()

@@ -182,6 +182,18 @@ def walker(device: FakeDevice) -> Walker:
     return Walker(MigrationRegion.find(device), [], places)
 
 
+def test_registers_are_left_as_they_were() -> None:
+    device = Good()
+    device.region(0).write_int(8, 0x1234)
+    walking = walker(device)
+    walking.put(0, 0x55)
+    walking.put(1, 0x66)
+    walking.write_state(2)
+    walking.leave()
+    assert device.state == 1
+    assert [device.region(0).read_int(offset) for offset in (0, 8)] == [0, 0x1234]
+
+
 def test_a_good_device_walks() -> None:
     walk_machine.walk(walker(Good()), 30, SEED)
 

@@ -94,6 +94,8 @@ class Walker(ABC):
         self.device = device
         self.regions = tuple(regions)
         self.scratch = tuple(scratch)
+        with trace.quiet():
+            self._before = [place.read() for place in self.scratch]
         self.spoilt = False
         self._mappings: list[Mapping] = []
         self.begin()
@@ -153,6 +155,18 @@ class Walker(ABC):
         """Unmap what is mapped."""
         while self._mappings:
             self._mappings.pop().close()
+
+    def leave(self) -> None:
+        """End the last walk: the device runs, its registers have the values of before the first.
+
+        A reset does not change all of them, and other tests set parts of the device going that
+        they describe.
+        """
+        self.end()
+        with trace.quiet():
+            self.back_to_running()
+            for place, value in zip(self.scratch, self._before, strict=True):
+                place.write(value)
 
     @property
     def mapped(self) -> bool:
