@@ -208,6 +208,22 @@ def test_bad_buffers_while_resuming(client: Client, stream: Stream) -> None:
     expect_taken(client, State.RUNNING, did="go on after EFAULT, then SET RUNNING")
 
 
+@pytest.mark.rule("data.fault")
+def test_bad_buffer_counts_for_nothing(client: Client, stream: Stream) -> None:
+    """Go on behind the bytes of a bad buffer: they are missing, so the load is refused."""
+    data = joined(stream)
+    if len(data) <= 72:
+        pytest.skip(f"a stream of {len(data)} bytes has nothing behind the first 72")
+    client.set(State.RESUMING)
+    client.write_all([data[:8]])
+    with expect_errno(EFAULT, did="write 64 bytes from an unmapped address"):
+        client.session.write_from(NOWHERE, 64)
+    with expect_errno(did="go on behind the 64 bytes that were not read, SET RUNNING"):
+        client.write_all([data[72:]])
+        client.set(State.RUNNING)
+    client.device.reset()
+
+
 @pytest.mark.rule("data.stale")
 @pytest.mark.parametrize("new", by_state((State.STOP, State.RUNNING)))
 @pytest.mark.parametrize("state", by_state(SESSIONS))
