@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.migration.stream import Stream, difference, joined, rechunk, total
+from conformance.migration.stream import Stream, corrupt, difference, joined, rechunk, total
 from conformance.migration.v2.client import Client
 from conformance.migration.v2.vmm import SmallVmm, Vmm
 from conformance.model.v2.fsm import State
@@ -21,6 +21,9 @@ Damage = Callable[[Stream, random.Random], Stream]
 PIECES = {"1": 1, "3": 3, "4096": 4096, "64-KiB": 1 << 16}
 #: A byte a write is for short streams only.
 LONG = 1 << 14
+#: Bytes in which the head of a stream lies, and ways to damage it.
+HEAD = 64
+HEADS = {name: CORRUPT[name] for name in ("byte-0", "byte-8", "byte-16")}
 
 
 #: States after a load that failed: nothing of it counts as loaded.
@@ -143,6 +146,18 @@ def test_invalid(client: Client, stream: Stream, rng: random.Random, damage: Dam
     expect_whole(client, stream, did="be refused, reset")
 
 
+@pytest.mark.rule("resume2.invalid")
+@pytest.mark.parametrize("damage", named({**FOREIGN, **HEADS}))
+def test_invalid_in_pieces(
+    client: Client, stream: Stream, rng: random.Random, damage: Damage
+) -> None:
+    """Load foreign data, or a damaged head, in pieces of 7 bytes: refused as in one piece."""
+    data = joined(damage(stream, rng))
+    pieces = [*rechunk([data[:HEAD]], 7), data[HEAD:]]
+    left = (*FAILED, State.STOP)
+    expect_not_loaded(client, pieces, did="load data that is no stream, in pieces", left=left)
+
+
 @pytest.mark.rule("resume2.failed-write")
 @pytest.mark.parametrize("behind", named({"all-of-it": 0, "the-rest": 1}))
 def test_failed_write(client: Client, stream: Stream, behind: int) -> None:
@@ -216,6 +231,16 @@ def test_a_good_load_vouches_for_nothing(client: Client, stream: Stream) -> None
     expect_not_loaded(client, [], did="load well, then nothing")
     open_again(client)
     expect_not_loaded(client, [], did="open anew, load nothing")
+
+
+@pytest.mark.rule("resume2.judged-anew")
+def test_a_good_load_vouches_for_no_other(client: Client, stream: Stream) -> None:
+    """Load well, then with a damaged head: refused; open anew, the same: refused."""
+    expect_whole(client, stream, did="load")
+    wrong, left = corrupt(stream, 0), (*FAILED, State.STOP)
+    expect_not_loaded(client, wrong, did="load well, then with a damaged head", left=left)
+    open_again(client)
+    expect_not_loaded(client, wrong, did="open anew, load with a damaged head", left=left)
 
 
 @pytest.mark.rule("resume2.judged-anew")

@@ -281,6 +281,24 @@ def test_one_stream(live: Client, scratch: list[Scratch], through: tuple[State, 
     expect_equal([place.read() for place in scratch], written, did="load that, read registers")
 
 
+@pytest.mark.rule("precopy.concatenated")
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_all_that_was_read_is_one_stream(live: Client, rounds: int) -> None:
+    """Read in all stages, and in those of pre-copy repeatedly: what was read loads as it is."""
+    stream: Stream = []
+    with_p2p = State.PRE_COPY_P2P in fsm.states(live.flags)
+    for _ in range(rounds):
+        stream += live.read_now()
+        if with_p2p:
+            live.set(State.PRE_COPY_P2P)
+            stream += live.read_now()
+            live.set(State.PRE_COPY)
+    live.set(State.STOP_COPY)
+    stream += live.read_all()
+    live.set(State.RUNNING)
+    expect_whole(live, stream, did=f"read {total(stream)} bytes in all stages")
+
+
 @pytest.mark.rule("precopy.reinit")
 def test_reinit_brings_a_new_estimate(client: Client, scratch: list[Scratch]) -> None:
     """Change registers in pre-copy until REINIT comes: initial_bytes above 0, dirty_bytes 0."""
