@@ -308,6 +308,18 @@ def test_duplicates_share_a_position(client: Client) -> None:
 
 
 @pytest.mark.rule("data.shared")
+def test_a_duplicate_is_closed(client: Client) -> None:
+    """Close a duplicate in the middle of the stream: the descriptor goes on behind it."""
+    client.set(State.STOP_COPY)
+    with client.session.duplicate() as other:
+        head = other.read(5)
+    with expect_success(did="read 5 bytes from a duplicate, close it, read on"):
+        rest = client.read_all()
+    client.set(State.RUNNING)
+    expect_whole(client, [head, *rest], did="read from a duplicate and close it")
+
+
+@pytest.mark.rule("data.shared")
 def test_a_child_shares_the_position(client: Client, child: Callable[[], Child]) -> None:
     """Read the head in a forked child, the rest here: one stream."""
     client.set(State.STOP_COPY)
