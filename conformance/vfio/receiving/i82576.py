@@ -35,7 +35,7 @@ MESSAGE: Final = 0x800
 
 _ONE_BUFFER: Final = 1 << 25  # advanced descriptors, without header split
 _DESCRIPTOR: Final = struct.Struct("<QII")
-_REQUEST, _ACKNOWLEDGE, _TAKE = 1 << 0, 1 << 1, 1 << 2
+_REQUEST, _ACKNOWLEDGE, _TAKE, _SENT = 1 << 0, 1 << 1, 1 << 2, 1 << 4
 _RESET, _SET_ADDRESS = 1, 2
 _AGREED, _REFUSED = 1 << 31, 1 << 30
 _PATIENCE: Final = 10.0  # seconds; the driver answers in milliseconds
@@ -178,12 +178,12 @@ def _tell(bar: Region, words: list[int]) -> None:
 
     A RESET is refused, although it is done, while the function has no address.
     """
-    bar.write_int(MAILBOX, _TAKE)
+    end = time.monotonic() + _PATIENCE
+    _take(bar, end)
     for number, word in enumerate(words):
         bar.write_int(MESSAGE + 4 * number, word)
     bar.write_int(MAILBOX, _REQUEST)
-    end = time.monotonic() + _PATIENCE
-    while not _is_answer(bar, words[0]):
+    while not _is_answered(bar, words[0]):
         if time.monotonic() > end:
             raise NoAnswer(
                 f"the physical function does not answer message {words[0]} in {_PATIENCE:g} s; its "
@@ -199,6 +199,23 @@ def _tell(bar: Region, words: list[int]) -> None:
         )
 
 
-def _is_answer(bar: Region, message: int) -> bool:
+def _take(bar: Region, end: float) -> None:
+    """Take the mailbox, which the physical function may just be writing to."""
+    bar.write_int(MAILBOX, _TAKE)
+    while not bar.read_int(MAILBOX) & _TAKE:
+        if time.monotonic() > end:
+            raise NoAnswer(f"the physical function keeps the mailbox for {_PATIENCE:g} s")
+        time.sleep(0.001)
+        bar.write_int(MAILBOX, _TAKE)
+
+
+def _is_answered(bar: Region, message: int) -> bool:
+    """Return whether the whole of an answer is there, which its first word does not tell.
+
+    The bit is cleared by a read. What was sent with it may be no answer: the physical function
+    sends words of its own, too.
+    """
+    if not bar.read_int(MAILBOX) & _SENT:
+        return False
     found = bar.read_int(MESSAGE)
     return bool(found & (_AGREED | _REFUSED)) and found & 0xFFFF == message

@@ -16,6 +16,7 @@ from conformance.vfio.receiving.packets import RECEIVED, address_of
 from conformance.vfio.receiving.receiver import ENTRIES
 
 BDF = "0000:01:10.2"
+SENT = 1 << 4
 
 
 class Memory:
@@ -40,6 +41,7 @@ class Card:
         self.answer = answer
         self.registers: dict[int, int] = {RECEIVED: 1000}
         self.messages: list[tuple[int, ...]] = []
+        self.late: list[tuple[int, int]] = []  # what the physical function is about to write
 
     def region(self, index: int) -> Any:
         return self if index == 0 else Command()
@@ -47,7 +49,18 @@ class Card:
     known = region
 
     def read_int(self, offset: int) -> int:
-        return self.registers.get(offset, 0)
+        value = self.registers.get(offset, 0)
+        if offset == i82576.MAILBOX:
+            self._go_on()
+        return value
+
+    def _go_on(self) -> None:
+        """Write the next word of the answer; the bit that it is sent comes with the last one."""
+        self.registers[i82576.MAILBOX] &= ~SENT
+        if self.late:
+            offset, value = self.late.pop(0)
+            self.registers[offset] = value
+            self.registers[i82576.MAILBOX] |= 0 if self.late else SENT
 
     def write_int(self, offset: int, value: int) -> None:
         self.registers[offset] = value
@@ -55,7 +68,8 @@ class Card:
             words = [self.read_int(i82576.MESSAGE + 4 * at) for at in range(3)]
             self.messages.append(tuple(words[: words[0] * 2 - 1]))
             if self.answer:
-                self.registers[i82576.MESSAGE] |= self.answer
+                answer = [words[0] | self.answer, 0, 0]
+                self.late = [(i82576.MESSAGE + 4 * at, answer[at]) for at in range(3)]
 
     def deliver(self, number: int) -> int:
         """Fill the next buffer, and return its page."""
