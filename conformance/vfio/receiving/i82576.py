@@ -100,8 +100,9 @@ class PacketReceiver(Receiver):
         ):
             self._bar.write_int(register, value & 0xFFFFFFFF)
 
-    def _switch_off(self) -> None:
-        self._bar.write_int(ENABLES, 0)
+    def _switch_off(self, bar: Region) -> None:
+        bar.write_int(ENABLES, 0)
+        bar.write_int(LENGTH, 0)
 
     def post(self, pages: list[int], size: int = PAGE) -> None:
         """Post the buffers in these pages of the guest's memory, by one write of the tail.

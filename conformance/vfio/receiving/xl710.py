@@ -11,6 +11,7 @@ from typing import Final
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE
 from conformance.vfio.labdevice.traffic import LabTraffic
 from conformance.vfio.receiving.receiver import ENTRIES, Receiver
+from conformance.vfio.region import Region
 
 BASE: Final = 0x6C00
 BASE_HIGH: Final = 0x6000
@@ -42,8 +43,8 @@ class AdminReceiver(Receiver):
         ):
             self._bar.write_int(register, value & 0xFFFFFFFF)
 
-    def _switch_off(self) -> None:
-        self._bar.write_int(LENGTH, 0)
+    def _switch_off(self, bar: Region) -> None:
+        bar.write_int(LENGTH, 0)
 
     def descriptor(self, page: int, size: int = PAGE) -> bytes:
         """Return a descriptor that posts a buffer, which begins with a page of the memory."""

@@ -197,3 +197,14 @@ def test_another_function_goes_on(card: Card, receiver: PacketReceiver) -> None:
     receiver.take()
     assert receiver.pages(5, 6) == {2}
     assert receiver.messages == {BDF: [7], "0000:01:10.4": [8]}
+
+
+def test_no_ring_is_left_behind(card: Card, receiver: PacketReceiver) -> None:
+    receiver.post([1, 2])
+    there = Card(card.memory, bdf="0000:01:10.4")
+    made: Any = receiver
+    made.move(there)
+    there.registers |= {i82576.ENABLES: i82576.ENABLE, i82576.LENGTH: 512}
+    receiver.stop()
+    for one in (card, there):
+        assert (one.read_int(i82576.ENABLES), one.read_int(i82576.LENGTH)) == (0, 0)
