@@ -19,7 +19,7 @@ from kpatch.device.protocols import Protocol
 from kpatch.kernel import source
 from kpatch.kernel.features import Features
 from kpatch.render.context import variables
-from kpatch.render.form import Form, follows, sources
+from kpatch.render.form import MODULE, Form, follows, restricts, sources
 from kpatch.render.render import fill
 from kpatch.series import edits
 from kpatch.series.edits import Edit
@@ -77,7 +77,7 @@ def steps(device: Device, tree: Path, features: Features, protocol: Protocol) ->
     speaks.
     """
     document = _document(device)
-    whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
+    whole = _whole(device, protocol)
     found = [
         Step("uapi", edits=_UAPI, saving=True),
         Step("core", edits=_CORE_OPS if source.has_pci_ops(tree) else _CORE, saving=True),
@@ -109,7 +109,7 @@ def context(device: Device, tree: Path, who: Identity, protocol: Protocol) -> di
     operations for vfio-pci-core), `version` (of the tree),
     `in_qemu` (whether the device is one that QEMU has), `speaks` (`protocol`).
     """
-    whole = Form(intree=True, saving=_has_layout(device), protocols=(protocol,))
+    whole = _whole(device, protocol)
     document = _document(device)
     return {
         **variables(device, source.features(tree), whole),
@@ -191,8 +191,9 @@ def _driver_files(device: Device, features: Features, form: Form) -> dict[str, s
     return {f"drivers/vfio/pci/{device.name}/{name}": one for name, one in found.items()}
 
 
-def _has_layout(device: Device) -> bool:
-    return any(bar.trapped_while_saving for bar in device.bars)
+def _whole(device: Device, protocol: Protocol) -> Form:
+    """Return the form that the driver has in the tree in the end."""
+    return Form(intree=True, saving=restricts(device, MODULE), protocols=(protocol,))
 
 
 def _document(device: Device) -> str:
