@@ -21,6 +21,8 @@ from conformance.vfio.receiving.traffic import Traffic
 
 #: Buffers a second.
 FAST: Final = 2000
+#: Times that buffers are posted and filled.
+_TIMES: Final = 8
 #: No descriptor names the last pages, unless a test does itself.
 FIRST_UNNAMED: Final = PAGES - 8
 UNNAMED: Final = frozenset(range(FIRST_UNNAMED, PAGES))
@@ -60,6 +62,16 @@ def receive(receiver: Receiver, rng: random.Random) -> None:
     receiver.refill(rng, rng.randrange(1, 16))
     if receiver.outstanding() != posted:
         wait_for(receiver, before + 1, "post buffers in pre-copy")
+
+
+def receive_elsewhere(saver: Saver, receiver: Receiver, rng: random.Random) -> set[int]:
+    """Receive in pre-copy; return the pages that are reported although no descriptor named them."""
+    receiver.traffic.set_rate(FAST)
+    receiver.refill(rng)
+    begin(saver, receiver)
+    for _ in range(_TIMES):
+        receive(receiver, rng)
+    return receiver.memory.dirty() & UNNAMED
 
 
 def copy_in_rounds(saver: Saver, receiver: Receiver, rng: random.Random) -> Copier:

@@ -12,10 +12,10 @@ from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.receiving import (
     FAST,
-    UNNAMED,
     begin,
     copy_and_compare,
     receive,
+    receive_elsewhere,
     wait_for,
 )
 from conformance.suite.v2.dma.log import LOG, logging, need_report
@@ -29,8 +29,6 @@ pytestmark = pytest.mark.usefixtures("apart")
 
 #: Migrations of the test that copies memory by the log, each at a rate of its own.
 MIGRATIONS = 25
-#: Looks at the log in a test.
-LOOKS = 8
 
 
 class ReportedMemory(LoggedMemory):
@@ -93,10 +91,5 @@ def test_other_pages_are_not_in_the_log(
     saver: Saver, receiver: Receiver, rng: random.Random
 ) -> None:
     """Receive in pre-copy: pages that no descriptor named since it began are not in the log."""
-    receiver.traffic.set_rate(FAST)
-    receiver.refill(rng)
-    begin(saver, receiver)
-    for _ in range(LOOKS):
-        receive(receiver, rng)
-    stray = receiver.memory.dirty() & UNNAMED
+    stray = receive_elsewhere(saver, receiver, rng)
     expect_equal(sorted(stray), [], did="receive into other pages, REPORT")
