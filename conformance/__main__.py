@@ -18,6 +18,7 @@ from conformance.events.errors import EventError
 from conformance.report import ReportError
 from conformance.requirements import CatalogueError
 from kpatch.errors import KpatchError
+from kpatch.tools import streams
 
 _EXIT_LAB_FAILED = 4
 _EXIT_INTERRUPTED = 130
@@ -25,6 +26,7 @@ _EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    streams.show_anything()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     level = logging.INFO if arguments.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")

@@ -29,7 +29,7 @@ from kpatch.render.render import render
 from kpatch.series import command as series_command
 from kpatch.series import make as series_make
 from kpatch.series.mail import Version
-from kpatch.tools import programs
+from kpatch.tools import programs, streams
 
 _EXIT_FOUND = 1
 _EXIT_INTERRUPTED = 130
@@ -38,6 +38,7 @@ _WORK = ".kpatch"  # what is kept of a tree, next to the sources
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    streams.show_anything()
     arguments = _parser().parse_args(argv)
     level = logging.DEBUG if arguments.verbose > 1 else logging.INFO
     logging.basicConfig(level=level if arguments.verbose else logging.WARNING, format="%(message)s")

@@ -80,7 +80,7 @@ def lab(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quiet",
-        type=float,
+        type=seconds,
         default=QUIET,
         metavar="SECONDS",
         help="seconds without an event after which the guest counts as hung (default: %(default)g)",
@@ -118,7 +118,10 @@ def tests(parser: argparse.ArgumentParser) -> None:
         *("-x", "--exitfirst"), action="store_true", help="end the run at the first failed test"
     )
     parser.add_argument(
-        "--walks", type=int, metavar="N", help="number of random walks; thousands for a soak test"
+        "--walks",
+        type=positive,
+        metavar="N",
+        help="number of random walks; thousands for a soak test",
     )
     parser.add_argument(
         "--rule",
@@ -146,6 +149,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a time: seconds, above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
     return number
 
 
@@ -230,7 +241,7 @@ def registers(parser: argparse._ActionsContainer) -> None:
 
 def sample(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a random sample."""
-    parser.add_argument("--sample", type=int, metavar="N", help="a random sample of this size")
+    parser.add_argument("--sample", type=positive, metavar="N", help="a random sample of this size")
     parser.add_argument(
         "--seed", type=int, metavar="S", help="seed of the sample (default: a new one each run)"
     )

@@ -2,6 +2,7 @@
 """The doctor alone: ``python3 -m conformance.doctor``, where the rest of the kit is not."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -11,9 +12,13 @@ from conformance.errors import ConformanceError
 _EXIT_FAILED = 4
 """The code of a failed lab: nothing was judged."""
 
+_EXIT_INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as kpatch.tools.streams, which may be missing
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python3 -m conformance.doctor")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is fine as well")
     arguments.add(parser)
@@ -22,9 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConformanceError as error:
         print(f"doctor: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        return 0
     except OSError as error:
         print(f"doctor: {error}", file=sys.stderr)
         return _EXIT_FAILED
+    except KeyboardInterrupt:
+        print("doctor: interrupted; nothing was changed.", file=sys.stderr)
+        return _EXIT_INTERRUPTED
 
 
 def _say(line: str) -> None:

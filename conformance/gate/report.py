@@ -65,7 +65,8 @@ def write(report: Report, folder: Path) -> None:
     """Write gate.json, gate.md and junit.xml into the folder of results."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gate.json").write_text(json.dumps(report.data(), indent=2) + "\n", "utf-8")
-    (folder / "gate.md").write_text("\n".join(markdown(report)) + "\n", "utf-8")
+    text = "\n".join(markdown(report)) + "\n"
+    (folder / "gate.md").write_text(text, "utf-8", errors="backslashreplace")
     ET.indent(tree := junit(report))
     tree.write(folder / "junit.xml", encoding="utf-8", xml_declaration=True)
 

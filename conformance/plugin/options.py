@@ -183,6 +183,8 @@ def read(config: pytest.Config) -> Settings:
     kicks = _each(config, "--vfio-kick", read_kick, wrong)
     triggers = _each(config, "--vfio-trigger", read_trigger, wrong)
     busies = _each(config, "--vfio-busy", read_write, wrong)
+    if config.getoption("--vfio-walks") < 1:
+        wrong.append("--vfio-walks: not a number from 1 on")
     if wrong:
         raise pytest.UsageError("; ".join(wrong))
     seed = config.getoption("--vfio-seed")

@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from kpatch.errors import ModuleFileError
 from kpatch.kernel import elf
-from kpatch.module.packing import Packing, unpack
+from kpatch.module.packing import Packing, load, unpack
 
 __all__ = ["Import", "ModuleInfo", "read"]
 
@@ -110,10 +110,7 @@ def read(path: Path) -> ModuleInfo:
     Raises:
         ModuleFileError: It is not a kernel module, or cannot be read.
     """
-    try:
-        data, packing = unpack(path.read_bytes(), path)
-    except OSError as error:
-        raise ModuleFileError(f"{path} cannot be read: {error.strerror}.") from error
+    data, packing = unpack(load(path), path)
     try:
         return _info(path, elf.read(data, str(path)), data, packing)
     except ModuleFileError:

@@ -38,6 +38,22 @@ class Packing:
     filtered: bool = False
 
 
+def load(path: Path) -> bytes:
+    """Return the content of a file that may be a module, packed or not.
+
+    Raises:
+        ModuleFileError: It cannot be read, or is larger than any module: /dev/zero has no end.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise ModuleFileError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > _LARGEST:
+        raise ModuleFileError(f"{path} has more than {_LARGEST >> 20} MiB: no module has.")
+    return data
+
+
 def unpack(data: bytes, path: Path) -> tuple[bytes, Packing]:
     """Return what is in a file that may be compressed by xz, gzip or zstd.
 

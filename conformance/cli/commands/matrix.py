@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conformance.cli.options import PROTOCOLS, Say
+from conformance.cli.options import PROTOCOLS, Say, positive
 
 HELP = "judge all devices on all kernels: one table"
 
@@ -67,7 +67,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         *("--jobs", "-j"),
-        type=int,
+        type=positive,
         default=0,
         metavar="N",
         help="cells in parallel (default: one for each processor; "

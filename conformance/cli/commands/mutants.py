@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--operators",
         "--unplanned",
-        type=int,
+        type=options.positive,
         metavar="N",
         help="judge N operator mutants made by universalmutator instead; 100 take an hour",
     )
@@ -51,11 +51,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--image", default="trixie", metavar="NAME", help="lab image")
     parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="drivers built in parallel (default: 2)"
+        "--jobs",
+        type=options.positive,
+        default=2,
+        metavar="N",
+        help="drivers built in parallel (default: 2)",
     )
     parser.add_argument(
         "--guests",
-        type=int,
+        type=options.positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="guests in parallel (default: one per CPU, %(default)s)",
@@ -74,7 +78,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quiet",
-        type=float,
+        type=options.seconds,
         default=_QUIET,
         metavar="SECONDS",
         help="seconds without an event after which the guest counts as hung (default: %(default)g)",

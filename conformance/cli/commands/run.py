@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", metavar="BDF", help="a second one, as destination")
     parser.add_argument(
         "--quiet",
-        type=float,
+        type=options.seconds,
         default=QUIET,
         metavar="SECONDS",
         help="seconds without an event after which the suite counts as hung (default: %(default)g)",

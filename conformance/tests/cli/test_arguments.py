@@ -50,6 +50,28 @@ def test_both_is_about_what_is_rendered(
     assert f"omit {words[0]}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e999", "many", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "--quiet"],
+        ["check", "--walks"],
+        ["check", "--guests"],
+        ["run", "--device", "x", "--quiet"],
+        ["matrix", "--jobs"],
+        ["mutants", "--quiet"],
+        ["mutants", "--jobs"],
+        ["mutants", "--guests"],
+        ["mutants", "--sample"],
+        ["mutants", "--operators"],
+    ],
+)
+def test_numbers_that_cannot_be(words: list[str], value: str) -> None:
+    """Of a time of zero a guest would count as hung, which is a verdict on its kernel."""
+    with pytest.raises(SystemExit, match="2"):
+        parse([*words, value])
+
+
 class Judged:
     """What would be judged, where the results would be, and how each ends."""
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from conformance.doctor import command
+from conformance.doctor.__main__ import main as doctor
 from conformance.doctor.checks.checks import CHECKS, judge
 from conformance.doctor.checks.finding import Level, Scope
 from conformance.doctor.facts.lab import Lab
@@ -155,3 +157,25 @@ def test_it_needs_the_standard_library_only() -> None:
         )
         or not Path("/dev/kvm").exists()
     )
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupt)
+    assert doctor([]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["conformance.doctor", "-v"], ["conformance", "list"]])
+def test_reader_that_has_gone(words: list[str]) -> None:
+    argv = [sys.executable, "-B", "-m", *words]
+    with subprocess.Popen(
+        argv, cwd=paths.KIT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

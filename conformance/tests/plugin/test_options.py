@@ -34,6 +34,7 @@ pytest_plugins = ["pytester"]
         (["--vfio-busy=0:2:1"], "multiple of 4"),
         (["--vfio-volatile=0"], "--vfio-volatile: '0' is not BAR:OFFSET"),
         ([f"--vfio-peer={BDF}"], "the same function as --vfio-device"),
+        (["--vfio-walks=0"], "--vfio-walks: not a number from 1 on"),
     ],
 )
 def test_bad_options(inner: Inner, options: list[str], words: str) -> None:

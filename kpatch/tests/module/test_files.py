@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kpatch.errors import ModuleFileError
 from kpatch.kernel.tree import KernelTree, find
-from kpatch.module import btf
+from kpatch.module import btf, packing
 from kpatch.module.diagnosis import diagnose
 from kpatch.module.info import read
 from kpatch.tests.fuzzing import drawn
@@ -195,6 +195,12 @@ def test_file_that_is_no_module(tmp_path: Path) -> None:
         read(tmp_path / "nowhere.ko")
     with pytest.raises(ModuleFileError, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+def test_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_LARGEST", 1 << 20)
+    with pytest.raises(ModuleFileError, match="/dev/zero has more than 1 MiB"):
+        read(Path("/dev/zero"))
 
 
 @drawn(100)
