@@ -22,7 +22,7 @@ ARGS ?=
 PYTHON := .venv/bin/python
 lab = $(PYTHON) -m conformance
 
-.PHONY: help check watch matrix doctor bench bench-kit vmm test prove shell image setup clean
+.PHONY: help check watch matrix doctor bench bench-kit vmm test prove shell image ready setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,7 +37,7 @@ help:
 	@echo 'make prove    a sample of what proves the suite: some faulty drivers, a good one; SEED= chooses'
 	@echo 'make shell    the same VM, with a prompt'
 	@echo 'make image    make the lab image, if it is not there'
-	@echo 'make setup    install what the host lacks; done by all of the above'
+	@echo 'make setup    install what the host lacks, and the tools of development; the above do it as needed'
 	@echo 'make clean    remove what was made here'
 	@echo
 	@echo 'DEVICE=$(DEVICE)    a description in kpatch/devices, or a path to one'
@@ -71,35 +71,35 @@ check:
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 else
-check: setup
+check: ready
 	@$(lab) check $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(filter both,$(PROTOCOL)),--both,$(if $(PROTOCOL),--protocol "$(PROTOCOL)")) \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 endif
 
-watch: setup
+watch: ready
 	@$(lab) watch $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
-matrix: setup
+matrix: ready
 	@$(lab) matrix $(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") $(ARGS)
 
 # Brings nothing up to date: it changes nothing, and needs no package.
 doctor:
 	@$(or $(wildcard $(PYTHON)),python3) -B -m conformance.doctor $(BDF) $(ARGS)
 
-bench: setup
+bench: ready
 	@$(lab) bench $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
 # AGAINST names a commit of the kit to compare with.
-bench-kit: setup
+bench-kit: ready
 	@$(lab) bench $(DEVICE) --image $(IMAGE) --kit $(if $(AGAINST),--against "$(AGAINST)") $(ARGS)
 
-vmm: setup
+vmm: ready
 	@$(lab) vmm $(DEVICE) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
@@ -109,20 +109,24 @@ test: setup
 	@.venv/bin/tox -q -e lint,type,unit,build $(ARGS)
 
 # Both run, whatever becomes of the first.
-prove: setup
+prove: ready
 	@$(lab) mutants --sample 6 --seed $(SEED) -o results/prove; mutants=$$?; \
 		$(lab) variants --sample 1 --seed $(SEED) -o results/prove && exit $$mutants
 
-shell: setup
+shell: ready
 	@$(lab) shell $(if $(STRANGER),--stranger "$(STRANGER)",$(DEVICE)) --image $(IMAGE) \
 		$(if $(KERNEL_TREE),--kernel-tree "$(KERNEL_TREE)") \
 		$(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(MODULE),--module "$(MODULE)") $(ARGS)
 
-image: setup
+image: ready
 	@$(lab) image $(IMAGE) $(ARGS)
 
-setup:
+# What runs the lab; `setup` adds what develops and tests the kit.
+ready:
 	@vm-images/host-setup.sh
+
+setup:
+	@vm-images/host-setup.sh --tools
 
 clean:
 	rm -rf .venv .tox *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,14 +4,18 @@
 # Brings a host to the point where the lab can be built: the programs that make and
 # enter images, and a virtual environment with the kit in .venv. Says what it installs
 # and why, asks for root only if a package is missing, and does nothing, in a tenth
-# of a second, where nothing is missing. With --no-lab it makes the virtual environment
-# only, for a machine that has the device itself.
+# of a second, where nothing is missing.
+#
+#   --no-lab  the virtual environment only, for a machine that has the device itself
+#   --tools   what develops and tests the kit as well, which takes longest to install
 #
 # Exit status: 0 the host is ready, 4 it is not, and the last lines say what to do.
 set -euo pipefail
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$kit/.venv
+lab=yes
+tools=
 missing=() # Debian packages
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -111,15 +115,25 @@ venv_key() {
 }
 
 make_venv() {
-	local key
+	local key made
 	key=$(venv_key)
-	[ "$key" != "$(cat "$venv/made-from" 2>/dev/null)" ] || return 0
-	say "making the virtual environment .venv, with the kit and its tools"
-	# --clear: a new Python cannot use the packages of the old one.
-	python3 -m venv --clear "$venv" || fail "python3 -m venv failed; see above"
-	"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check \
-		--editable "${kit}[dev]" || fail "pip could not install the kit; is there a network?"
-	printf '%s\n' "$key" >"$venv/made-from"
+	made=$(cat "$venv/made-from" 2>/dev/null) || made=
+	case $made in
+	"$key tools") return ;;
+	"$key")
+		[ -n "$tools" ] || return 0
+		say "installing the tools of development into .venv"
+		;;
+	*)
+		say "making the virtual environment .venv, with the kit${tools:+ and its tools}"
+		# --clear: a new Python cannot use the packages of the old one.
+		python3 -m venv --clear "$venv" || fail "python3 -m venv failed; see above"
+		;;
+	esac
+	# What is never imported need not be compiled, and the rest compiles when it is.
+	"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-compile \
+		--editable "$kit${tools:+[dev]}" || fail "pip could not install the kit; is there a network?"
+	printf '%s\n' "$key${tools:+ tools}" >"$venv/made-from"
 }
 
 # Packages are fetched while the virtual environment is made, unless that needs one of them.
@@ -147,8 +161,15 @@ make_both() {
 	[ "$status" -eq 0 ] || exit "$status"
 }
 
+for option; do
+	case $option in
+	--no-lab) lab= ;;
+	--tools) tools=yes ;;
+	*) fail "unknown option $option; there are --no-lab and --tools" ;;
+	esac
+done
 check_python
-if [ "${1:-}" = --no-lab ]; then
+if [ -z "$lab" ]; then
 	make_venv
 else
 	check_packages
