@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +19,11 @@ from conformance.lab.guest.qemu import run_folder
 from conformance.running import paths
 from conformance.running.steps import Steps
 
-IMAGE = "testhost"
+PYTHONS = {"testhost": "python3", "testhost-bookworm": "/run/kit/kit/.venv/bin/python"}
+"""The images of test machines, and the Python that has the packages of the kit on each."""
+
+_PACKAGES = ("jinja2", "junitparser", "pydantic", "pyelftools", "pytest", "hypothesis")
+"""What a test machine needs: docs/judging.md."""
 
 _NOTHING = Job(module="", parameters=[], hints=[], tests=[], pytest_args=[], quiet=60)
 """The command is all that the agent is shown."""
@@ -27,11 +33,14 @@ _LEFT_OUT = shutil.ignore_patterns(
 )
 
 
-def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet: float) -> int:
+def run(
+    image: str, argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet: float
+) -> int:
     """Run a command in the guest and return its status.
 
     Args:
-        argv: The command, run in the checkout by root.
+        image: What the guest boots, of `PYTHONS`.
+        argv: The arguments for its Python, run in the checkout by root.
         folder: Takes what the run leaves.
         say: Takes what it prints, line by line.
         quiet: Seconds without a line after which the guest counts as hung.
@@ -39,7 +48,7 @@ def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet:
     Raises:
         ConformanceError: The lab failed, or the guest is lost.
     """
-    request = look_up(Options(image=IMAGE, bare=True, quiet=quiet))
+    request = look_up(Options(image=image, bare=True, quiet=quiet))
     steps = Steps(say)
     prepared = prepare(request, folder, steps)
     assert prepared
@@ -48,11 +57,13 @@ def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet:
         shutil.copytree(paths.KIT / name, kit / name, ignore=_LEFT_OUT, symlinks=True)
     for name in ("Makefile", "pyproject.toml", "README.md"):
         shutil.copy2(paths.KIT / name, kit / name)
+    if ".venv" in PYTHONS[image]:
+        _put_packages(kit / ".venv", str(prepared.lab.image.manifest["python"]))
     status = ""
     with run_folder(folder) as files:
         payload.write(files.payload, _NOTHING, kit, None)
         with ready_guest(prepared.lab, files, steps) as guest:
-            guest.order("script", argv=list(argv))
+            guest.order("script", argv=[PYTHONS[image], *argv])
             for event in guest.events(quiet):
                 match event:
                     case Output(text):
@@ -62,3 +73,18 @@ def run(argv: Sequence[str], folder: Path, say: Callable[[str], None], *, quiet:
                     case Agent(Phase.SCRIPT_ENDED, detail):
                         status = detail
     return int(status)
+
+
+def _put_packages(venv: Path, version: str) -> None:
+    """Make a virtual environment as `host-setup.sh --no-lab` does, for the guest's Python.
+
+    The guest has no network, so the packages are fetched here.
+    """
+    short = ".".join(version.split(".")[:2])
+    packages = venv / f"lib/python{short}/site-packages"
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    argv += ["--only-binary=:all:", f"--python-version={short}", f"--target={packages}"]
+    subprocess.run([*argv, *_PACKAGES], check=True)
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    (venv / "bin").mkdir()
+    (venv / "bin/python").symlink_to("/usr/bin/python3")
