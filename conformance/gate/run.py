@@ -106,7 +106,7 @@ def judge(request: GateRequest, say: Callable[[str], None]) -> Report:
     version = source.version(tree)
     if not request.whole:
         gate_tree.check_match(version, kernel.release)
-    request.results.mkdir(parents=True, exist_ok=True)
+    paths.results(request.results)
     with git.scratch_folder() as folder, _place(request, folder, say) as place:
         builder = _builder(request, place, say)
         builder.check()

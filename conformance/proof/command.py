@@ -17,6 +17,7 @@ from conformance.proof.mutants import mutant as mutants
 from conformance.proof.operators import run as operators_run
 from conformance.proof.operators.run import Sample
 from conformance.proof.output.page import Sheet
+from conformance.running import paths
 from kpatch.device.protocols import Protocol
 from kpatch.kernel import kbuild
 
@@ -47,8 +48,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
             seen = f" Seen in {one.seen}." if one.seen else ""
             say(f"{one.id}  ({', '.join(one.rules)})  {one.defect}{seen}")
         return 0
-    results = arguments.results
-    results.mkdir(parents=True, exist_ok=True)
+    results = paths.results(arguments.results)
     if not arguments.resume:
         for journal in results.rglob(JOURNAL):
             journal.unlink()

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+from conformance.errors import UsageError
 
 KIT = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -36,11 +40,37 @@ def new_results(parent: Path, device: str, image: str, now: datetime | None = No
     """Make the folder of one run, named for its time, and point `latest` to it.
 
     Raises:
-        OSError: It cannot be made.
+        UsageError: It cannot be made.
     """
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    with refused(parent):
+        return _new(parent, f"{stamp}-{device}-{image}")
+
+
+def results(folder: Path) -> Path:
+    """Make the folder that is named for results, if it is not there, and return it.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    with refused(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def refused(folder: Path) -> Iterator[None]:
+    """Within the block a folder for results is made: say so if that cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot take results: {error.strerror}. Name another one with -o."
+        ) from error
+
+
+def _new(parent: Path, name: str) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
-    name = f"{stamp}-{device}-{image}"
     number = 1
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")

@@ -96,8 +96,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
         into: Path = arguments.into
         if several:
             into /= protocol
-            into.mkdir()
-        return into
+        return paths.results(into)
 
     return lab.check_each(request, folder, sys.stdout, lambda one: functools.partial(_touched, one))
 

@@ -91,6 +91,15 @@ def test_results_are_named_for_time_device_and_image(tmp_path: Path) -> None:
     assert (tmp_path / "results/latest").resolve() == second
 
 
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_folder_that_cannot_take_results(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    for make in (paths.results, lambda folder: paths.new_results(folder, "igb-vf", "trixie")):
+        with pytest.raises(UsageError, match=r"cannot take results: .* Name another one with -o"):
+            make(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VFIO_KIT_CACHE", "/a")
     assert paths.cache() == Path("/a")
