@@ -24,11 +24,15 @@ _BUILD_IMAGE = "kernel-build"
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Judge a series, leave the results in a folder, and return the exit code."""
-    asked = request(arguments, say)
-    judged = gate.judge(asked, say)
+
+    def shown(text: str) -> None:
+        say(report.plain(text))
+
+    asked = request(arguments, shown)
+    judged = gate.judge(asked, shown)
     report.write(judged, asked.results)
-    say("\n".join(["", *report.table(judged)]))
-    say(f"The results are in {asked.results}.")
+    shown("\n".join(["", *report.table(judged)]))
+    shown(f"The results are in {asked.results}.")
     return judged.exit_code
 
 

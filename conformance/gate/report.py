@@ -22,6 +22,18 @@ _WIDTH = 46
 _SHOWN = 12  # details of a failure on the terminal
 
 
+def plain(text: str) -> str:
+    r"""Show what a terminal would obey as Python would write it: a subject is anybody's.
+
+    >>> plain("vfio: \x1b[2J é\tA")
+    'vfio: \\x1b[2J é\tA'
+    """
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii")
+        for one in text
+    )
+
+
 def table(report: Report) -> list[str]:
     """Return the lines for a terminal: a row for each patch, then what failed and why."""
     used = [name for name in STEPS if any(patch.step(name) for patch in report.patches)]

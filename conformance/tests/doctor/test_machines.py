@@ -18,6 +18,7 @@ from conformance.doctor.facts import facts
 from conformance.doctor.facts.function import SIGNATURE
 from conformance.doctor.facts.host import Host
 from conformance.doctor.facts.lab import Lab
+from conformance.tests.doctor import test_vm
 from conformance.tests.doctor.machine import (
     CONFIG,
     MODULES,
@@ -35,6 +36,12 @@ from conformance.vfio.system import sysfs
 from kpatch.tests.fuzzing import drawn
 
 NVME = "10000:e1:00.0"
+
+
+def test_machine_of_the_lab_that_is_to_be_broken() -> None:
+    """Its definition follows that of igb, which gets new keys; else no test in VMs begins."""
+    made = test_vm.machine("doctor", *test_vm.IGB)
+    assert (made.name, made.physical_function, made.devices) == ("doctor", None, test_vm.IGB)
 
 
 @pytest.mark.parametrize("written", [NVME, NVME.upper()])

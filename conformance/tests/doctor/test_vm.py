@@ -70,6 +70,7 @@ def machine(name: str, *devices: str, cmdline: tuple[str, ...] = ()) -> MachineD
     igb = next(one for one in definitions.machines() if one.name == "igb")
     changed: dict[str, Any] = {
         "physical_function": None,
+        "network": None,
         "software": True,
         "virtual_function": None,
     }
