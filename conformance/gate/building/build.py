@@ -166,7 +166,7 @@ def modules_in(order: Path) -> dict[str, Path]:
     """Return the modules that a `modules.order` lists, by name, as far as they are there."""
     if not order.exists():
         return {}
-    names = (Path(line) for line in order.read_text("utf-8").split())
+    names = (Path(line) for line in order.read_text("utf-8", "surrogateescape").split())
     # Up to 6.12 they are listed with absolute paths, later below the directory that is built.
     files = [order.parent / name.with_suffix(".ko") for name in names]
     return {file.stem.replace("-", "_"): file for file in files if file.exists()}

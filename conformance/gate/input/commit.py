@@ -124,6 +124,13 @@ def _reason(lines: tuple[str, ...]) -> str:
             "does not apply: its lines end in CRLF inside encoded text "
             "(git am --quoted-cr=strip takes it)"
         )
+    if any("Patch format detection failed" in line for line in lines):
+        return (
+            "does not apply: it is no mail with a patch, which begins with lines From:, Date: and "
+            "Subject: (git format-patch writes them)"
+        )
+    if any("empty ident name" in line for line in lines):
+        return "does not apply: it names no author, in a line From: Name <mail@host>"
     said = [line for line in lines if re.match(r"(?:error|fatal): ", line)]
     first = (said or [line for line in lines if line.strip()] or ["git am does not say why"])[0]
     return "does not apply: " + re.sub(r"^(?:error|fatal): ", "", first)

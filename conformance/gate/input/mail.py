@@ -31,6 +31,8 @@ class Mail:
         paths: The files that it names, old and new; none if git cannot read the diff.
         base: The commit that it is for, if it names one.
         complaint: Why `git am` could not read it; empty if it can.
+        is_part: Whether its file is one of a series by its name, or by the list of quilt: it is
+            judged, whatever it holds.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Mail:
     paths: tuple[str, ...] = ()
     base: str = ""
     complaint: str = ""
+    is_part: bool = False
 
     @property
     def prefix(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.gate.input import mail
@@ -69,24 +69,38 @@ def _of_folder(path: Path, folder: Path) -> Series:
     listed = path / "series"
     if listed.is_file():
         files = _quilt(listed)
-        patches = _patches(_all_mails(files, folder), str(path))
+        patches = _patches(_all_mails(files, folder, lambda _file: True), str(path))
         return _series(*patches)
-    files = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and one.is_file())
+    files = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES)
+    odd = [one for one in files if not one.is_file()]
+    if odd:
+        what = "a link that leads nowhere" if odd[0].is_symlink() else "no file"
+        raise SeriesError(f"{odd[0]} is {what}. Give it its content, or remove it.")
     if not files:
         raise SeriesError(
             f"{path} has no patches: files such as 0001-subject.patch, as git format-patch "
             "writes them, or a quilt series."
         )
-    mails = _all_mails(files, folder)
+    mails = _all_mails(files, folder, _is_numbered)
     return in_order(mails, str(path), _by_file_names)
 
 
-def _all_mails(files: Sequence[Path], folder: Path) -> list[Mail]:
-    return [
-        one
-        for number, path in enumerate(files)
-        for one in mail.split(path, folder / f"mails-{number:05}")
-    ]
+def _all_mails(
+    files: Sequence[Path], folder: Path, is_part: Callable[[Path], bool] = lambda _file: False
+) -> list[Mail]:
+    found = []
+    for number, path in enumerate(files):
+        mails = mail.split(path, folder / f"mails-{number:05}")
+        if len(mails) == 1 and is_part(path):
+            mails = [replace(mails[0], is_part=True)]
+        found += mails
+    return found
+
+
+def _is_numbered(path: Path) -> bool:
+    """Return whether `git format-patch` would so name a patch, and not a cover letter."""
+    found = _FILE_NUMBER.match(path.name)
+    return found is not None and int(found[2]) > 0
 
 
 def _quilt(listed: Path) -> list[Path]:
@@ -110,7 +124,8 @@ def _patches(mails: Sequence[Mail], what: str) -> tuple[list[Mail], list[Mail]]:
     patches = [
         one
         for one in mails
-        if not (one.is_cover or one.is_reply) and (one.has_diff or one.number or len(mails) == 1)
+        if not (one.is_cover or one.is_reply)
+        and (one.has_diff or one.number or one.is_part or len(mails) == 1)
     ]
     if not any(one.has_diff for one in mails):
         few = "only a cover letter" if any(one.is_cover for one in mails) else "no diff in any mail"

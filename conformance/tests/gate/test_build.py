@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from conformance.gate.building.build import without_warnings
+from conformance.gate.building.build import modules_in, without_warnings
 from conformance.gate.building.built import telling
 from kpatch.kernel import kbuild
 
@@ -32,3 +32,10 @@ def test_first_error() -> None:
 
 def test_nothing_to_tell() -> None:
     assert telling("") == "make failed"
+
+
+def test_module_whose_name_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "modules.order").write_bytes(b"a/\xff.o\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/\udcff.ko").touch()
+    assert modules_in(tmp_path / "modules.order") == {"\udcff": tmp_path / "a/\udcff.ko"}

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from conformance.gate.input import commit as gate_commit
 from conformance.gate.input import series as gate_series
+from conformance.gate.input.commit import DoesNotApply
 from conformance.gate.input.mail import split
 from conformance.gate.input.series import Series
 from kpatch.errors import SeriesError
-from kpatch.tools.git import Identity
+from kpatch.tools.git import Identity, Repository
 
 DIFF = "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-one\n+two\n"
 WHO = Identity("Ada", "ada@example.org")
@@ -156,6 +158,54 @@ def test_file_numbers(tmp_path: Path, names: list[str], words: str) -> None:
 def test_order_of_file_names(tmp_path: Path) -> None:
     files = {f"{number:04}-a.patch": mail(f"[PATCH] vfio: {number}") for number in (2, 1)}
     assert read_folder(tmp_path, files) == ["[PATCH] vfio: 1", "[PATCH] vfio: 2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (DIFF, r"it is no mail with a patch, .* From:, Date: and Subject:"),
+        (f"Author: A <a@example.org>\n\n{DIFF}", "no mail with a patch|it names no author"),
+        (mail("vfio: A").replace("A <a@example.org>", "<>"), "it names no author"),
+    ],
+)
+def test_what_is_no_mail_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.patch").write_text(text)
+    (patch,) = read(tmp_path, tmp_path / "a.patch").patches
+    place = Repository(tmp_path / "tree", WHO)
+    place.path.mkdir()
+    place.run("init", "--quiet", "--template=")
+    (place.path / "a.c").write_text("one\n")
+    place.commit("base", 0)
+    with pytest.raises(DoesNotApply, match=words):
+        gate_commit.apply(place, patch, tmp_path / "out.patch", tmp_path / "log")
+
+
+def test_suffix_in_capitals(tmp_path: Path) -> None:
+    names = "0001-a.patch", "0002-B.PATCH"
+    assert len(read_folder(tmp_path, {name: mail("[PATCH] vfio: A") for name in names})) == 2
+
+
+@pytest.mark.parametrize("listed", [{}, {"series": "0001-a.patch\n0002-b.patch\n"}])
+@pytest.mark.parametrize("junk", ["junk\n", mail("[PATCH] vfio: B", "Why.\n")])
+def test_last_file_without_a_diff_is_judged(
+    tmp_path: Path, junk: str, listed: dict[str, str]
+) -> None:
+    """It would pass unseen: nothing else says that there are two."""
+    files = {"0001-a.patch": mail("[PATCH] vfio: A"), "0002-b.patch": junk}
+    assert len(read_folder(tmp_path, {**files, **listed})) == 2
+
+
+@pytest.mark.parametrize(("link", "words"), [(True, "leads nowhere"), (False, "is no file")])
+def test_name_of_a_patch_that_is_no_file(tmp_path: Path, link: bool, words: str) -> None:
+    place = tmp_path / "patches/0002-b.patch"
+    place.parent.mkdir()
+    (place.parent / "0001-a.patch").write_text(mail("[PATCH] vfio: A"))
+    if link:
+        place.symlink_to("nowhere")
+    else:
+        place.mkdir()
+    with pytest.raises(SeriesError, match=words):
+        read(tmp_path, place.parent)
 
 
 def test_quilt(tmp_path: Path) -> None:
