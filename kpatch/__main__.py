@@ -14,22 +14,33 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpatch.device import load as device
-from kpatch.device.description import Device
-from kpatch.device.protocols import PROTOCOLS, Protocol
 from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
-from kpatch.kernel import features, kbuild
-from kpatch.kernel import tree as kernel
-from kpatch.kernel.tree import KernelTree
-from kpatch.module import diagnosis
-from kpatch.module import info as module
-from kpatch.module.finding import Finding
-from kpatch.render.form import Form
-from kpatch.render.render import render
-from kpatch.series import command as series_command
-from kpatch.series import make as series_make
-from kpatch.series.mail import Version
 from kpatch.tools import programs, streams
+
+try:
+    from kpatch.device import load as device
+    from kpatch.device.description import Device
+    from kpatch.device.protocols import PROTOCOLS, Protocol
+    from kpatch.kernel import features, kbuild
+    from kpatch.kernel import tree as kernel
+    from kpatch.kernel.tree import KernelTree
+    from kpatch.module import diagnosis
+    from kpatch.module import info as module
+    from kpatch.module.finding import Finding
+    from kpatch.render.form import Form
+    from kpatch.render.render import render
+    from kpatch.series import command as series_command
+    from kpatch.series import make as series_make
+    from kpatch.series.mail import Version
+except ModuleNotFoundError as missing:
+    if (missing.name or "").partition(".")[0] == "kpatch":
+        raise
+    print(
+        f"kpatch: it needs the Python package {missing.name}, which this Python does not have. "
+        "`make setup` makes .venv, which has all packages of the kit: use .venv/bin/python.",
+        file=sys.stderr,
+    )
+    sys.exit(KpatchError.exit_code)
 
 _EXIT_FOUND = 1
 _EXIT_INTERRUPTED = 130

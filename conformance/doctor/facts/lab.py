@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import pwd
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def gather(host: Host) -> Lab:
         python=sys.version_info[:2],
         missing=tuple(program for program in _PROGRAMS if shutil.which(program) is None),
         packages=tuple(package for package in _PACKAGES if not _importable(package)),
-        venv=(KIT / ".venv/bin/python").exists(),
+        venv=os.access(KIT / ".venv/bin/python", os.X_OK),  # another user's may be out of reach
         namespaces=_namespaces(host) if os.geteuid() else "",
         unmapped=_unmapped(host) if os.geteuid() else (),
         memory=_memory(host.text("/proc/meminfo") or ""),
@@ -114,10 +115,8 @@ def _owners(text: str | None) -> set[str]:
 
 
 def _memory(text: str) -> int | None:
-    for line in text.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return None
+    found = re.search(r"^MemAvailable: +([0-9]{1,15}) kB$", text, re.M)
+    return int(found[1]) << 10 if found else None
 
 
 def _free(folder: Path) -> int | None:

@@ -15,6 +15,8 @@ from conformance.doctor import command
 from conformance.doctor.__main__ import main as doctor
 from conformance.doctor.checks.checks import CHECKS, judge
 from conformance.doctor.checks.finding import Level, Scope
+from conformance.doctor.facts import lab
+from conformance.doctor.facts.host import Host
 from conformance.doctor.facts.lab import Lab
 from conformance.errors import UsageError
 from conformance.running import paths
@@ -24,7 +26,7 @@ LAB = Lab(venv=True, memory=8 << 30, disk=50 << 30, kvm="there", kvm_works=True)
 
 
 @pytest.mark.parametrize(
-    ("lab", "blocking", "warning"),
+    ("host", "blocking", "warning"),
     [
         (LAB, [], []),
         (replace(LAB, machine="aarch64"), ["lab.machine"], []),
@@ -43,9 +45,9 @@ LAB = Lab(venv=True, memory=8 << 30, disk=50 << 30, kvm="there", kvm_works=True)
     ],
 )
 def test_the_host_of_the_lab(
-    machine: Machine, lab: Lab, blocking: list[str], warning: list[str]
+    machine: Machine, host: Lab, blocking: list[str], warning: list[str]
 ) -> None:
-    known = machine.facts("", lab=lab)
+    known = machine.facts("", lab=host)
     pairs = judge(known, frozenset({Scope.LAB}))
     assert [check.name for check, one in pairs if one.level is Level.BLOCKS] == blocking
     assert [check.name for check, one in pairs if one.level is Level.WARNS] == warning
@@ -179,3 +181,17 @@ def test_reader_that_has_gone(words: list[str]) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+def test_environment_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's is, whose Python is a link into a folder that is closed."""
+    monkeypatch.setattr(lab, "KIT", Path("/", "x" * 300))
+    assert not lab.gather(Host()).venv
+
+
+@pytest.mark.parametrize("text", ["", "MemAvailable:", "MemAvailable: x kB", "MemFree: 1 kB\n"])
+def test_memory_that_is_not_known(machine: Machine, text: str) -> None:
+    machine.write("proc/meminfo", text)
+    assert lab.gather(Host(machine.root)).memory is None
+    machine.write("proc/meminfo", f"MemFree: 1 kB\nMemAvailable:       2 kB\n{text}")
+    assert lab.gather(Host(machine.root)).memory == 2 << 10

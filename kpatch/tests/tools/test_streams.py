@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each command prints what its output cannot encode."""
+"""Each command prints what its output cannot encode, and names a package that is missing."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -26,3 +27,13 @@ def test_names_that_are_no_text(package: str) -> None:
     )
     assert done.stderr == b""
     assert done.stdout.splitlines()[-1] == rb"\xe9\udcff"
+
+
+def test_python_without_the_packages_of_the_kit() -> None:
+    """Not 1, with which `inspect` ends where it has found a problem."""
+    argv = [sys.executable, "-S", "-m", "kpatch", "inspect", "x.ko"]
+    done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert re.match(
+        r"kpatch: it needs the Python package \w+, .* use \.venv/bin/python", done.stderr
+    )
