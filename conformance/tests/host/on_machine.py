@@ -26,7 +26,6 @@ from conformance.tests.host.real_machine import (
     KIT,
     PCI,
     PEER,
-    Ended,
     bound,
     call,
     check,
@@ -36,6 +35,7 @@ from conformance.tests.host.real_machine import (
     machine,
     names,
     override,
+    shown,
     some_ended,
     started,
     steps_noted,
@@ -74,9 +74,7 @@ def test_make_check_of_functions_without_a_driver(results: Path) -> None:
     """The whole suite, by make, as a user would."""
     argv = ["make", "check", f"BDF={DEVICE}", f"PEER={PEER}", f"SCRATCH={SCRATCH}"]
     argv += [f"ARGS=-o {results}", "VOLATILE=0:0x3804 0:0x3900:0xff"]
-    done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)
-    ended = Ended(done.returncode, done.stdout + done.stderr, results)
-    sys.stdout.write(ended.said)
+    ended = shown(results, argv)
     assert ended.status == 0, ended.said
     document = ended.document
     assert document["verdict"]["conclusion"] == "conforms"

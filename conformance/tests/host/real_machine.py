@@ -67,9 +67,21 @@ def command(*words: str) -> list[str]:
 
 def call(results: Path, *words: str) -> Ended:
     """Run a command of the kit to its end."""
-    argv = command(*words, "-o", str(results))
-    done = subprocess.run(argv, cwd=KIT, capture_output=True, text=True, check=False)
-    return Ended(done.returncode, done.stdout + done.stderr, results)
+    return shown(results, command(*words, "-o", str(results)))
+
+
+def shown(results: Path, argv: list[str]) -> Ended:
+    """Run a command to its end, and pass on what it prints: the lab sees that the guest lives."""
+    said = ""
+    with subprocess.Popen(
+        argv, cwd=KIT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            said += line
+            sys.stdout.write(line)
+            sys.stdout.flush()
+    return Ended(process.returncode, said, results)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ def test_a_machine_with_the_device(name: str, tmp_path: Path) -> None:
         lines.append(line)
         sys.stdout.write(f"{line}\n")
 
-    argv = ["-m", "pytest", "-v", "-p", "no:cacheprovider"]
+    argv = ["-m", "pytest", "-v", "-s", "-p", "no:cacheprovider"]
     argv += ["conformance/tests/host/on_machine.py"]
     assert guest_machine.run(name, argv, tmp_path, say, quiet=QUIET) == 0
     assert re.search(r"\d\d passed in", lines[-1])
