@@ -12,27 +12,30 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from conformance.cli.arguments import execute, parse
-from conformance.errors import ConformanceError
-from conformance.events.errors import EventError
-from conformance.report import ReportError
-from conformance.requirements import CatalogueError
-from kpatch.errors import KpatchError
-from kpatch.tools import streams
-
 _EXIT_LAB_FAILED = 4
 _EXIT_INTERRUPTED = 130
+
+try:  # what takes its time
+    from conformance.cli.arguments import execute, parse
+    from conformance.errors import ConformanceError
+    from conformance.events.errors import EventError
+    from conformance.report import ReportError
+    from conformance.requirements import CatalogueError
+    from kpatch.errors import KpatchError
+    from kpatch.tools import streams
+except KeyboardInterrupt:
+    sys.exit(_EXIT_INTERRUPTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     streams.show_anything()
-    arguments = parse(sys.argv[1:] if argv is None else argv)
-    level = logging.INFO if arguments.verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s")
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as on Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        level = logging.INFO if arguments.verbose else logging.WARNING
+        logging.basicConfig(level=level, format="%(message)s")
         return execute(arguments, _say)
     except (ConformanceError, KpatchError, ReportError, EventError, CatalogueError) as error:
         print(f"conformance: {error}", file=sys.stderr)

@@ -14,13 +14,14 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
-from kpatch.tools import programs, streams
+_EXIT_FAILED = 4
+_EXIT_INTERRUPTED = 130
 
-try:
+try:  # what takes its time, and packages that may be missing
     from kpatch.device import load as device
     from kpatch.device.description import Device
     from kpatch.device.protocols import PROTOCOLS, Protocol
+    from kpatch.errors import KernelTreeError, KpatchError, OutputError, SeriesError
     from kpatch.kernel import features, kbuild
     from kpatch.kernel import tree as kernel
     from kpatch.kernel.tree import KernelTree
@@ -32,6 +33,9 @@ try:
     from kpatch.series import command as series_command
     from kpatch.series import make as series_make
     from kpatch.series.mail import Version
+    from kpatch.tools import programs, streams
+except KeyboardInterrupt:
+    sys.exit(_EXIT_INTERRUPTED)
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] == "kpatch":
         raise
@@ -40,24 +44,17 @@ except ModuleNotFoundError as missing:
         "`make setup` makes .venv, which has all packages of the kit: use .venv/bin/python.",
         file=sys.stderr,
     )
-    sys.exit(KpatchError.exit_code)
+    sys.exit(_EXIT_FAILED)
 
 _EXIT_FOUND = 1
-_EXIT_INTERRUPTED = 130
 _WORK = ".kpatch"  # what is kept of a tree, next to the sources
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     streams.show_anything()
-    arguments = _parser().parse_args(argv)
-    level = logging.DEBUG if arguments.verbose > 1 else logging.INFO
-    logging.basicConfig(level=level if arguments.verbose else logging.WARNING, format="%(message)s")
     try:
-        if arguments.dry_run:
-            with programs.dry_run(print):
-                return int(arguments.command(arguments))
-        return int(arguments.command(arguments))
+        return _run(_parser().parse_args(argv))
     except KpatchError as error:
         print(f"kpatch: {error}", file=sys.stderr)
         return error.exit_code
@@ -71,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = error.filename or "a file"
         print(f"kpatch: {what} cannot be read or written: {error.strerror}.", file=sys.stderr)
         return KpatchError.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    level = logging.DEBUG if arguments.verbose > 1 else logging.INFO
+    logging.basicConfig(level=level if arguments.verbose else logging.WARNING, format="%(message)s")
+    if arguments.dry_run:
+        with programs.dry_run(print):
+            return int(arguments.command(arguments))
+    return int(arguments.command(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

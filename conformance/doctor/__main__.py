@@ -6,13 +6,16 @@ import io
 import sys
 from collections.abc import Sequence
 
-from conformance.doctor import arguments, command
-from conformance.errors import ConformanceError
-
 _EXIT_FAILED = 4
 """The code of a failed lab: nothing was judged."""
 
 _EXIT_INTERRUPTED = 130
+
+try:  # what takes its time
+    from conformance.doctor import arguments, command
+    from conformance.errors import ConformanceError
+except KeyboardInterrupt:
+    sys.exit(_EXIT_INTERRUPTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
