@@ -8,6 +8,7 @@ known, each with the reason.
 
 from __future__ import annotations
 
+import difflib
 import random
 import re
 import shutil
@@ -131,6 +132,29 @@ def _change(old: list[str], new: list[str]) -> tuple[int, str, str] | None:
     if not before and end:  # a line was put in
         before, after = old[begin : begin + 1], [*after, old[begin]]
     return begin + 1, _joined(before), _joined(after)
+
+
+def transplanted(one: OperatorMutant, original: str, other: str) -> str | None:
+    """Make the change of a mutant in the same file of the driver for another kernel.
+
+    Args:
+        one: The mutant.
+        original: The file of which it is.
+        other: The file of the other driver, which may have other lines around the change.
+
+    Returns:
+        The other file with the change; None if it does not have the changed lines.
+    """
+    old, new, lines = (text.splitlines() for text in (original, one.text, other))
+    begin = _alike(old, new)
+    behind = _alike(old[begin:][::-1], new[begin:][::-1])
+    end = len(old) - behind
+    for block in difflib.SequenceMatcher(None, old, lines, autojunk=False).get_matching_blocks():
+        if block.a <= begin and end <= block.a + block.size:
+            shift = block.b - block.a
+            changed = new[begin : len(new) - behind]
+            return "\n".join([*lines[: begin + shift], *changed, *lines[end + shift :], ""])
+    return None
 
 
 def _alike(one: list[str], other: list[str]) -> int:

@@ -76,7 +76,7 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     if asked.again and survivors:
         say(f"Retrying {len(survivors)} survivors in the image {asked.again} ...")
         slow = replace(wanted, image=asked.again, quiet=max(wanted.quiet, _SLOW))
-        killers = _again(slow, survivors, results, say)
+        killers = _again(slow, survivors, proof.sources, results, say)
         for name, killer in killers.items():
             fates[name] = replace(fates[name], by=killer, image=asked.again if killer else "")
     rows = [fate.as_json() for fate in fates.values()]
@@ -91,21 +91,37 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
 
 
 def _again(
-    wanted: Wanted, survivors: Mapping[str, OperatorMutant], results: Path, say: Say
+    wanted: Wanted,
+    survivors: Mapping[str, OperatorMutant],
+    originals: Mapping[str, str],
+    results: Path,
+    say: Say,
 ) -> dict[str, str]:
-    """Return what kills each in another image."""
+    """Return what kills each in another image; nothing kills one that its driver does not have."""
     folder = results / wanted.image
     folder.mkdir(exist_ok=True)
     proof = Proof(wanted, folder, say)
-    edited = {name: {**proof.sources, one.file: one.text} for name, one in survivors.items()}
-    built = proof.build({BASELINE: proof.sources, **edited}, silent=True)
+    edited = {BASELINE: proof.sources}
+    for name, one in survivors.items():
+        # The driver for that kernel is another one: the change, not the file, is taken over.
+        there = proof.sources.get(one.file, "")
+        text = operators.transplanted(one, originals[one.file], there)
+        if text is None:
+            say(f"{one}: the driver for {wanted.image} does not have that")
+        else:
+            edited[name] = {**proof.sources, one.file: text}
+    built = proof.build(edited, silent=True)
     modules = {name: one.module for name, one in built.items() if one.module}
     if len(modules) < len(built):
         raise LabError(f"Drivers that build for {wanted.image} are only {sorted(modules)}.")
     # What the usual image cannot see is what these are for.
     first = tuple(selection.of_rules(["robust"]))
-    _try(proof, modules, survivors, first)
-    return {name: killed(proof.outcomes[name], proof.outcomes[BASELINE]) for name in survivors}
+    tried = {name: one for name, one in survivors.items() if name in modules}
+    _try(proof, modules, tried, first)
+    unfit = proof.outcomes[BASELINE]
+    return {
+        name: killed(proof.outcomes[name], unfit) if name in tried else "" for name in survivors
+    }
 
 
 def _try(

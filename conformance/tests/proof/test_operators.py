@@ -61,6 +61,25 @@ def test_generate(tmp_path: Path) -> None:
     assert operators.shuffled(found, 1) != operators.shuffled(found, 2)
 
 
+def test_a_change_is_taken_over_into_the_driver_for_another_kernel() -> None:
+    def made(*new: str) -> OperatorMutant:
+        return OperatorMutant("m", "main.c", 3, "f", "", "", "\n".join(new) + "\n")
+
+    original, other = "\n".join(OLD) + "\n", "\n".join(["int log;", "", *OLD, "x"]) + "\n"
+    changed = made(*OLD[:2], "\treturn 0;", "}")
+    assert operators.transplanted(changed, original, original) == changed.text
+    expected = "int log;\n\nint f(void)\n{\n\treturn 0;\n}\nx\n"
+    assert operators.transplanted(changed, original, other) == expected
+    put_in = made(*OLD[:2], "\tbreak;", *OLD[2:])
+    assert operators.transplanted(put_in, original, other) == other.replace(
+        "\treturn", "\tbreak;\n\treturn"
+    )
+    assert (
+        operators.transplanted(changed, original, other.replace("return 1", "return f()")) is None
+    )
+    assert operators.transplanted(changed, original, "") is None
+
+
 def outcome(end: End = End.DONE, **tests: str) -> Outcome:
     results = {
         name: TestResult(TestOutcome(said), ("state.reset",)) for name, said in tests.items()
