@@ -24,6 +24,8 @@ from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
 PATIENCE: Final = 10.0
 #: Requests that tests skip, because the kernel is known to die of them: --vfio-fatal.
 SPARED: Final[set[str]] = set()
+#: States after a load that failed: nothing of it counts as loaded.
+FAILED: Final = (State.RESUMING, State.ERROR)
 _FDS: Final = Path("/proc/self/fd")
 
 
@@ -159,6 +161,25 @@ def expect_whole(client: Client, stream: Stream, *, did: str) -> None:
     with expect_success(did=f"{did}, then resume from {total(stream)} bytes"):
         client.load(stream)
     expect_equal(state_of(client), State.RUNNING, did=f"{did}, then resume")
+
+
+def expect_not_loaded(
+    client: Client, stream: Stream, *, did: str, left: tuple[State, ...] = FAILED
+) -> None:
+    """Demand that a load is refused at the latest when it is left, and that reset gives up.
+
+    ``left`` has the states that are right after the refusal.
+    """
+    __tracebackhide__ = True
+    client.set(State.RESUMING)
+    with expect_errno(did=f"{did}, then SET RUNNING"):
+        client.write_all(stream)
+        client.set(State.RUNNING)
+    now = state_of(client)
+    expected = " or ".join(state.name for state in left)
+    expect_true(now in left, did=f"{did}, then GET", expected=expected, actual=now.name)
+    client.device.reset()
+    expect_equal(state_of(client), State.RUNNING, did=f"{did}, then reset")
 
 
 def expect_dead(file: DataFile, *, did: str) -> None:

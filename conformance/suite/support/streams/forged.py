@@ -67,6 +67,12 @@ def _payload(frame: _Frame) -> _Frame | None:
     return frame._replace(payload=bytes([frame.payload[0] ^ 1]) + frame.payload[1:])
 
 
+def _payload_end(frame: _Frame) -> _Frame | None:
+    if not frame.payload:
+        return None
+    return frame._replace(payload=frame.payload[:-1] + bytes([frame.payload[-1] ^ 1]))
+
+
 #: What is forged in the last frame, which is that of the state.
 FORGED: Final[dict[str, Forge]] = {
     f"{name}-{word}": _number(name, bits, change)
@@ -90,7 +96,7 @@ FORGED_FIRST: Final[dict[str, Forge]] = {
     name: forge
     for name, forge in FORGED.items()
     if name.partition("-")[0] in {"magic", "version", "type", "vendor", "device"}
-} | {"payload": _payload}
+} | {"payload": _payload, "payload-end": _payload_end}
 
 #: Lengths that a header claims, from its own and from how many bytes follow the header.
 LENGTHS: Final[dict[str, Callable[[int, int], int]]] = {

@@ -15,7 +15,14 @@ from conformance.plugin.declared import Scratch
 from conformance.suite.support.cases import named
 from conformance.suite.support.steps import set_apart
 from conformance.suite.support.streams.corrupt import CORRUPT, CUT, EMPTY, FOREIGN, LONGER
-from conformance.suite.v2.steps import expect_taken, expect_whole, open_again, state_of
+from conformance.suite.v2.steps import (
+    FAILED,
+    expect_not_loaded,
+    expect_taken,
+    expect_whole,
+    open_again,
+    state_of,
+)
 
 Damage = Callable[[Stream, random.Random], Stream]
 PIECES = {"1": 1, "3": 3, "4096": 4096, "64-KiB": 1 << 16}
@@ -24,29 +31,6 @@ LONG = 1 << 14
 #: Bytes in which the head of a stream lies, and ways to damage it.
 HEAD = 64
 HEADS = {name: CORRUPT[name] for name in ("byte-0", "byte-8", "byte-16")}
-
-
-#: States after a load that failed: nothing of it counts as loaded.
-FAILED = (State.RESUMING, State.ERROR)
-
-
-def expect_not_loaded(
-    client: Client, stream: Stream, *, did: str, left: tuple[State, ...] = FAILED
-) -> None:
-    """Demand that a load is refused at the latest when it is left, and that reset gives up.
-
-    ``left`` has the states that are right after the refusal.
-    """
-    __tracebackhide__ = True
-    client.set(State.RESUMING)
-    with expect_errno(did=f"{did}, then SET RUNNING"):
-        client.write_all(stream)
-        client.set(State.RUNNING)
-    now = state_of(client)
-    expected = " or ".join(state.name for state in left)
-    expect_true(now in left, did=f"{did}, then GET", expected=expected, actual=now.name)
-    client.device.reset()
-    expect_equal(state_of(client), State.RUNNING, did=f"{did}, then reset")
 
 
 @pytest.mark.rule("resume2.any-segmentation")
