@@ -3,6 +3,9 @@
 
 import errno
 import select
+import threading
+import time
+from collections.abc import Callable
 from errno import EFAULT, EINVAL, ENODEV, ENOTTY
 
 import pytest
@@ -18,15 +21,18 @@ from conformance.plugin.checks import (
     expect_errno,
     expect_success,
     expect_true,
+    fail,
 )
 from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE, read_only
 from conformance.suite.v2.steps import (
+    PATIENCE,
     expect_dead,
     expect_taken,
     expect_whole,
@@ -41,6 +47,8 @@ from conformance.vfio.data_file import PRECOPY_INFO_SIZE, DataFile, PrecopyInfo
 
 BOTH = by_state((State.PRE_COPY, State.PRE_COPY_P2P))
 REINIT = 1
+#: What poll says of a file that can be read, in both its names.
+READABLE = select.POLLIN | select.POLLRDNORM
 
 
 @pytest.fixture
@@ -178,11 +186,37 @@ def test_poll(live: Client) -> None:
     live.read_now()
     if end_of(live.session) != errno.ENOMSG:
         not_applicable("this device does not say ENOMSG")
-    ready = live.session.poll(select.POLLIN)
-    expect_equal(ready & select.POLLIN, 0, did="poll while a read is ENOMSG")
+    expect_equal(live.session.poll(READABLE), 0, did="poll while a read is ENOMSG")
     live.set(State.STOP_COPY)
-    ready = live.session.poll(select.POLLIN, 1.0)
-    expect_equal(ready & select.POLLIN, select.POLLIN, did="poll in STOP_COPY")
+    expect_equal(live.session.poll(READABLE, 1.0), READABLE, did="poll in STOP_COPY")
+
+
+#: Ways in which a session has data again, or ends.
+WAKING: dict[str, Callable[[Client], object]] = {
+    "stop-copy": lambda client: client.set(State.STOP_COPY),
+    "running": lambda client: client.set(State.RUNNING),
+    "reset": lambda client: client.device.reset(),
+}
+
+
+@pytest.mark.rule("precopy.poll")
+@pytest.mark.parametrize("wake", named(WAKING))
+def test_poll_wakes(live: Client, wake: Callable[[Client], object]) -> None:
+    """Wait in poll while a read would be ENOMSG; go on, give up, or reset: it returns at once."""
+    live.read_now()
+    if end_of(live.session) != errno.ENOMSG or live.session.poll(READABLE):
+        not_applicable("this device does not say ENOMSG, or poll says readable")
+    file, woken = live.session, threading.Event()
+
+    def wait() -> None:
+        if file.poll(READABLE, 2 * PATIENCE):
+            woken.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    time.sleep(0.05)  # it waits by now; if it does not, it finds what it would be woken for
+    wake(live)
+    if not woken.wait(PATIENCE):
+        fail(did="wait in poll meanwhile", expected="a poll that returns", actual="it waits on")
 
 
 @pytest.mark.rule("precopy.skippable")
