@@ -7,27 +7,16 @@ import pytest
 
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
-from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.life import WHILE, Life, arrived, raise_all
 from conformance.suite.support.power import decoding_off, in_d3hot
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, state_of
-from conformance.vfio.device import Device
 from conformance.vfio.pci.config import Config
 from conformance.vfio.pci.interrupts import Vectors
-from conformance.vfio.system import sysfs
 
 STANDING = by_state((State.STOP, State.STOP_COPY))
 AWAY = by_state(tuple(state for state in WORKING if state is not State.RUNNING))
-
-
-@pytest.fixture
-def space(device: Device) -> Config:
-    """Return the config space of a PCI function."""
-    if not sysfs.is_pci(device.bdf):
-        not_applicable("this is not a PCI function")
-    return Config(device)
 
 
 @pytest.mark.rule("fsm.decode-off")
