@@ -5,6 +5,7 @@ from errno import EFAULT, EINVAL, ENOTTY
 
 import pytest
 
+from conformance.migration.stream import Stream
 from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
@@ -20,7 +21,13 @@ from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.memory import NOWHERE, read_only
-from conformance.suite.v2.steps import expect_goes_on, expect_refused, need_states, state_of
+from conformance.suite.v2.steps import (
+    expect_goes_on,
+    expect_refused,
+    expect_whole,
+    need_states,
+    state_of,
+)
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls, structs
 from conformance.vfio import features
@@ -266,3 +273,35 @@ def test_get(reach: Reach, state: State) -> None:
         got = features.get_state_raw(client.device)
         seen = (got.device_state, got.data_fd)
         expect_equal(seen, (state, -1), did=f"GET MIG_DEVICE_STATE in {state.name}")
+
+
+@pytest.mark.rule("mig2.get")
+@pytest.mark.parametrize("state", by_state(state for state in WORKING if state.saving))
+def test_get_in_the_middle_of_a_save(reach: Reach, client: Client, state: State) -> None:
+    """GET the state in the middle of a stream: its data_fd gives the rest, and that loads."""
+    file = reach(state).session
+    did = f"GET in {state.name} in the middle of the stream"
+    stream = []
+    for _ in range(2):
+        with expect_success(did=f"{did}, read on"):
+            stream.append(file.read(8))
+        expect_equal(state_of(client), state, did=did)
+    client.set(State.STOP_COPY)
+    with expect_success(did=f"{did}, read on in STOP_COPY"):
+        stream += client.read_all()
+    client.set(State.RUNNING)
+    expect_whole(client, stream, did=did)
+
+
+@pytest.mark.rule("mig2.get")
+def test_get_in_the_middle_of_a_load(client: Client, stream: Stream) -> None:
+    """GET the state between all writes of a load: each is taken, and the device runs from it."""
+    client.set(State.RESUMING)
+    for chunk in stream:
+        for piece in (chunk[:1], chunk[1:]):
+            expect_equal(state_of(client), State.RESUMING, did="GET in the middle of a load")
+            with expect_success(did="GET in the middle of a load, write on"):
+                client.write_all([piece])
+    expect_equal(state_of(client), State.RESUMING, did="GET at the end of a load")
+    with expect_success(did="load with GETs in between, SET RUNNING"):
+        client.set(State.RUNNING)

@@ -43,8 +43,12 @@ def pytest_configure(config):
     devices.open_container = fake_cdev.FakeMaps
     devices.open_device = open_it
 """
-#: What a pipe in the place of a data_fd, or a device without a group, cannot do.
-CANNOT = "not poll and not descriptors and not stays and not close_ends and not racing"
+#: What a pipe in the place of a data_fd, a file in that of regions, or a device without a group,
+#: cannot do.
+CANNOT = (
+    "not poll and not descriptors and not stays and not close_ends and not racing "
+    "and not have_an_end"
+)
 
 
 def outcomes(

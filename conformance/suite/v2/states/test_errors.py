@@ -12,6 +12,7 @@ import pytest
 
 from conformance.migration.stream import Stream
 from conformance.migration.v2.client import Client
+from conformance.model.layout import PAGE
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_true
@@ -192,3 +193,18 @@ def test_nothing_is_too_odd(reach: Reach, client: Client) -> None:
                         client.device.feature(flags << 16 | number, data)
         expect_equal(state_of(client), state, did=f"odd calls in {state.name}, then GET")
         client.go(State.RUNNING)
+
+
+@pytest.mark.rule("error.clean")
+def test_regions_have_an_end(client: Client) -> None:
+    """Read at and across the end of all regions, map there: no report of the kernel, no mapping."""
+    for region in client.device.regions:
+        end = region.size
+        for at, size in ((end, 4), (max(end - 2, 0), 8), (end + PAGE, PAGE), (end * 2 + 1, 1)):
+            with contextlib.suppress(OSError):
+                region.read(at, size)
+        for at, size in ((end, PAGE), (max(end - PAGE, 0), 2 * PAGE)):
+            if region.mappable:
+                with expect_errno(did=f"mmap {region.name} [{at:#x}, {at + size:#x})") as call:
+                    call.result = region.map(at, size)
+    expect_equal(state_of(client), State.RUNNING, did="that, then GET")
