@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from conformance.events.kinds import Session
 from conformance.events.stream import parse
-from conformance.plugin.share import Plan, Share
+from conformance.plugin.share import LONG, Plan, Share
+from conformance.running import selection
 from conformance.tests.plugin.inner import PEER, Inner
 
 pytest_plugins = ["pytester"]
@@ -61,6 +62,18 @@ def test_tests_of_unknown_length_count_as_a_usual_one() -> None:
     names = [f"test_{letter}.py::test_it" for letter in "abcd"]
     plan = Plan({names[0]: 2.0, names[1]: 2.0, "test_gone.py::test_it": 9.0})
     assert [len(hand) for hand in hands(names, plan, 2, 1)] == [2, 2]
+
+
+def test_long_tests_of_unknown_length_are_guessed_to_be_long() -> None:
+    names = [f"{next(iter(LONG))}[{part}]" for part in range(2)]
+    names += [f"test_z{number}.py::test_it" for number in range(20)]
+    dealt = hands(names, Plan(), 2, 1)
+    assert [len(set(names[:2]) & set(hand)) for hand in dealt] == [1, 1]
+
+
+def test_those_said_to_be_long_are_in_the_suite() -> None:
+    names = (test.name for test in selection.collected())
+    assert LONG.keys() <= {name.rpartition("/")[2].partition("[")[0] for name in names}
 
 
 def test_one_session_without_a_plan_deals_in_turn() -> None:
