@@ -87,10 +87,12 @@ def test_make_check_of_functions_without_a_driver(results: Path) -> None:
 
 
 def test_version_2_of_the_protocol(results: Path) -> None:
-    """It is rendered, built, bound and judged."""
+    """It is rendered, built, bound and judged; 7 arcs are of PRE_COPY, which Linux 6.2 brought."""
+    release = tuple(map(int, os.uname().release.split(".")[:2]))
+    arcs = 15 if release >= (6, 2) else 8
     ended = call(results, *check("--protocol", "v2", "--rule", "fsm.arc"))
     assert ended.status == 0, ended.said
-    assert re.search(r"^fsm +15 +0 ", ended.said, re.MULTILINE), ended.said
+    assert re.search(rf"^fsm +{arcs} +0 ", ended.said, re.MULTILINE), ended.said
 
 
 def test_modules_which_were_not_loaded(results: Path) -> None:
