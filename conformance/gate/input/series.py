@@ -149,7 +149,7 @@ def _series(patches: Sequence[Mail], others: Sequence[Mail]) -> Series:
     left = [
         f"{other.name}: not judged: {'a reply' if other.is_reply else 'a mail without a place'}"
         for other in others
-        if other.has_diff and not other.is_cover
+        if (other.has_diff or other.is_part) and not other.is_cover
     ]
     left += [
         f"{other.name}: the diff in the cover letter is not judged"

@@ -132,6 +132,51 @@ def test_a_series_is_whole_or_refused(drawn: list[tuple[str, bool]]) -> None:
     )
 
 
+def _put(path: Path, kind: str) -> None:
+    """Write a file of a series, or what is none and has its name."""
+    head = "From: A <a@example.org>\nDate: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: {}\n\nWhy.\n"
+    texts = {
+        "good": head.format("[PATCH] vfio: A") + f"---\n{DIFF}",
+        "reply": head.format("Re: [PATCH] vfio: A"),
+        "answer with a diff": head.format("Re: [PATCH] vfio: A") + DIFF,
+        "no diff": head.format("[PATCH] vfio: A"),
+        "plain": DIFF,
+        "junk": "\x00\x01 junk",
+        "empty": "",
+    }
+    if kind == "link":
+        path.symlink_to("nowhere")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text(texts[kind])
+
+
+KINDS = ["good", "good", "reply", "answer with a diff", "no diff", "plain", "junk", "empty", "link",
+         "folder"]  # fmt: skip
+
+
+@SLOW
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(["patch", "PATCH", "eml", "diff"]))),
+    st.booleans(),
+)
+def test_no_file_of_a_series_is_left_out_unsaid(kinds: list[tuple[str, str]], quilt: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "series")
+        folder.mkdir()
+        files = [f"{number:04}-a.{suffix}" for number, (_, suffix) in enumerate(kinds, 1)]
+        for file, (kind, _) in zip(files, kinds, strict=True):
+            _put(folder / file, kind)
+        if quilt:
+            (folder / "series").write_text("\n".join(files))
+        try:
+            found = gate_series.read(str(folder), folder, Path(name, "scratch"), WHO)
+        except SeriesError:
+            return  # refused, in words
+        assert len(found.patches) + len(found.left_out) == len(files)
+
+
 LINES = st.sampled_from(["#ifdef CONFIG_A", "#ifndef CONFIG_A", "#if IS_ENABLED(CONFIG_B)", "#else",
                          "#endif", "#elif defined(CONFIG_B)", "#if 1", "int x;", ""])  # fmt: skip
 
