@@ -20,6 +20,7 @@ import jinja2
 from kpatch.device.description import Device
 from kpatch.errors import OutputError, TemplateError
 from kpatch.kernel.features import Features
+from kpatch.render import comments
 from kpatch.render.align import align
 from kpatch.render.context import variables
 from kpatch.render.form import MODULE, Form, sources
@@ -149,17 +150,31 @@ def _words(template: str, error: jinja2.TemplateError) -> str:
 
 
 def _replace(path: Path, data: bytes) -> bool:
-    """Write a file unless it has these contents already; never leave half of one."""
+    """Write a file unless it has these contents already; never leave half of one.
+
+    One whose code is the same keeps its time, by which make tells what to compile: the head of each
+    file names the device, and one header is in all of them.
+    """
+    kept = None
     with contextlib.suppress(FileNotFoundError):
-        if path.read_bytes() == data:
+        old = path.read_bytes()
+        if old == data:
             return False
+        if path.suffix in {".c", ".h"} and _code(old) == _code(data):
+            kept = path.stat()
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         Path(name).chmod(0o644)
+        if kept:
+            os.utime(name, ns=(kept.st_atime_ns, kept.st_mtime_ns))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return True
+
+
+def _code(source: bytes) -> str:
+    return comments.without(source.decode("utf-8", "replace"))

@@ -59,6 +59,19 @@ def test_only_what_differs_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "main.o").exists()
 
 
+def test_file_whose_code_is_the_same_keeps_its_time(tmp_path: Path) -> None:
+    """The name of the device is in a comment of each file, and in a string of one."""
+    one = device.load("igb-vf")
+    before = {path: path.stat().st_mtime_ns for path in render(one, LINUX_6_12, tmp_path)}
+    renamed = one.model_copy(update={"summary": "Another function"})
+    written = [
+        path for path in render(renamed, LINUX_6_12, tmp_path) if path.suffix in {".c", ".h"}
+    ]
+    assert tmp_path / "igb_vf.h" in written
+    newer = [path.name for path in written if path.stat().st_mtime_ns != before[path]]
+    assert newer == ["main.c"]
+
+
 @forms
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_file_says_where_it_comes_from(name: str, form: Form) -> None:
