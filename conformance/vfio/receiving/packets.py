@@ -26,6 +26,7 @@ _ETHERTYPE: Final = 0x88B5  # IEEE 802: for experiments
 _SMALLEST, _LARGEST = 60, 1500
 _PATIENCE: Final = 10.0  # seconds for the first frame
 _DEBT: Final = 0.05  # seconds that the sender may be late before it forgets frames
+_NAP: Final = 0.005  # seconds that it sleeps at most, so that it ends soon
 
 
 def address_of(bdf: str) -> bytes:
@@ -121,28 +122,38 @@ class Packets(Traffic):
         return f"{self._sent} frames were sent from {self._interface}"
 
     def _send(self, rate: int) -> None:
+        # Whoever drives the device waits for this thread at each of its calls, so little is done
+        # for a frame: what is random in it is a piece of these bytes.
         rng = random.Random(rate)  # noqa: S311 - repeatable on purpose
+        noise = rng.randbytes(2 * _LARGEST)
         try:
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
                 raw.bind((self._interface, 0))
                 due = time.monotonic()
-                while not self._end.wait(max(0.0, due - time.monotonic())):
-                    self._send_one(raw, self._frame(rng))
+                while not self._end.is_set():
+                    early = due - time.monotonic()
+                    if early > 0:
+                        time.sleep(min(early, _NAP))
+                        continue
+                    self._send_one(raw, self._frame(rng, noise))
                     due = max(due + 1 / rate, time.monotonic() - _DEBT)
         except OSError as error:
             self._error = error
         finally:
             self._begun.set()
 
-    def _frame(self, rng: random.Random) -> bytes:
+    def _frame(self, rng: random.Random, noise: bytes) -> bytes:
         head = self._head + next(self._numbers).to_bytes(8, "little")
-        return head + rng.randbytes(rng.randrange(_SMALLEST, _LARGEST) - len(head))
+        length = _SMALLEST + int(rng.random() * (_LARGEST - _SMALLEST)) - len(head)
+        begin = int(rng.random() * _LARGEST)
+        return head + noise[begin : begin + length]
 
     def _send_one(self, raw: socket.socket, frame: bytes) -> None:
         try:
             raw.send(frame)
             self._sent += 1
-            self._begun.set()
+            if not self._begun.is_set():
+                self._begun.set()
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # the interface's queue is full: the frame is lost
                 raise
