@@ -30,6 +30,9 @@ from conformance.vfio.system import sysfs
 
 pytest_plugins = ["conformance.plugin.fixtures"]
 
+#: In the stash of a session that collects all tests, before it is known what is to be tested.
+HELD = pytest.StashKey[bool]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
@@ -45,9 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning"
     )
-    settings = options.read(config)
-    config.stash[DEVICES] = Devices(settings, outcomes=_outcomes)
-    config.pluginmanager.register(Session(config, settings), "conformance-session")
+    config.pluginmanager.register(Session(config), "conformance-session")
     if config.getoption("--vfio-terse"):
         config.pluginmanager.register(Terse(), "conformance-terse")
 
@@ -79,9 +80,15 @@ def _listed(items: Sequence[pytest.Item]) -> list[listed.Listed]:
 class Session:
     """The hooks that need the state of one session."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings = settings
+        self._begin(config)
+
+    def _begin(self, config: pytest.Config) -> None:
+        """Begin with the options as they are."""
+        self.settings: Settings = options.read(config)
+        devices = config.stash.setdefault(DEVICES, Devices(self.settings, outcomes=_outcomes))
+        config.stash[DEVICES] = replace(devices, settings=self.settings)
         self.share = share.read(config)
         self.events = EventWriter(config.getoption("--vfio-events"))
         self.log = KernelLog()
@@ -108,18 +115,12 @@ class Session:
     def pytest_collection(self, session: pytest.Session) -> None:
         """Choose the version first: under emulation it takes seconds to collect the other's tests.
 
-        Nothing is ignored when tests are only listed: that needs no device.
+        Nothing is ignored when tests are only listed, or for a session that is held: that needs no
+        device.
         """
-        if self.config.option.collectonly:
+        if self.config.option.collectonly or HELD in self.config.stash:
             return
-        if not self.settings.device:
-            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
-        try:
-            self.device = _identity(self.settings.device) or {}
-            self.peer = _identity(self.settings.peer)
-            self.lacking = self._choose_protocol()
-        except (OSError, VfioError) as error:
-            raise pytest.UsageError(str(error)) from error
+        self._look_at_devices()
         kept = (0, self.config.stash[DEVICES].protocol)
         self.listed = listed.read(self.config) if self.share.count > 1 else []
         self.listed = [one for one in self.listed if self._version(one.node) in kept]
@@ -128,6 +129,28 @@ class Session:
             self.config.pluginmanager.register(listed.Only(mine), "conformance-only")
         words = session.config.args
         words[:] = [one for one in words if self._version(one) in kept]
+
+    def _look_at_devices(self) -> None:
+        """Open the devices for the first time, and choose the version to judge."""
+        if not self.settings.device:
+            raise pytest.UsageError("--vfio-device BDF is needed: which function is tested?")
+        try:
+            self.device = _identity(self.settings.device) or {}
+            self.peer = _identity(self.settings.peer)
+            self.lacking = self._choose_protocol()
+        except (OSError, VfioError) as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def begin_again(self, session: pytest.Session) -> None:
+        """Begin with other options, after the collection of a session that was held."""
+        self.log.close()
+        self.flags.close()
+        self._begin(self.config)
+        self._look_at_devices()
+        self.config.hook.pytest_collection_modifyitems(
+            session=session, config=self.config, items=session.items
+        )
+        session.testscollected = len(session.items)
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Ignore the folder of the version that is not judged."""

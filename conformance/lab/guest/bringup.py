@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Brings up a guest that waits for its order: restores a snapshot if there is one, or boots."""
+"""Brings up a guest that waits for its order: restores a snapshot if there is one, or boots.
+
+There are two snapshots: one of the machine that has booted, and one of the same machine that has
+collected the suite as well.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from conformance.errors import ConformanceError, GuestLost, LabError, QemuError
+from conformance.lab.guest import payload
 from conformance.lab.guest.guest import Guest
 from conformance.lab.guest.plug import served
 from conformance.lab.guest.qemu import running
@@ -31,14 +36,22 @@ _KEPT = 3
 _STATE = "state"
 
 
+_LOAD_TIMEOUT = 300.0
+"""Seconds a guest may take to collect the suite; without KVM it takes about ten."""
+
+
 @contextlib.contextmanager
-def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) -> Iterator[Guest]:
+def ready_guest(
+    lab: Lab, files: RunFiles, steps: Steps, *, kit: Path | None = None, cold: bool = False
+) -> Iterator[Guest]:
     """Run a guest that has come up and waits for its order.
 
     Args:
         lab: What to run.
-        files: The files of the run; its payload must be there.
+        files: The files of the run; without a kit its payload must be there.
         steps: Prints the steps.
+        kit: The guest's part of the kit, whose suite it has collected then; its payload is to be
+            written afterwards, and need not have the kit.
         cold: Whether to boot even if there is a snapshot.
 
     Raises:
@@ -47,8 +60,10 @@ def ready_guest(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool = False) 
     """
     with served(lab.machine, files) as functions, contextlib.ExitStack() as stack:
         guest = None
-        if not cold:
-            guest = _restored(lab, files, steps, stack)
+        if kit:
+            guest = _with_suite(lab, files, kit, steps, stack, cold=cold)
+        elif not cold:
+            guest = _restored(lab, lab.snapshot, files, steps, stack)
         if guest is None:
             guest = _booted(lab, files, steps, stack)
         functions.plug(guest.monitor)
@@ -68,51 +83,96 @@ def dry(lab: Lab, files: RunFiles, steps: Steps, *, cold: bool) -> None:
             )
 
 
-def _restored(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest | None:
-    """Return a guest from the snapshot, or None if there is none that works."""
-    state = lab.snapshot / _STATE
+def _with_suite(
+    lab: Lab, files: RunFiles, kit: Path, steps: Steps, stack: contextlib.ExitStack, *, cold: bool
+) -> Guest:
+    """Return a guest that has collected the suite, and leave a snapshot of it for the next time."""
+    target = lab.snapshot.parent / "suites" / f"{lab.snapshot.name}-{kit.name}"
+    payload.write(files.payload)  # QEMU wants a disk when it starts; what is on it comes later
+    if not cold and (guest := _restored(lab, target, files, steps, stack)):
+        return guest
+    payload.write(files.payload, kit=kit)
+    place = _part(target, stack)
+    writable = [place] if place else []
+    guest = None if cold else _restored(lab, lab.snapshot, files, steps, stack, writable=writable)
+    if guest is None:
+        guest = _booted(lab, files, steps, stack, writable)
+    with steps.step("collect"):
+        guest.order("load")
+        guest.wait_ready(_LOAD_TIMEOUT)
+    if place:
+        with steps.step("snapshot"):
+            _write(guest, place, target, _alike(lab), steps)
+    return guest
+
+
+def _restored(
+    lab: Lab,
+    snapshot: Path,
+    files: RunFiles,
+    steps: Steps,
+    stack: contextlib.ExitStack,
+    *,
+    writable: Sequence[Path] = (),
+) -> Guest | None:
+    """Return a guest from a snapshot, or None if there is none that works."""
+    state = snapshot / _STATE
     if not state.exists():
         return None
     with contextlib.ExitStack() as trial:
         try:
             with steps.step("restore"):
-                guest = trial.enter_context(running(lab.argv(files, incoming=True), files))
+                guest = trial.enter_context(
+                    running(lab.argv(files, incoming=True, writable=writable), files)
+                )
                 guest.monitor.read_snapshot(state)
                 guest.order("wake")
                 guest.wait_ready(_WAKE_TIMEOUT)
             state.parent.touch()  # it was used: others are older
         except (QemuError, GuestLost, LabError) as error:
             steps.say(f"The snapshot does not work any more; booting instead. {_first(error)}")
-            locked.remove(lab.snapshot)
+            locked.remove(snapshot)
             return None
         steps.say("The lab was restored from its snapshot.")
         stack.push(trial.pop_all())
         return guest
 
 
-def _booted(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest:
+def _booted(
+    lab: Lab,
+    files: RunFiles,
+    steps: Steps,
+    stack: contextlib.ExitStack,
+    writable: Sequence[Path] = (),
+) -> Guest:
     """Boot, and leave a snapshot for the next time."""
     steps.say(f"Booting the lab ({lab.accelerator}) ...")
     try:
-        return _boot(lab, files, steps, stack)
+        return _boot(lab, files, steps, stack, writable)
     except GuestLost as error:
         if lab.accelerator != "kvm":
             raise
         steps.say(f"The lab does not boot with KVM; trying without. {_first(error)}")
         stack.close()
         accel.distrust(lab.emulator.sandbox)
-        return _boot(replace(lab, accelerator="tcg"), files, steps, stack)
+        return _boot(replace(lab, accelerator="tcg"), files, steps, stack, writable)
 
 
-def _boot(lab: Lab, files: RunFiles, steps: Steps, stack: contextlib.ExitStack) -> Guest:
-    place = _new_snapshot(lab, stack)
-    writable = [place] if place else []
+def _boot(
+    lab: Lab,
+    files: RunFiles,
+    steps: Steps,
+    stack: contextlib.ExitStack,
+    writable: Sequence[Path],
+) -> Guest:
+    place = _part(lab.snapshot, stack)
+    writable = [*writable, place] if place else writable
     with _alone(lab, steps), steps.step("boot"):
         guest = stack.enter_context(running(lab.argv(files, writable=writable), files))
         guest.wait_ready(BOOT_TIMEOUT)
     if place:
         with steps.step("snapshot"):
-            _write(lab, guest, place, steps)
+            _write(guest, place, lab.snapshot, _alike(lab), steps)
     return guest
 
 
@@ -131,9 +191,9 @@ def _alone(lab: Lab, steps: Steps) -> Iterator[None]:
         yield
 
 
-def _new_snapshot(lab: Lab, stack: contextlib.ExitStack) -> Path | None:
+def _part(target: Path, stack: contextlib.ExitStack) -> Path | None:
     """Return a folder for a snapshot that is removed unless it is given its name."""
-    part = lab.snapshot.parent / locked.part_name(lab.snapshot.name)
+    part = target.parent / locked.part_name(target.name)
     try:
         part.mkdir(parents=True)
     except OSError:
@@ -142,8 +202,8 @@ def _new_snapshot(lab: Lab, stack: contextlib.ExitStack) -> Path | None:
     return part
 
 
-def _write(lab: Lab, guest: Guest, part: Path, steps: Steps) -> None:
-    """Write the snapshot and let the guest go on. A run does not need it."""
+def _write(guest: Guest, part: Path, target: Path, alike: str, steps: Steps) -> None:
+    """Write a snapshot and let the guest go on. A run does not need it."""
     try:
         guest.monitor.write_snapshot(part / _STATE)
         guest.monitor.execute("cont")
@@ -152,16 +212,20 @@ def _write(lab: Lab, guest: Guest, part: Path, steps: Steps) -> None:
         steps.say(f"Cannot write the snapshot; the next run will boot. {_first(error)}")
         guest.monitor.execute("cont")
         return
-    locked.remove(lab.snapshot)
-    part.rename(lab.snapshot)
-    _prune(lab.snapshot)
+    locked.remove(target)
+    part.rename(target)
+    _prune(target.parent, alike)
 
 
-def _prune(newest: Path) -> None:
-    """Remove old snapshots of the same machine and image."""
-    alike = newest.parent.glob(f"{newest.name.rpartition('-')[0]}-*")
-    for old in sorted(alike, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+def _prune(folder: Path, alike: str) -> None:
+    """Remove old snapshots of those that are alike."""
+    for old in sorted(folder.glob(alike), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         locked.remove(old)
+
+
+def _alike(lab: Lab) -> str:
+    """Return the pattern of the names of all snapshots of the same machine and image."""
+    return f"{lab.snapshot.name.rpartition('-')[0]}-*"
 
 
 def _first(error: ConformanceError) -> str:

@@ -100,9 +100,9 @@ class Job:
 
 def write(
     target: Path,
-    job: Job,
-    kit: Path,
-    modules: Path | None,
+    job: Job | None = None,
+    kit: Path | None = None,
+    modules: Path | None = None,
     files: Mapping[str, Path] | None = None,
     *,
     programs: Mapping[str, Path] | None = None,
@@ -112,8 +112,8 @@ def write(
 
     Args:
         target: The file.
-        job: What to do.
-        kit: Folder with the guest's part of the kit.
+        job: What to do; None if that comes with another payload.
+        kit: Folder with the guest's part of the kit, unless the guest has it.
         modules: Folder with ``lib/modules/RELEASE``, if there is a module under test.
         files: More modules besides those of the trials, by name.
         programs: Programs, by name.
@@ -124,13 +124,15 @@ def write(
     """
     with target.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _add_bytes(tar, "job.json", json.dumps(asdict(job), default=str).encode())
+            if job:
+                _add_bytes(tar, "job.json", json.dumps(asdict(job), default=str).encode())
             if plan is not None:
                 _add_bytes(tar, "plan.json", json.dumps(plan).encode())
-            _add_folder(tar, kit, "kit")
+            if kit:
+                _add_folder(tar, kit, "kit")
             if modules:
                 _add_folder(tar, modules, "modules")
-            trials = {trial.name: trial.module for trial in job.trials}
+            trials = {trial.name: trial.module for trial in (job.trials if job else ())}
             for name, path in {**trials, **(files or {})}.items():
                 _add_bytes(tar, f"trials/{name}.ko", path.read_bytes())
             for name, path in (programs or {}).items():

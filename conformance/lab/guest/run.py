@@ -59,11 +59,8 @@ def guest(
         LabError: The payload is too large, or QEMU or the guest's own programs failed.
         KpatchError: A program failed.
     """
-    with run_folder(logs) as files:
-        with steps.step("payload"):
-            write(lab, contents, files)
-        with ready_guest(lab, files, steps, cold=cold) as running:
-            yield running
+    with guests(lab, contents, logs, steps, 1, cold=cold) as coming:
+        yield next(coming)
 
 
 @contextlib.contextmanager
@@ -93,17 +90,19 @@ def guests(
 
         def coming() -> Iterator[Guest]:
             with steps.step("payload"):
-                first = stack.enter_context(run_folder(logs))
-                write(lab, contents, first)
-            yield stack.enter_context(ready_guest(lab, first, steps, cold=cold))
-            for number in range(2, count + 1):
+                kit = _stage(lab, logs)
+                own = stack.enter_context(run_folder(logs))
+                modules = _modules(lab, contents, own.folder)
+            for number in range(1, count + 1):
                 folder = guest_logs(logs, number)
                 folder.mkdir(exist_ok=True)
-                files = stack.enter_context(run_folder(folder))
-                files.payload.hardlink_to(first.payload)  # a read-only disk
-                with steps.step(f"guest {number}"):
-                    own = Steps(functools.partial(_say, steps, number))
-                    running = stack.enter_context(ready_guest(lab, files, own))
+                files = own if number == 1 else stack.enter_context(run_folder(folder))
+                told = steps if number == 1 else Steps(functools.partial(_say, steps, number))
+                with contextlib.nullcontext() if number == 1 else steps.step(f"guest {number}"):
+                    coming = ready_guest(lab, files, told, kit=kit, cold=cold and number == 1)
+                    running = stack.enter_context(coming)
+                    with told.step("payload"):
+                        write(contents, files, modules)
                 yield running
 
         yield coming()
@@ -118,27 +117,42 @@ def guest_logs(logs: Path, number: int) -> Path:
     return logs if number == 1 else logs / f"guest-{number}"
 
 
-def write(lab: Lab, contents: Contents, files: RunFiles) -> None:
-    """Write the payload disk of a run.
+def write(contents: Contents, files: RunFiles, modules: Path | None) -> None:
+    """Write the payload disk of a run, for a guest that has the kit.
+
+    Args:
+        contents: What the guest gets.
+        files: The files of the run.
+        modules: What `payload.stage_modules` has made.
 
     Raises:
         PayloadError: It is too large.
-        KernelError: The kernel lacks a module that that under test depends on.
     """
-    sandbox = lab.image.sandbox
-    folder = paths.cache() / "stage" / lab.image.folder.name
-    folder.mkdir(parents=True, exist_ok=True)
-    kit = payload.stage_kit(paths.KIT, sandbox, folder, files.logs / "stage.log")
-    tree = None
-    if contents.under_test:
-        tree = payload.stage_modules(
-            contents.under_test, lab.kernel, sandbox, files.folder, contents.also
-        )
     payload.write(
         files.payload,
         contents.job,
-        kit,
-        tree,
+        None,
+        modules,
         programs=contents.programs,
         plan=contents.plan,
+    )
+
+
+def _stage(lab: Lab, logs: Path) -> Path:
+    """Return the folder with the guest's part of the kit."""
+    folder = paths.cache() / "stage" / lab.image.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return payload.stage_kit(paths.KIT, lab.image.sandbox, folder, logs / "stage.log")
+
+
+def _modules(lab: Lab, contents: Contents, folder: Path) -> Path | None:
+    """Return a folder with the module under test and what it depends on; None without one.
+
+    Raises:
+        KernelError: The kernel lacks a module that it depends on.
+    """
+    if not contents.under_test:
+        return None
+    return payload.stage_modules(
+        contents.under_test, lab.kernel, lab.image.sandbox, folder, contents.also
     )

@@ -127,9 +127,9 @@ def guest_shell(
 @contextlib.contextmanager
 def without_snapshot() -> Iterator[None]:
     """Within the block, leave no snapshot: a machine of a test is booted once."""
-    before = session._new_snapshot
-    setattr(session, "_new_snapshot", lambda _lab, _stack: None)  # noqa: B010 - for mypy
+    before = session._part
+    setattr(session, "_part", lambda _target, _stack: None)  # noqa: B010 - for mypy
     try:
         yield
     finally:
-        setattr(session, "_new_snapshot", before)  # noqa: B010
+        setattr(session, "_part", before)  # noqa: B010

@@ -8,7 +8,7 @@ import struct
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from agent import functions, job, module, script, shell, suite, traces
 from agent.errors import Failure
@@ -29,17 +29,34 @@ def main() -> None:
     agent = None
     try:
         agent = Agent(port)
-        order = port.receive()
-        while order["order"] == "wake":  # the host asks whether a restored guest lives
-            port.phase("ready")
-            order = port.receive()
+        order = agent.await_order()
+        if order["order"] == "load":
+            job.unpack()
+            suite.hold(lambda: _attend(agent))
+            order = agent.await_order("the suite cannot be collected")
     except Exception as error:
         port.error("boot", _words(error))
+        agent = None
     if agent:
         agent.serve(order)
+    _end()
+
+
+def _attend(agent: "Agent") -> NoReturn:
+    """Report that the suite is collected, and serve the order that comes then.
+
+    It is done within the session that has collected it: what runs the suite is a copy of that.
+    """
+    agent.serve(agent.await_order("the suite is collected"))
+    _end()
+
+
+def _end() -> NoReturn:
+    """Switch the machine off."""
     time.sleep(5)  # the host ends the machine as soon as it has heard all
     sysrq("o")
     time.sleep(60)
+    os._exit(1)
 
 
 class Agent:
@@ -55,7 +72,13 @@ class Agent:
         job.warm_up()
         self._log = KernelLog()
         self._phase = "order"
-        port.phase("ready")
+
+    def await_order(self, detail: str = "") -> dict[str, Any]:
+        """Say that the guest is ready, and wait for what the host wants done."""
+        self._port.phase("ready", detail)
+        while (order := self._port.receive())["order"] == "wake":  # does a restored guest live?
+            self._port.phase("ready", detail)
+        return order
 
     def serve(self, order: dict[str, Any]) -> None:
         """Do what is ordered, and report what hinders it."""

@@ -44,7 +44,14 @@ def warm_up() -> None:
 
 
 def read() -> dict[str, Any]:
-    """Unpack the payload, so that the kit can be imported from it, and return the job."""
+    """Unpack the payload, and return the job."""
+    unpack()
+    job: dict[str, Any] = json.loads((ROOT / "job.json").read_text())
+    return job
+
+
+def unpack() -> None:
+    """Unpack the payload, so that the kit can be imported from it."""
     fd = os.open(_DISK, os.O_RDONLY)
     # The kernel looked for partitions when the disk came up, before the host wrote this payload.
     fcntl.ioctl(fd, _BLKFLSBUF)
@@ -52,6 +59,5 @@ def read() -> dict[str, Any]:
         if hasattr(tarfile, "fully_trusted_filter"):  # Python 3.11.4 and later
             tar.extraction_filter = tarfile.fully_trusted_filter
         tar.extractall(ROOT)  # noqa: S202 - the host made it
-    sys.path.insert(0, str(KIT))
-    job: dict[str, Any] = json.loads((ROOT / "job.json").read_text())
-    return job
+    if str(KIT) not in sys.path:
+        sys.path.insert(0, str(KIT))

@@ -2,13 +2,14 @@
 """Runs the suite, or the benchmark, in a copy of this process, which has imported it already."""
 
 import contextlib
+import gc
 import importlib
 import os
 import select
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,9 +24,64 @@ _OUTPUT = Path("/run/output")
 _LONGEST_OUTPUT = 200_000
 _UNUSED = ("logging", "warnings", "unraisableexception", "threadexception", "hypothesispytest")
 """Plugins of pytest that have nothing to say here, and take their time in each phase of a test."""
+_SUITE = "conformance/suite"
 _PLAN = ROOT / "plan.json"
 _INTERNAL_ERROR = 3
 """pytest's own status for it."""
+
+
+class _Go(BaseException):
+    """Leaves, in a copy of this process, all that the agent does: the suite is to run."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        super().__init__()
+        self.arguments = arguments
+
+
+_collected: list[str] = []
+"""What this process has collected beforehand: nothing, or the suite."""
+
+
+def hold(attend: Callable[[], NoReturn]) -> None:
+    """Collect the suite, then attend to the host; returns if the suite cannot be collected."""
+
+    def wait() -> Sequence[str]:
+        _collected.append(_SUITE)
+        gc.collect()
+        gc.freeze()  # copies of this process leave it alone
+        sys.stdout.flush()
+        _restore(kept)
+        try:
+            attend()
+        except _Go as go:
+            return go.arguments
+
+    kept = [os.dup(1), os.dup(2)]
+    _redirect()
+    os.chdir(KIT)
+    arguments = ["-p", "conformance.plugin", "-p", "no:cacheprovider", _SUITE, *_terse()]
+    status = _INTERNAL_ERROR
+    try:
+        status = importlib.import_module("conformance.plugin.held").hold(arguments, wait)
+    except BaseException:
+        traceback.print_exc()
+    if os.getpid() != 1:
+        _exit(status)
+    _restore(kept)
+
+
+def _restore(kept: Sequence[int]) -> None:
+    for fd, copy in enumerate(kept, 1):
+        os.dup2(copy, fd)
+
+
+def _terse() -> list[str]:
+    """Return the arguments without which pytest does more than is needed here."""
+    return [
+        "--vfio-terse",
+        "--capture=no",
+        *(word for name in _UNUSED for word in ("-p", f"no:{name}")),
+    ]
 
 
 def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
@@ -35,7 +91,7 @@ def command(job: Mapping[str, Any], functions: Sequence[str]) -> list[str]:
     words += ["--vfio-peer", functions[1]] if len(functions) > 1 else []
     if not _KMEMLEAK.exists():  # what a debug kernel reports must be of one test
         for pair in zip(functions[2::2], functions[3::2], strict=False):
-            words += ["--vfio-pair", ",".join(pair), "--capture=no"]
+            words += ["--vfio-pair", ",".join(pair)]
     return words + list(job["hints"]) + list(job["pytest_args"])
 
 
@@ -45,8 +101,7 @@ def run(port: Port, job: Mapping[str, Any], functions: Sequence[str], share: str
     Raises:
         Failure: It was killed.
     """
-    arguments = [*command(job, functions), "--vfio-events", str(_EVENTS), "--vfio-terse"]
-    arguments += [word for name in _UNUSED for word in ("-p", f"no:{name}")]
+    arguments = [*command(job, functions), "--vfio-events", str(_EVENTS), *_terse()]
     arguments += ["--vfio-share", share] if share else []
     arguments += ["--vfio-plan", str(_PLAN)] if _PLAN.exists() else []
     return _run(port, job["quiet"], "pytest", arguments)
@@ -71,6 +126,10 @@ def _run(port: Port, quiet: float, module: str, arguments: list[str]) -> int:
     os.mkfifo(_EVENTS)
     events = os.open(_EVENTS, os.O_RDWR | os.O_NONBLOCK)
     child = os.fork()
+    if child == 0 and _collected and module == "pytest":
+        os.setpgid(0, 0)
+        _redirect()
+        raise _Go(arguments)
     if child == 0:
         _be(module, arguments)
     _relay(port, events, child, quiet)
@@ -87,20 +146,30 @@ def _be(module: str, arguments: list[str]) -> NoReturn:
     status = _INTERNAL_ERROR
     try:
         os.setpgid(0, 0)
-        output = os.open(_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        _redirect()
         os.chdir(KIT)
         sys.argv = [module, *arguments]
         status = int(importlib.import_module(module).main(arguments))
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+        _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _redirect() -> None:
+    """Have this process read nothing, and write to a file."""
+    output = os.open(_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
 
 
 def _relay(port: Port, events: int, child: int, quiet: float) -> None:

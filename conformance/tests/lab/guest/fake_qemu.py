@@ -144,7 +144,7 @@ class Fake:
             send("agent", phase="ready", detail="")
         while True:
             order: dict[str, Any] = json.loads(await reader.readline())
-            if order["order"] != "wake":
+            if order["order"] not in {"wake", "load"}:
                 return order
             send("agent", phase="ready", detail="")
 

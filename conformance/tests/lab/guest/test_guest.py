@@ -86,14 +86,26 @@ class Printed:
 
 
 def play(
-    story: str, files: RunFiles, *, cold: bool = False, printed: Printed | None = None
+    story: str,
+    files: RunFiles,
+    *,
+    cold: bool = False,
+    printed: Printed | None = None,
+    kit: Path | None = None,
 ) -> list[str]:
     """Run a guest to its end and return the phases it went through."""
     steps = (printed or Printed()).steps
-    with session.ready_guest(lab(story, files.logs), files, steps, cold=cold) as guest:
+    with session.ready_guest(lab(story, files.logs), files, steps, kit=kit, cold=cold) as guest:
         guest.order("check")
         heard = list(guest.events(quiet=0.5))
     return [event.phase if isinstance(event, Agent) else event.KIND for event in heard]
+
+
+def kit_in(place: Path) -> Path:
+    """Return a folder that stands for the guest's part of the kit."""
+    kit = place / "kit-0123456789ab"
+    kit.mkdir(exist_ok=True)
+    return kit
 
 
 def processes(place: Path) -> list[str]:
@@ -157,8 +169,42 @@ def test_only_the_latest_snapshots_are_kept(tmp_path: Path) -> None:
         os.utime(folder, (age, age))
     other = tmp_path / "igb-bookworm-0"
     other.mkdir()
-    session._prune(folders[-1])
+    session._prune(tmp_path, "igb-trixie-*")
     assert sorted(tmp_path.iterdir()) == sorted([other, *folders[-3:]])
+
+
+def test_guest_that_has_collected_the_suite_is_kept(files: RunFiles) -> None:
+    kit, times = kit_in(files.logs), []
+    for _ in range(2):
+        printed = Printed()
+        assert play("good", files, printed=printed, kit=kit) == ["payload", "done"]
+        times.append(set(printed.steps.times))
+    assert times == [{"boot", "snapshot", "collect"}, {"restore"}]
+    other = files.logs / "kit-of-another-commit"
+    other.mkdir()
+    printed = Printed()
+    play("good", files, printed=printed, kit=other)
+    assert set(printed.steps.times) == {"restore", "snapshot", "collect"}
+
+
+def test_kit_is_given_to_a_guest_that_lacks_it(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Path | None] = []
+    monkeypatch.setattr(
+        "conformance.lab.guest.payload.write", lambda _, kit=None: given.append(kit)
+    )
+    files.payload.touch()
+    kit = kit_in(files.logs)
+    for story, cold, wanted in (
+        ("good", False, [None, kit]),
+        ("good", False, [None]),
+        ("good", True, [None, kit]),
+        ("stale snapshot", False, [None, kit]),
+    ):
+        given.clear()
+        assert play(story, files, kit=kit, cold=cold) == ["payload", "done"]
+        assert given == wanted
 
 
 def test_panic_is_reported_with_the_cause_and_the_place(files: RunFiles) -> None:
@@ -235,7 +281,7 @@ def test_kvm_that_fails_after_the_probe_is_given_up(
 @pytest.fixture
 def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that runs the whole of `check` with a story."""
-    monkeypatch.setattr(guest_run, "write", lambda _lab, _in, files: files.payload.touch())
+    monkeypatch.setattr(guest_run, "_stage", lambda _lab, _logs: kit_in(tmp_path))
     monkeypatch.setattr(guests, "_alone", lambda *_: "")
     monkeypatch.setenv("VFIO_KIT_CACHE", str(tmp_path / "cache"))
 
