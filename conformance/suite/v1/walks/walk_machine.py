@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.model.v1.states import State
 from conformance.suite.support.walks import machine as walk_machine
-from conformance.suite.support.walks.machine import Machine
+from conformance.suite.support.walks.machine import Machine, only_if
 from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -26,22 +26,22 @@ class _Machine(Machine):
     def write_state(self, value: int) -> None:
         self.step("write_state", value)
 
-    @stateful.precondition(lambda self: self.walker.space)
+    @only_if(lambda self: self.walker.space)
     @stateful.rule(value=st.sampled_from(_STATES))
     def write_state_undecoded(self, value: int) -> None:
         self.step("write_state_undecoded", value)
 
-    @stateful.precondition(lambda self: self.walker.space)
+    @only_if(lambda self: self.walker.space)
     @stateful.rule(on=st.integers(0, 1))
     def set_master(self, on: int) -> None:
         self.step("set_master", on)
 
-    @stateful.precondition(lambda self: self.walker.space)
+    @only_if(lambda self: self.walker.space)
     @stateful.rule()
     def read_master(self) -> None:
         self.step("read_master")
 
-    @stateful.precondition(lambda self: self.walker.space)
+    @only_if(lambda self: self.walker.space)
     @stateful.rule(way=st.sampled_from(_RESETS))
     def reset_by(self, way: str) -> None:
         if way:
@@ -51,33 +51,33 @@ class _Machine(Machine):
     def read_state(self) -> None:
         self.step("read_state")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @only_if(lambda self: self.walker.oracle.state.saving)
     @stateful.rule()
     def poll(self) -> None:
         self.step("poll")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @only_if(lambda self: self.walker.oracle.state.saving)
     @stateful.rule(everything=st.booleans())
     def take(self, everything: bool) -> None:
         self.step("take_all" if everything else "take")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RUNNING)
+    @only_if(lambda self: self.walker.oracle.state is State.RUNNING)
     @stateful.rule()
     def save(self) -> None:
         self.step("write_state", 2)
         self.step("take_all")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(everything=st.booleans())
     def give(self, everything: bool) -> None:
         self.step("give_all" if everything else "give")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(length=st.integers(1, 4096))
     def give_wrong(self, length: int) -> None:
         self.step("give_wrong", length)
 
-    @stateful.precondition(lambda self: self.walker.may_resume)
+    @only_if(lambda self: self.walker.may_resume)
     @stateful.rule()
     def resume(self) -> None:
         self.step("write_state", 4)

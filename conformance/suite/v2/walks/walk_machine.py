@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.model.v2.fsm import State
 from conformance.suite.support.walks import machine as walk_machine
-from conformance.suite.support.walks.machine import Machine
+from conformance.suite.support.walks.machine import Machine, only_if
 from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -29,33 +29,33 @@ class _Machine(Machine):
     def get_state(self) -> None:
         self.step("get_state")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @only_if(lambda self: self.walker.oracle.state.saving)
     @stateful.rule(size=_SIZES)
     def take(self, size: int) -> None:
         self.step("take", size)
 
-    @stateful.precondition(lambda self: self.walker.oracle.state.saving)
+    @only_if(lambda self: self.walker.oracle.state.saving)
     @stateful.rule()
     def take_all(self) -> None:
         self.step("take_all")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RUNNING)
+    @only_if(lambda self: self.walker.oracle.state is State.RUNNING)
     @stateful.rule()
     def save(self) -> None:
         self.step("set_state", State.STOP_COPY)
         self.step("take_all")
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(size=_SIZES)
     def give(self, size: int) -> None:
         self.step("give", size)
 
-    @stateful.precondition(lambda self: self.walker.oracle.state is State.RESUMING)
+    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
     @stateful.rule(length=st.integers(1, 4096))
     def give_wrong(self, length: int) -> None:
         self.step("give_wrong", length)
 
-    @stateful.precondition(lambda self: self.walker.may_resume)
+    @only_if(lambda self: self.walker.may_resume)
     @stateful.rule(then=st.sampled_from((State.RUNNING, State.STOP, State.STOP_COPY)))
     def resume(self, then: int) -> None:
         self.step("set_state", State.RESUMING)
