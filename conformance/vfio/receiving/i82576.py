@@ -111,13 +111,17 @@ class PacketReceiver(Receiver):
         """
         if size != PAGE:
             self._bar.write_int(CONTROL, _control(size))
+        self._follow()  # once: descriptors that are posted do not change meanwhile
         super().post(pages, size)
 
     def describe(self, ring: int, index: int, page: int, size: int = PAGE) -> None:
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
         self._follow()
-        self._rings.setdefault(ring, {})[index] = page
         super().describe(ring, index, page, size)
+
+    def _put(self, ring: int, index: int, page: int, size: int) -> None:
+        self._rings.setdefault(ring, {})[index] = page
+        super()._put(ring, index, page, size)
 
     def ring(self, page: int, buffers: list[int]) -> bytes:
         """Return a ring whose descriptors post these buffers in turn, for the caller to write."""

@@ -87,7 +87,7 @@ class Receiver(ABC):
     def post(self, pages: list[int], size: int = PAGE) -> None:
         """Post the buffers in these pages of the guest's memory, by one write of the tail."""
         for page in pages:
-            self.describe(0, self._next, page, size)
+            self._put(0, self._next, page, size)
             self._pages[self._next] = page
             self._next = (self._next + 1) % ENTRIES
         self.total += len(pages)
@@ -95,6 +95,9 @@ class Receiver(ABC):
 
     def describe(self, ring: int, index: int, page: int, size: int = PAGE) -> None:
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
+        self._put(ring, index, page, size)
+
+    def _put(self, ring: int, index: int, page: int, size: int) -> None:
         self.memory.write(ring * PAGE + index * self.SIZE, self.descriptor(page, size))
 
     def ring(self, page: int, buffers: list[int]) -> bytes:
