@@ -4,6 +4,7 @@
 import errno
 import os
 import re
+import select
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -62,9 +63,11 @@ class KernelLog(Closing):
     def __init__(self, path: str = "/dev/kmsg") -> None:
         self.missing = ""
         self._fd = -1
+        self._coming = select.poll()
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.lseek(self._fd, 0, os.SEEK_END)
+            self._coming.register(self._fd)
         except OSError as error:
             self.missing = f"{path}: {error.strerror}"
 
@@ -77,7 +80,9 @@ class KernelLog(Closing):
     def read(self) -> list[Record]:
         """Return the messages since the last call, or since the beginning."""
         records: list[Record] = []
-        while self._fd >= 0:
+        if self._fd < 0 or not self._coming.poll(0):  # mostly so; a read that fails takes longer
+            return records
+        while True:
             try:
                 raw = os.read(self._fd, 8192)
             except BlockingIOError:

@@ -303,7 +303,7 @@ class Session:
             blame = Blame.of(Cause.SKIP, expected="no skip (--vfio-no-skips)", actual=skipped)
             report.outcome = "failed"
             report.longrepr = blame.failure.message
-        said = self._look_at_kernel()
+        said = self._look_at_kernel(flags=call.when == "teardown")
         if said and not report.failed:
             blame = Blame.of(Cause.KERNEL, expected="a silent kernel", actual=said[0])
             report.outcome = "failed"
@@ -326,9 +326,14 @@ class Session:
         self.log.close()
         self.flags.close()
 
-    def _look_at_kernel(self) -> list[str]:
-        """Return reports and new taint since the last look; all lines go to the tally."""
+    def _look_at_kernel(self, *, flags: bool = True) -> list[str]:
+        """Return reports and new taint since the last look; all lines go to the tally.
+
+        Without `flags` those of the taint are looked at only if the kernel has said something.
+        """
         records = self.log.read()
+        if not (records or flags):
+            return []
         self.tally.klog += [record.text for record in records]
         said = list(lines(records))
         found = trouble.faults(said)

@@ -46,11 +46,15 @@ def lines() -> list[str]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Record nothing of a block that ends well: what it does is not part of the test."""
-    before, count = list(_recorder.lines), _recorder.count
-    yield
-    _recorder.lines.clear()
-    _recorder.lines.extend(before)
-    _recorder.count = count
+    before, count = _recorder.lines, _recorder.count
+    _recorder.lines = deque(maxlen=LIMIT)
+    try:
+        yield
+    except BaseException:
+        before.extend(_recorder.lines)
+        _recorder.lines = before
+        raise
+    _recorder.lines, _recorder.count = before, count
 
 
 def errno_name(number: int | None) -> str:
