@@ -47,6 +47,6 @@ def test_what_is_taken_is_left(example: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["github", "gitlab"])
-def test_the_lab_is_made_by_a_target_of_make(example: str) -> None:
+def test_the_kit_is_set_up_by_a_target_of_make(example: str) -> None:
     (target,) = re.findall(r"make -C kit (\w+)", example)
     assert re.search(rf"^{target}:", (paths.KIT / "Makefile").read_text(), re.M)
