@@ -14,6 +14,7 @@ from conformance.gate import run as gate
 from conformance.gate.run import GateRequest
 from conformance.lab.image import definitions
 from conformance.lab.image import image as images
+from conformance.report.text import printable
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.kernel import tree as kernel
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Judge a series, leave the results in a folder, and return the exit code."""
 
     def shown(text: str) -> None:
-        say(report.plain(text))
+        say(printable(text))
 
     asked = request(arguments, shown)
     judged = gate.judge(asked, shown)

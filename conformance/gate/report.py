@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from conformance.gate.results import STEPS, PatchResult, Report, Step
+from conformance.report.text import shortened
 
 _SIGNS = {
     "passed": "ok",
@@ -20,18 +21,11 @@ _SIGNS = {
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDTH = 46
 _SHOWN = 12  # details of a failure on the terminal
-
-
-def plain(text: str) -> str:
-    r"""Show what a terminal would obey as Python would write it: a subject is anybody's.
-
-    >>> plain("vfio: \x1b[2J é\tA")
-    'vfio: \\x1b[2J é\tA'
-    """
-    return "".join(
-        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii")
-        for one in text
-    )
+_LISTED = 100  # ... and in Markdown: a CI takes a summary of a megabyte
+_LONGEST = 200_000  # characters of a text in JUnit: libxml2 refuses one of 10 MB
+_LONGEST_LINE = 4000  # ... of a message
+_SHORT = 500  # ... of a line in Markdown and on the terminal
+_WHOLE = "gate.json"
 
 
 def table(report: Report) -> list[str]:
@@ -70,7 +64,9 @@ def verdict(report: Report) -> str:
     first = bad[0]
     steps = ", ".join(step.name for step in first.failures)
     more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-    return f"FAILED: {what}; first at patch {first.number} ({first.subject}): {steps}{more}."
+    return (
+        f"FAILED: {what}; first at patch {first.number} ({_short(first.subject)}): {steps}{more}."
+    )
 
 
 def write(report: Report, folder: Path) -> None:
@@ -92,14 +88,16 @@ def markdown(report: Report) -> list[str]:
     for patch in report.patches:
         cells = [_sign(patch.step(name)) for name in used]
         cells = [f"**{cell}**" if cell == "FAIL" else cell for cell in cells]
-        lines.append(
-            f"| {patch.number} | {patch.subject.replace('|', '&#124;')} | {' | '.join(cells)} |"
-        )
+        subject = _short(patch.subject).replace("|", "&#124;")
+        lines.append(f"| {patch.number} | {subject} | {' | '.join(cells)} |")
     for patch in report.patches:
         for step in patch.failures:
-            lines += ["", f"**Patch {patch.number}, {step.name}**: {step.reason}"]
+            lines += ["", f"**Patch {patch.number}, {step.name}**: {_short(step.reason)}"]
             if step.details:
-                lines += ["", "```", *step.details, "```"]
+                lines += ["", "```", *map(_short, step.details[:_LISTED])]
+                left = len(step.details) - _LISTED
+                lines += [f"... and {left} more lines in {_WHOLE}"] * (left > 0)
+                lines.append("```")
     for note, numbers in _notes(report).items():
         lines += ["", f"Note on {', '.join(map(str, numbers))}: {note}"]
     return lines
@@ -112,7 +110,7 @@ def junit(report: Report) -> ET.ElementTree[ET.Element]:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=_xml(f"{patch.number:04} {patch.subject}"),
+            name=_xml(_line(f"{patch.number:04} {patch.subject}")),
             tests=str(len(patch.steps)),
             failures=str(len(patch.failures)),
             skipped=str(sum(step.verdict in ("skipped", "not built") for step in patch.steps)),
@@ -127,9 +125,10 @@ def junit(report: Report) -> ET.ElementTree[ET.Element]:
             )
             text = "\n".join([step.reason, *step.details]).strip()
             if step.verdict == "failed":
-                ET.SubElement(case, "failure", message=_xml(step.reason)).text = _xml(text)
+                ET.SubElement(case, "failure", message=_xml(_line(step.reason))).text = _xml(text)
             elif step.verdict in ("skipped", "not built"):
-                ET.SubElement(case, "skipped", message=_xml(f"{step.verdict}: {step.reason}"))
+                reason = _line(f"{step.verdict}: {step.reason}")
+                ET.SubElement(case, "skipped", message=_xml(reason))
             elif text:
                 ET.SubElement(case, "system-out").text = _xml(text)
     return ET.ElementTree(root)
@@ -147,9 +146,9 @@ def _notes(report: Report) -> dict[str, list[int]]:
 
 
 def _failure(one: PatchResult, step: Step) -> list[str]:
-    lines = ["", f"patch {one.number}, {step.name}: FAILED: {step.reason}"]
+    lines = ["", f"patch {one.number}, {step.name}: FAILED: {_short(step.reason)}"]
     details = [line for line in step.details if line != step.reason]
-    lines += [f"    {line}" for line in details[:_SHOWN]]
+    lines += [f"    {_short(line)}" for line in details[:_SHOWN]]
     if len(details) > _SHOWN:
         lines.append(f"    ... and {len(details) - _SHOWN} more lines")
     if step.log:
@@ -166,5 +165,14 @@ def _column(name: str) -> int:
 
 
 def _xml(text: str) -> str:
-    """Show what XML cannot hold as Python would write it."""
+    """Show what XML cannot hold as Python would write it, and cut what servers refuse."""
+    text = shortened(text, _LONGEST, _WHOLE)
     return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _short(text: str) -> str:
+    return " ".join(shortened(text, _SHORT, _WHOLE).splitlines())
+
+
+def _line(text: str) -> str:
+    return shortened(text, _LONGEST_LINE, _WHOLE)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 _LABEL = 11  # width of the left column of a block
 _LONGEST = 8000  # characters of an entry that a terminal shows
-_CUT = "\n[... cut; in full in events.jsonl ...]\n"
 
 
 def printable(text: str) -> str:
@@ -25,12 +24,19 @@ def printable(text: str) -> str:
     return text.translate({ord(one): " " if one == "\t" else _spelled(one) for one in control})
 
 
-def shortened(text: str, limit: int) -> str:
-    """Return `text`, without its middle if it has more than `limit` characters."""
+def shortened(text: str, limit: int, whole: str = "events.jsonl") -> str:
+    """Return `text`, without its middle if it has more than `limit` characters.
+
+    Args:
+        text: The text.
+        limit: The most characters of what is returned.
+        whole: The file that has all of it, for the words in the gap.
+    """
     if len(text) <= limit:
         return text
-    half = max(0, limit - len(_CUT)) // 2
-    return text[:half] + _CUT + text[len(text) - half :]
+    cut = f"\n[... cut; in full in {whole} ...]\n"
+    half = max(0, limit - len(cut)) // 2
+    return text[:half] + cut + text[len(text) - half :]
 
 
 def _spelled(character: str) -> str:

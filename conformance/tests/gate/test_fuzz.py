@@ -5,6 +5,7 @@ import base64
 import quopri
 import tempfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -200,6 +201,21 @@ def test_any_words_in_a_report(subject: str, details: list[str]) -> None:
     root = gate_report.junit(report).getroot()
     assert root is not None
     assert len(root.findall(".//failure")) == 1
+
+
+def test_a_report_of_any_length_is_read_by_servers(tmp_path: Path) -> None:
+    """libxml2 takes 10 MB of a text, a summary on GitHub 1 MiB; gate.json has all."""
+    details = tuple(f"a.c:{number}: {'x' * 200}" for number in range(100_000))
+    step = Step("checkpatch", "failed", "y" * 10**6, details)
+    gate_report.write(
+        Report("x", "y", "6.12", "z", (PatchResult(1, "s" * 10**6, (step,)),)), tmp_path
+    )
+    root = ElementTree.fromstring((tmp_path / "junit.xml").read_text())  # noqa: S314 - ours
+    texts = [text for one in root.iter() for text in (one.text or "", *one.attrib.values())]
+    assert max(map(len, texts)) < 10**6
+    assert "cut; in full in gate.json" in max(texts, key=len)
+    assert (tmp_path / "gate.md").stat().st_size < 1 << 20
+    assert (tmp_path / "gate.json").read_text().count("a.c:") == len(details)
 
 
 @QUICK
