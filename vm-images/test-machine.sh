@@ -37,7 +37,7 @@ if ! python=$(pick); then
 	"$kit/vm-images/host-setup.sh" --no-lab >&2 && suits "$venv" || {
 		printf 'setup: %s\n' \
 			"this machine has no Python with the packages of the kit. On Debian 13:" \
-			"  apt-get install python3-pytest python3-hypothesis python3-jinja2 python3-junitparser \\" \
+			"  apt-get install python3-pytest python3-jinja2 python3-junitparser \\" \
 			"      python3-pydantic python3-pyelftools" \
 			"elsewhere run vm-images/host-setup.sh --no-lab with a network; it makes .venv." >&2
 		exit 4

@@ -5,7 +5,6 @@ import errno
 from typing import Any
 
 import pytest
-from hypothesis.internal.conjecture import engine
 
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.layout import PAGE, Layout
@@ -14,6 +13,7 @@ from conformance.model.v1.states import State
 from conformance.model.v1.walk import Outcome, Walk
 from conformance.plugin.checks import RequirementFailed
 from conformance.plugin.declared import Scratch
+from conformance.suite.support.walks import machine
 from conformance.suite.v1.walks import walk_machine
 from conformance.suite.v1.walks.walker import Walker
 from conformance.tests.vfio.fake_device import FakeDevice
@@ -201,14 +201,12 @@ def test_a_good_device_walks() -> None:
 @pytest.mark.parametrize(
     ("kind", "rule", "longest"),
     [
-        # Half a minute: few walks get to compare a register after a resume.
-        pytest.param(Forgetful, "resume.round-trip", 9, marks=pytest.mark.slow),
+        (Forgetful, "resume.round-trip", 9),
         (Restless, "state.no-spontaneous", 5),
     ],
 )
 def test_a_short_walk_is_found_and_printed(kind: type[FakeDevice], rule: str, longest: int) -> None:
     said: list[str] = []
-    # Enough that it is found whatever else is imported: hypothesis draws from all constants.
     with pytest.raises(RequirementFailed) as caught:
         walk_machine.walk(walker(kind()), 5000, SEED, said.append)
     assert caught.value.rule == rule
@@ -234,7 +232,7 @@ def test_what_outlives_a_walk_is_reported_by_the_walk_that_did_it(
     kind: type[FakeDevice], notes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How short the walk becomes is not the point here.
-    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", 0)
+    monkeypatch.setattr(machine, "_SHORTENING", 0)
     said: list[str] = []
     with pytest.raises(RequirementFailed):
         walk_machine.walk(walker(kind()), 300, SEED, said.append)

@@ -27,13 +27,10 @@ _MODULES = """argparse array atexit bisect collections copy ctypes.util dataclas
     operator pathlib platform pprint queue random re resource shlex shutil socket statistics string
     subprocess tempfile textwrap threading tomllib types typing unittest uuid weakref zlib"""
 
-# Beside it, where the image has it.
-_OTHERS = "hypothesis hypothesis.stateful hypothesis.strategies"
-
 
 def warm_up() -> None:
     """Import what a run of the suite will want, so that a snapshot has it."""
-    for name in (_MODULES + " " + _OTHERS).split():
+    for name in _MODULES.split():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     importlib.import_module("kmod")

@@ -1,46 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random walks: hypothesis chooses the steps, and finds a short walk where one goes wrong.
+"""Random walks: steps are chosen by chance, and a walk that goes wrong is shortened.
 
-Needs hypothesis, which the suite does not otherwise; so it is imported by its test only.
+A seed and a number make a walk. It is drawn by little code of its own, because under emulation a
+library for that takes ten times as long as the steps.
 """
 
+import random
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import hypothesis
-import hypothesis.errors
-from hypothesis import HealthCheck, Phase, stateful
-from hypothesis import strategies as st
-from hypothesis.internal.conjecture import engine
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from conformance.plugin.checks import RequirementFailed
 from conformance.suite.support.walks.walker import Walker
 from conformance.vfio import trace
 
-_STEPS = 40
-"""Steps of a walk, at most."""
+_STEPS: Final = 40
+"""Choices of a walk."""
 
-# There is no setting for it. The default of five minutes would look as if the device hung.
-engine.MAX_SHRINKING_SECONDS = 15
+_SHORTENING: Final = 20.0
+"""Seconds to shorten a walk: in more it would look as if the device hung."""
 
-_SHORTENING = 10.0
-"""Seconds for what hypothesis leaves to do."""
+_OMITTED: Final = (0.0, 0.2, 0.5)
+"""Shares of the choices that a walk does without: of fewer kinds, each comes more often."""
 
-#: What the steps of any walk choose from: pages and their number, values of registers.
-PAGES = st.integers(0, 3)
-COUNTS = st.integers(1, 4)
-VALUES = st.integers(0, 0xFFFFFFFF)
+Draw = Callable[[random.Random], int | str]
 
 
-def only_if(condition: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return the decorator of a step that can be taken only if something is so of the machine.
+def one_of(*values: int | str) -> Draw:
+    """Draw one of some values."""
+    return lambda rng: rng.choice(values)
 
-    hypothesis looks up the name of each condition whenever it chooses a step, and of one without a
-    name the source: half of what it does.
-    """
-    condition.__name__ = "condition"
-    return stateful.precondition(condition)
+
+def between(first: int, last: int) -> Draw:
+    """Draw a number, both ends included; the ends come more often than others."""
+    return lambda rng: rng.choice((first, last, *(rng.randint(first, last) for _ in range(4))))
 
 
 class Step(NamedTuple):
@@ -53,6 +47,14 @@ class Step(NamedTuple):
         shown = map(_shown, self.arguments)
         return f"walker.{self.name}({', '.join(shown)})"
 
+    def take(self, walker: Walker) -> None:
+        """Take it. Raises :class:`RequirementFailed`; the walker is spoilt then."""
+        try:
+            getattr(walker, self.name)(*self.arguments)
+        except RequirementFailed:
+            walker.spoilt = True
+            raise
+
 
 def _shown(argument: int | str) -> str:
     if isinstance(argument, str):
@@ -60,82 +62,49 @@ def _shown(argument: int | str) -> str:
     return f"{argument:#x}" if argument > 9 else str(argument)
 
 
-class Machine(stateful.RuleBasedStateMachine):
-    """A walk; its class has been given what all walks share. A protocol adds the steps.
+def _always(_walker: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Steps that a walk can go on with.
 
     Attributes:
-        walker: Takes the steps.
-        script: The steps of this walk.
-        failed: The steps of each walk that went wrong, and how.
+        steps: Each with its name and what draws its arguments, or what they are.
+        when: Whether they lead somewhere; others are kept away, so that walks get on.
+        chance: How often it is taken when it is drawn: what takes long comes seldom.
     """
 
-    walker: Walker
-    script: list[Step]
-    failed: list[tuple[list[Step], RequirementFailed]]
+    steps: tuple[tuple[str | int | Draw, ...], ...]
+    when: Callable[[Any], object] = _always
+    chance: float = 1.0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.script.clear()
-        if not self.walker.begin_anew():
-            hypothesis.reject()  # the walk that went wrong cannot be shortened
+    def drawn(self, rng: random.Random) -> Iterator[Step]:
+        """Yield the steps with their arguments."""
+        for name, *arguments in self.steps:
+            drawn = (each(rng) if callable(each) else each for each in arguments)
+            yield Step(str(name), tuple(drawn))
 
-    def teardown(self) -> None:
-        """Settle the device, and end the walk."""
-        # A walk leaves a good device, or it is this walk that goes wrong, and not the next.
-        if not self.walker.spoilt:
-            self.step("settle")
-        self.walker.end()
 
-    def step(self, name: str, *arguments: int | str) -> None:
-        """Take a step, and note it."""
-        self.script.append(Step(name, arguments))
-        try:
-            getattr(self.walker, name)(*arguments)
-        except RequirementFailed as failure:
-            self.walker.spoilt = True
-            self.failed.append((list(self.script), failure))
-            raise
+_PAGES, _COUNTS = between(0, 3), between(1, 4)
 
-    # Preconditions keep steps away that would do nothing, so that walks get somewhere.
-
-    @stateful.rule(region=st.integers(0, 1), page=PAGES, pages=COUNTS)
-    def map(self, region: int, page: int, pages: int) -> None:
-        """Map pages."""
-        self.step("map", region, page, pages)
-
-    @only_if(lambda self: self.walker.mapped)
-    @stateful.rule(mapping=PAGES, first=PAGES, pages=COUNTS)
-    def unmap(self, mapping: int, first: int, pages: int) -> None:
-        """Unmap some of the pages."""
-        self.step("unmap", mapping, first, pages)
-
-    @only_if(lambda self: self.walker.mapped)
-    @stateful.rule()
-    def unmap_all(self) -> None:
-        """Unmap every page."""
-        self.step("unmap_all")
-
-    @only_if(lambda self: self.walker.oracle.may_write_registers())
-    @stateful.rule(register=PAGES, value=VALUES)
-    def put(self, register: int, value: int) -> None:
-        """Write a register."""
-        self.step("put", register, value)
-
-    @only_if(lambda self: self.walker.oracle.registers)
-    @stateful.rule()
-    def look(self) -> None:
-        """Compare the registers."""
-        self.step("look")
-
-    @stateful.rule(number=st.integers(0, 7))
-    def reset(self, number: int) -> None:
-        """Reset the device, one time in eight."""
-        if number == 7:  # seldom, for it takes long
-            self.step("reset")
+COMMON: Final = (
+    Choice((("map", between(0, 1), _PAGES, _COUNTS),)),
+    Choice((("unmap", _PAGES, _PAGES, _COUNTS),), lambda walker: walker.mapped),
+    Choice((("unmap_all",),), lambda walker: walker.mapped),
+    Choice(
+        (("put", _PAGES, between(0, 0xFFFFFFFF)),),
+        lambda walker: walker.oracle.may_write_registers(),
+    ),
+    Choice((("look",),), lambda walker: walker.oracle.registers),
+    Choice((("reset",),), chance=1 / 8),
+)
+"""What walks of any protocol can do."""
 
 
 def walk(
-    kind: type[Machine],
+    choices: Sequence[Choice],
     walker: Walker,
     walks: int,
     seed: int,
@@ -144,7 +113,7 @@ def walk(
     """Take random walks.
 
     Args:
-        kind: Chooses the steps.
+        choices: What they can go on with.
         walker: Takes the steps.
         walks: How many walks.
         seed: Chooses them.
@@ -153,53 +122,72 @@ def walk(
     Raises:
         RequirementFailed: One of them goes wrong.
     """
-    failed: list[tuple[list[Step], RequirementFailed]] = []
-    parts = {"walker": walker, "script": [], "failed": failed}
-    machine: Any = type("Walk", (kind,), parts)
-    settings = hypothesis.settings(
-        max_examples=walks,
-        stateful_step_count=_STEPS,
-        database=None,  # a guest forgets it
-        deadline=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
+    for number in range(walks):
+        script: list[Step] = []
+        try:
+            _walk(choices, walker, random.Random(f"{seed} {number}"), script)  # noqa: S311
+        except RequirementFailed as failure:
+            raise _explained(walker, script, failure, say) from None
+
+
+def _walk(
+    choices: Sequence[Choice], walker: Walker, rng: random.Random, script: list[Step]
+) -> None:
+    """Take one walk; the script has the steps that were begun."""
+    omitted = rng.choice(_OMITTED)
+    kept = [choice for choice in choices if rng.random() >= omitted]
+    walker.begin_anew()
     try:
-        stateful.run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
-    except RequirementFailed:
-        script, shown = shorten(walker, *failed[-1])
-        _tell(walker, script, shown, say)
-        raise shown from None
-    except hypothesis.errors.Flaky:
-        # It did not go wrong again, so it could not be shortened, which excuses nothing.
-        script, last = failed[-1]
-        _tell(walker, script, last, say)
-        if walker.begin_anew():
-            say("the walk does not go wrong every time")
-        else:
-            say("the device does not recover when it is opened again, so the walk is not shortened")
-        raise last from None
+        for _ in range(_STEPS):
+            possible = [one for one in kept or choices if one.when(walker)]
+            choice = rng.choice(possible) if possible else None
+            for step in choice.drawn(rng) if choice and rng.random() < choice.chance else ():
+                script.append(step)
+                step.take(walker)
+        # A walk leaves a good device, or it is this walk that goes wrong, and not the next.
+        script.append(Step("settle", ()))
+        script[-1].take(walker)
+    finally:
+        walker.end()
+
+
+def _explained(
+    walker: Walker, script: list[Step], failure: RequirementFailed, say: Callable[[str], None]
+) -> RequirementFailed:
+    """Show the walk that went wrong, shortened if that is possible, and return its failure."""
+    if _fails(walker, script):
+        script, failure = shorten(walker, script, failure)
+        _tell(walker, script, failure, say)
+        return failure
+    # It did not go wrong again, so it cannot be shortened, which excuses nothing.
+    _tell(walker, script, failure, say)
+    if walker.begin_anew():
+        say("the walk does not go wrong every time")
+    else:
+        say("the device does not recover when it is opened again, so the walk is not shortened")
+    return failure
 
 
 def shorten(
     walker: Walker, script: list[Step], failure: RequirementFailed
 ) -> tuple[list[Step], RequirementFailed]:
-    """Drop each step without which the same rule is broken still.
+    """Drop steps without which the same rule is broken still: many at a time, then one by one.
 
-    hypothesis leaves some of those on which its choice of the others depended. The trace is that
-    of the shortened walk.
+    The trace is that of the shortened walk.
     """
     deadline = time.monotonic() + _SHORTENING
-    for at in range(len(script) - 1, -1, -1):
-        if time.monotonic() > deadline:
-            break
-        shorter = [*script[:at], *script[at + 1 :]]
-        again = _fails(walker, shorter)
-        if again and again.rule == failure.rule:
-            script, failure = shorter, again
+    size = max(len(script) // 2, 1)
+    while size and time.monotonic() < deadline:
+        before = len(script)
+        for at in range(len(script) - size, -1, -size):
+            if time.monotonic() > deadline:
+                break
+            shorter = [*script[:at], *script[at + size :]]
+            again = _fails(walker, shorter)
+            if again and again.rule == failure.rule:
+                script, failure = shorter, again
+        if size > 1 or len(script) == before:
+            size //= 2
     return script, _fails(walker, script) or failure
 
 
@@ -208,9 +196,8 @@ def _fails(walker: Walker, script: list[Step]) -> RequirementFailed | None:
         return None
     try:
         for step in script:
-            getattr(walker, step.name)(*step.arguments)
+            step.take(walker)
     except RequirementFailed as failure:
-        walker.spoilt = True
         return failure
     finally:
         with trace.quiet():

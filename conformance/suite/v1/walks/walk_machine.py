@@ -1,90 +1,56 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The steps of random walks in version 1. Needs hypothesis, so its test alone imports it."""
+"""The steps of random walks in version 1."""
 
 from collections.abc import Callable
-
-from hypothesis import stateful
-from hypothesis import strategies as st
+from typing import Final
 
 from conformance.model.v1.states import State
-from conformance.suite.support.walks import machine as walk_machine
-from conformance.suite.support.walks.machine import Machine, only_if
+from conformance.suite.support.walks import machine
+from conformance.suite.support.walks.machine import COMMON, Choice, between, one_of
 from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
-_STATES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
-_RESETS = ("",) * 14 + ("config-space", "sysfs")
-"""Seldom, for they take long. A hot reset may be one of others, too."""
+_STATES: Final = one_of(0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 1 << 31)
 
 
-class _Machine(Machine):
-    """A walk of :class:`~conformance.suite.v1.walks.walker.Walker`."""
+def _in_space(walker: Walker) -> bool:
+    return walker.space is not None
 
-    walker: Walker
 
-    @stateful.rule(value=st.sampled_from(_STATES))
-    def write_state(self, value: int) -> None:
-        self.step("write_state", value)
+def _saving(walker: Walker) -> bool:
+    return walker.oracle.state.saving
 
-    @only_if(lambda self: self.walker.space)
-    @stateful.rule(value=st.sampled_from(_STATES))
-    def write_state_undecoded(self, value: int) -> None:
-        self.step("write_state_undecoded", value)
 
-    @only_if(lambda self: self.walker.space)
-    @stateful.rule(on=st.integers(0, 1))
-    def set_master(self, on: int) -> None:
-        self.step("set_master", on)
+def _running(walker: Walker) -> bool:
+    return walker.oracle.state is State.RUNNING
 
-    @only_if(lambda self: self.walker.space)
-    @stateful.rule()
-    def read_master(self) -> None:
-        self.step("read_master")
 
-    @only_if(lambda self: self.walker.space)
-    @stateful.rule(way=st.sampled_from(_RESETS))
-    def reset_by(self, way: str) -> None:
-        if way:
-            self.step("reset_by", way)
+def _resuming(walker: Walker) -> bool:
+    return walker.oracle.state is State.RESUMING
 
-    @stateful.rule()
-    def read_state(self) -> None:
-        self.step("read_state")
 
-    @only_if(lambda self: self.walker.oracle.state.saving)
-    @stateful.rule()
-    def poll(self) -> None:
-        self.step("poll")
-
-    @only_if(lambda self: self.walker.oracle.state.saving)
-    @stateful.rule(everything=st.booleans())
-    def take(self, everything: bool) -> None:
-        self.step("take_all" if everything else "take")
-
-    @only_if(lambda self: self.walker.oracle.state is State.RUNNING)
-    @stateful.rule()
-    def save(self) -> None:
-        self.step("write_state", 2)
-        self.step("take_all")
-
-    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
-    @stateful.rule(everything=st.booleans())
-    def give(self, everything: bool) -> None:
-        self.step("give_all" if everything else "give")
-
-    @only_if(lambda self: self.walker.oracle.state is State.RESUMING)
-    @stateful.rule(length=st.integers(1, 4096))
-    def give_wrong(self, length: int) -> None:
-        self.step("give_wrong", length)
-
-    @only_if(lambda self: self.walker.may_resume)
-    @stateful.rule()
-    def resume(self) -> None:
-        self.step("write_state", 4)
-        self.step("give_all")
-        self.step("write_state", 1)
+_CHOICES: Final = (
+    *COMMON,
+    Choice((("write_state", _STATES),)),
+    Choice((("write_state_undecoded", _STATES),), _in_space),
+    Choice((("set_master", one_of(0, 1)),), _in_space),
+    Choice((("read_master",),), _in_space),
+    # They take long. A hot reset may be one of others, too.
+    Choice((("reset_by", one_of("config-space", "sysfs")),), _in_space, chance=1 / 8),
+    Choice((("read_state",),)),
+    Choice((("poll",),), _saving),
+    Choice((("take",),), _saving, chance=1 / 2),
+    Choice((("take_all",),), _saving, chance=1 / 2),
+    Choice((("write_state", 2), ("take_all",)), _running),
+    Choice((("give",),), _resuming, chance=1 / 2),
+    Choice((("give_all",),), _resuming, chance=1 / 2),
+    Choice((("give_wrong", between(1, 4096)),), _resuming),
+    Choice(
+        (("write_state", 4), ("give_all",), ("write_state", 1)), lambda walker: walker.may_resume
+    ),
+)
 
 
 def walk(walker: Walker, walks: int, seed: int, say: Callable[[str], None] = trace.note) -> None:
     """Take random walks, as :func:`~conformance.suite.support.walks.machine.walk` does."""
-    walk_machine.walk(_Machine, walker, walks, seed, say)
+    machine.walk(_CHOICES, walker, walks, seed, say)
