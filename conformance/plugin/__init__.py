@@ -142,14 +142,20 @@ class Session:
             raise pytest.UsageError(str(error)) from error
 
     def begin_again(self, session: pytest.Session) -> None:
-        """Begin with other options, after the collection of a session that was held."""
+        """Begin with other options, after the collection of a session that was held.
+
+        The items are in their order already, as far as pytest finds one by their fixtures.
+        """
         self.log.close()
         self.flags.close()
         self._begin(self.config)
         self._look_at_devices()
-        self.config.hook.pytest_collection_modifyitems(
-            session=session, config=self.config, items=session.items
+        self._keep_protocol(session)
+        ordered = [self.config.pluginmanager.get_plugin("funcmanage")]
+        hook = self.config.pluginmanager.subset_hook_caller(
+            "pytest_collection_modifyitems", remove_plugins=[one for one in ordered if one]
         )
+        hook(session=session, config=self.config, items=session.items)
         session.testscollected = len(session.items)
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
