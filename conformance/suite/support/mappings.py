@@ -80,7 +80,8 @@ class Mappings(Closing):
         region, offset, size = window.region, window.offset, window.size
         if child is None:
             mapping = window.map(**how)
-            self._forget(mapping.address, size)
+            if how.get("address"):  # the kernel itself chooses no address where something is
+                self._forget(mapping.address, size)
             self._local.append(mapping)
             held = Held(_HERE, mapping.address, size, mapping)
         else:
