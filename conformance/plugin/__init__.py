@@ -7,7 +7,7 @@ Run as ``python3 -m pytest -p conformance.plugin conformance/suite --vfio-device
 import errno
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from conformance.events import kinds
 from conformance.events.stream import EventWriter
 from conformance.kernel import trouble
 from conformance.kernel.log import KernelLog, Taint, lines, taint_words
-from conformance.plugin import listed, options, share, workers
+from conformance.plugin import options, share, workers
 from conformance.plugin.declared import Settings
 from conformance.plugin.devices import DEVICES, OBSERVED, Devices
 from conformance.plugin.outcome import Blame, Cause, Tally, blame_of, rules_of
@@ -65,16 +65,8 @@ def _outcomes(rule: str) -> tuple[str, ...]:
 
 def name_of(item: pytest.Item) -> str:
     """Return the stable name of a test: file and test, without the directories."""
-    return _short(item.nodeid)
-
-
-def _short(node: str) -> str:
-    file, colons, test = node.partition("::")
+    file, colons, test = item.nodeid.partition("::")
     return f"{file.rpartition('/')[2]}{colons}{test}"
-
-
-def _listed(items: Sequence[pytest.Item]) -> list[listed.Listed]:
-    return [listed.Listed(item.nodeid, tuple(rules_of(item))) for item in items]
 
 
 class Session:
@@ -99,7 +91,6 @@ class Session:
         self.device: dict[str, Any] = {}
         self.peer: dict[str, Any] | None = None
         self.lacking = ""
-        self.listed: list[listed.Listed] = []
 
     def pytest_report_header(self) -> list[str]:
         """Report device, peer, and the seed that repeats the run."""
@@ -122,11 +113,6 @@ class Session:
             return
         self._look_at_devices()
         kept = (0, self.config.stash[DEVICES].protocol)
-        self.listed = listed.read(self.config) if self.share.count > 1 else []
-        self.listed = [one for one in self.listed if self._version(one.node) in kept]
-        if self.listed:
-            mine = (self.listed[index].node for hand in self._deal(self.listed) for index in hand)
-            self.config.pluginmanager.register(listed.Only(mine), "conformance-only")
         words = session.config.args
         words[:] = [one for one in words if self._version(one) in kept]
 
@@ -169,20 +155,10 @@ class Session:
         path = self.config.invocation_params.dir / node.partition("::")[0]
         return version_below(path, self.config.rootpath)
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the list of what was collected, if it is asked for."""
-        if self.config.option.collectonly:
-            listed.write(self.config, _listed(session.items))
-
     def _pairs(self, tests: int) -> list[workers.Pair]:
         """Return the functions of each worker that pays off for so many tests of all sessions."""
         pairs = [(self.settings.device, self.settings.peer), *self.settings.pairs]
         return pairs[: workers.count(pairs, tests // self.share.count)]
-
-    def _deal(self, tests: Sequence[listed.Listed]) -> list[list[int]]:
-        """Return the indexes of the tests of each worker of this session."""
-        names = [_short(test.node) for test in tests]
-        return self.share.deal(names, len(self._pairs(len(tests))))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -210,15 +186,15 @@ class Session:
         lacking = self.lacking
         for item in session.items if lacking else ():
             item.add_marker(pytest.mark.skip(reason=f"not applicable: {lacking}"))
-        tests = self.listed or _listed(session.items)
-        session.testscollected = len(tests)  # a share may have none
-        pairs = self._pairs(len(tests))
-        planned = (kinds.Planned(_short(test.node), test.rules) for test in tests)
+        items = session.items
+        pairs = self._pairs(len(items))
+        names = [name_of(item) for item in items]
+        rules = (tuple(rules_of(item)) for item in items)
         versions = (platform.release(), platform.python_version(), pytest.__version__)
         self.events.emit(
             kinds.Session(
-                collected=len(tests),
-                tests=tuple(planned),
+                collected=len(items),
+                tests=tuple(map(kinds.Planned, names, rules)),
                 device=self.device,
                 peer=self.peer,
                 versions=dict(zip(kinds.Session.VERSIONS, versions, strict=True)),
@@ -230,8 +206,8 @@ class Session:
                 fatal=self.settings.fatal,
             )
         )
-        items = {item.nodeid: item for item in session.items}
-        dealt = [[items[tests[index].node] for index in hand] for hand in self._deal(tests)]
+        hands = self.share.deal(names, len(pairs))
+        dealt = [[items[index] for index in hand] for hand in hands]
         if len(pairs) == 1:
             session.items[:] = dealt[0]
             return None

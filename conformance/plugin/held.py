@@ -21,7 +21,7 @@ Wait = Callable[[], Sequence[str]]
 _FOLLOWED: Final = frozenset({"deselect", "file_or_dir", "keyword", "markexpr", "maxfail"})
 """Options that may come after the suite was collected, beside those of this plugin."""
 
-_BEFORE: Final = frozenset({"vfio_list", "vfio_walks"})
+_BEFORE: Final = frozenset({"vfio_walks"})
 """Options of this plugin on which it depends what is collected."""
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import pytest
 
-from conformance.plugin import listed, share, terse
+from conformance.plugin import share, terse
 from conformance.plugin.declared import (
     DoorbellPlace,
     KickPlace,
@@ -150,7 +150,6 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--vfio-no-skips", action="store_true", help="count a skipped test as failed")
     share.add_options(group)
-    listed.add_options(group)
     terse.add_options(group)
 
 

@@ -18,7 +18,6 @@ from conformance.lab.check.coverage import Counts, evaluate
 from conformance.lab.check.merged import Merged
 from conformance.lab.check.prepare import LabRequest, Prepared, contents, prepare
 from conformance.lab.guest.guest import Guest
-from conformance.lab.guest.payload import LISTED
 from conformance.lab.guest.run import Contents
 from conformance.lab.guest.run import guests as several
 from conformance.report import Conclusion, Reporter, ReportError, Verdict
@@ -161,8 +160,6 @@ def planned(
     words = list(inside.job.pytest_args)
     if count > 1 and not any(word.startswith(_SEED) for word in words):
         words += [_SEED, str(random.SystemRandom().randrange(1 << 32))]
-    if count > 1:
-        words += ["--vfio-listed", LISTED]
     return replace(inside, job=replace(inside.job, pytest_args=words), plan=plan)
 
 

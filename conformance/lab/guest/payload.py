@@ -31,9 +31,6 @@ from kpatch.tools.sandbox import Sandbox
 _PLACE = Path("/run/kit/kit")
 """Where the agent unpacks the kit."""
 
-LISTED = "collected.json"
-"""The list of all tests, in the guest's part of the kit: guests that share them collect less."""
-
 _KEPT = 4
 """Staged copies of the kit to keep: parallel runs read theirs."""
 
@@ -189,12 +186,12 @@ def stage_kit(source: Path, sandbox: Sandbox, folder: Path, log: Path) -> Path:
 
 
 def _compile_argv(sandbox: Sandbox, kit: Path) -> list[str]:
-    """Return the command that has pytest write its own compiled form of the tests, and their list.
+    """Return the command that has pytest write its own compiled form of the tests.
 
     Should it fail, the guest meets the same error and reports it.
     """
     argv = ["python3", "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
-    argv += ["--collect-only", "--quiet", "--vfio-list", LISTED, SUITE]
+    argv += ["--collect-only", "--quiet", SUITE]
     # At the place that it has in the guest: the compiled form holds it, and shows it in traces.
     return sandbox.argv(argv, cwd=_PLACE, at={_PLACE: kit})
 
