@@ -22,7 +22,7 @@ _EVENTS = Path("/run/events")
 _KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 _OUTPUT = Path("/run/output")
 _LONGEST_OUTPUT = 200_000
-_UNUSED = ("logging", "warnings", "unraisableexception", "threadexception", "hypothesispytest")
+_UNUSED = ("logging", "warnings", "unraisableexception", "threadexception")
 """Plugins of pytest that have nothing to say here, and take their time in each phase of a test."""
 _SUITE = "conformance/suite"
 _PLAN = ROOT / "plan.json"
