@@ -7,6 +7,7 @@ one at a time.
 """
 
 import fcntl
+import functools
 import mmap
 import os
 import signal
@@ -20,6 +21,8 @@ import pytest
 
 Pair = tuple[str, str | None]
 """PCI addresses of a device and of its peer."""
+
+Items = Sequence[pytest.Item]
 
 _FEWEST: Final = 20  # tests per worker; starting one costs about as much as ten tests
 
@@ -38,12 +41,40 @@ class Turn:
         fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
+class Hands:
+    """What is left of the tests that were dealt, in memory that the workers share.
+
+    What tests take is known from earlier runs and not exactly; the last worker would keep a machine
+    half idle. So one whose hand is empty takes over from the end of the longest hand.
+    """
+
+    def __init__(self, dealt: Sequence[Items]) -> None:
+        self._dealt = dealt
+        self._turn = Turn()
+        self._ends = memoryview(mmap.mmap(-1, 8 * len(dealt))).cast("I")
+        for hand, items in enumerate(dealt):
+            self._ends[2 * hand + 1] = len(items)
+
+    def _left(self, hand: int) -> int:
+        return self._ends[2 * hand + 1] - self._ends[2 * hand]
+
+    def take(self, own: int) -> pytest.Item | None:
+        """Return the next test for the worker of a hand; None if none is left."""
+        with self._turn:
+            hand = own if self._left(own) else max(range(len(self._dealt)), key=self._left)
+            if not self._left(hand):
+                return None
+            if hand == own:
+                index = self._ends[2 * hand]
+                self._ends[2 * hand] += 1
+            else:
+                index = self._ends[2 * hand + 1] = self._ends[2 * hand + 1] - 1
+            return self._dealt[hand][index]
+
+
 def count(pairs: Sequence[Pair], tests: int) -> int:
     """Return the number of workers that pay off."""
     return max(1, min(len(pairs), tests // _FEWEST))
-
-
-Items = Sequence[pytest.Item]
 
 
 def run(
@@ -57,7 +88,7 @@ def run(
     Args:
         session: The session after collection.
         pairs: The functions of each worker.
-        dealt: The tests of each worker.
+        dealt: The tests of each worker; some of them another one takes over in the end.
         begin: Called in each worker with its pair.
 
     Raises:
@@ -69,12 +100,13 @@ def run(
     ours = {item for items in dealt for item in items}
     alone = [item for item in session.items if item in ours and runs_alone(item)]
     others = [[item for item in items if not runs_alone(item)] for items in dealt]
-    for at_a_time in (others, [alone] if alone else []):
+    for at_a_time in (others, [alone]):
         if stop[0]:
             break
+        hands = Hands(at_a_time)
         children = [
-            _start(session, pair, items, begin, stop)
-            for pair, items in zip(pairs, at_a_time, strict=False)
+            _start(session, pair, functools.partial(hands.take, own), begin, stop)
+            for own, (pair, items) in enumerate(zip(pairs, at_a_time, strict=False))
             if items
         ]
         # All of them: one that were left behind would keep its functions from being unbound.
@@ -99,7 +131,7 @@ def runs_alone(item: pytest.Item) -> bool:
 def _start(
     session: pytest.Session,
     pair: Pair,
-    items: Items,
+    take: Callable[[], pytest.Item | None],
     begin: Callable[[Pair], None],
     stop: mmap.mmap,
 ) -> int:
@@ -109,7 +141,7 @@ def _start(
     status = 2
     try:
         begin(pair)
-        _work(session, items, stop)
+        _work(session, take, stop)
         status = int(session.testsfailed > 0)
     except BaseException:  # nobody above could report it
         traceback.print_exc()
@@ -119,14 +151,17 @@ def _start(
         os._exit(status)
 
 
-def _work(session: pytest.Session, items: Items, stop: mmap.mmap) -> None:
+def _work(session: pytest.Session, take: Callable[[], pytest.Item | None], stop: mmap.mmap) -> None:
     """Run tests as pytest's own loop does; print the summary that it would print."""
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    item = take()
+    while item:
+        following = take()  # pytest keeps what the next test needs, too
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.shouldstop or session.shouldfail:
             stop[0] = 1
         if stop[0]:
             break
+        item = following
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal and session.testsfailed:
         terminal.ensure_newline()
