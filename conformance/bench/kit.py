@@ -60,7 +60,7 @@ def measure(
     """Measure, and return the lines of the table.
 
     Args:
-        description: That of the device; its driver is rendered and built anew for each run.
+        description: That of the device; one file of its driver has other code in each run.
         image: The image.
         commit: A commit of the kit to compare with; empty for none.
         rounds: How often each side is measured; the sides take turns.
