@@ -8,7 +8,7 @@ import pytest
 
 from conformance.kernel import faults
 from conformance.migration.v1.client import Client
-from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field, MigrationRegion
+from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
@@ -19,7 +19,6 @@ from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_taken
 from conformance.vfio.device import Device
-from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
@@ -80,33 +79,6 @@ def test_bind(device: Device, devices: Devices) -> None:
 
 
 @pytest.mark.rule("robust.allocation")
-def test_region_info(device: Device, migration: MigrationRegion) -> None:
-    """Ask for each region with its capabilities: ENOMEM or the whole answer."""
-    for region in device.regions:
-        whole = device.region_info(region.index)
-        expect_clean(
-            lambda info=whole: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
-            did=f"GET_REGION_INFO of {region.name}",
-            probe=lambda: migration.state,
-        )
-        expect_equal(device.region_info(region.index), whole, did="ask again, undisturbed")
-
-
-@pytest.mark.rule("robust.allocation")
-def test_mmap(device: Device, migration: MigrationRegion) -> None:
-    """Map each area: ENOMEM or a mapping, and nothing of a failed one conflicts with saving."""
-    for region in device.regions:
-        for area in region.runtime_areas:
-            expect_clean(
-                lambda r=region, a=area: r.map_area(a),  # type: ignore[misc]
-                did=f"mmap {region.name} {area}",
-                probe=lambda: migration.state,
-                undo=Mapping.close,
-            )
-    expect_taken(migration, State.STOP_AND_COPY, why="with nothing mapped")
-
-
-@pytest.mark.rule("robust.allocation")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("old", "new"), arcs_by_name(MUST_ARCS))
 def test_state(reach: Reach, kind: str, old: State, new: State) -> None:
@@ -148,19 +120,6 @@ def test_copy_of_a_field(reach: Reach, field: Field) -> None:
         undo=lambda now: expect_equal(now, value, did=f"read {field.name} with success"),
         sweep=COPIES,
     )
-
-
-@pytest.mark.rule("robust.user-copy")
-def test_copy_of_region_info(device: Device, migration: MigrationRegion) -> None:
-    """Ask for each region with its capabilities: EFAULT or the whole answer."""
-    for region in device.regions:
-        info = region.info
-        expect_clean(
-            lambda info=info: device.region_info_raw(info.index, info.argsz),  # type: ignore[misc]
-            did=f"GET_REGION_INFO of {region.name}",
-            probe=lambda: migration.state,
-            sweep=COPIES,
-        )
 
 
 @pytest.mark.rule("robust.user-copy")
