@@ -97,6 +97,7 @@ def _with_suite(
     guest = None if cold else _restored(lab, lab.snapshot, files, steps, stack, writable=writable)
     if guest is None:
         guest = _booted(lab, files, steps, stack, writable)
+    steps.say("The guest collects the suite; that is kept until a file of the kit changes.")
     with steps.step("collect"):
         guest.order("load")
         guest.wait_ready(_LOAD_TIMEOUT)
