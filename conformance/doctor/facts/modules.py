@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is known of the modules that are to drive a function, against the running kernel."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from conformance.doctor.facts import optional
 from conformance.doctor.facts.function import SIGNATURE, Function, vermagic
 from conformance.doctor.facts.host import Host
 
-_LARGEST = 1 << 30
-"""Bytes of a module; one with all debug information has a tenth of it."""
+_LARGEST, _PIECE = 1 << 30, 1 << 20
+"""Bytes of a module, one with all debug information has a tenth of it; bytes read at once."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def gather(host: Host, function: Function | None, named: Path | None) -> tuple[M
 def _content(path: Path) -> bytes:
     """Return what a file has, as far as a module is large: /dev/zero has no end."""
     with path.open("rb") as file:
-        return file.read(_LARGEST)
+        pieces = iter(lambda: file.read(_PIECE), b"")  # a read of so much reserves as much
+        return b"".join(itertools.islice(pieces, _LARGEST // _PIECE))
 
 
 def _judged(name: str, magic: str, signed: bool | None, path: Path) -> Module:

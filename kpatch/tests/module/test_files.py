@@ -9,6 +9,7 @@ import lzma
 import shutil
 import struct
 import subprocess
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,16 @@ def test_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "_LARGEST", 1 << 20)
     with pytest.raises(ModuleFileError, match="/dev/zero has more than 1 MiB"):
         read(Path("/dev/zero"))
+
+
+def test_reading_a_module_takes_no_more_memory_than_it_has(tmp_path: Path) -> None:
+    """A test machine may have less than the largest module would take."""
+    (tmp_path / "test.ko").write_bytes(module(INFO, IMPORTS))
+    tracemalloc.start()
+    read(tmp_path / "test.ko")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
 
 
 @drawn(100)
