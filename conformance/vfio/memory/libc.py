@@ -11,6 +11,9 @@ from typing import Any, Final
 
 _MAP_FAILED: Final = c_void_p(-1).value
 
+NOWHERE: Final = 0x1000
+"""An address where nothing is: below the least that Linux lets a process map."""
+
 
 def _bind(name: str, result: Any, *arguments: Any) -> Any:
     function = getattr(_LIBC, name)

@@ -3,7 +3,7 @@
 
 import contextlib
 from collections.abc import Callable
-from errno import EBUSY
+from errno import EBUSY, EFAULT
 
 import pytest
 
@@ -171,6 +171,28 @@ def _is_trapped(place: Scratch, regions: list[Region]) -> bool:
         region.index == place.region.index and layout_of(region).conflicts(page)
         for region in regions
     )
+
+
+@pytest.mark.rule("saving.bad-buffer")
+@ALL_STAGES
+def test_trapped_access_without_a_buffer(
+    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region], stage: Stage
+) -> None:
+    """Read and write trapped registers with a bad buffer in each stage: EFAULT, nothing changes."""
+    saver.reach(stage)
+    places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
+    if not places:
+        pytest.skip("none of the registers that may be written lies in a trapped range")
+    before = [place.read() for place in places]
+    for place in places:
+        for access in (place.region.write_from, place.region.read_to):
+            with expect_errno(EFAULT, did=f"access {place.offset:#x}, no buffer") as call:
+                call.result = access(libc.NOWHERE, place.offset, 4)
+    now = [place.read() for place in places]
+    expect_equal(
+        now, before, did=f"access trapped registers in {stage.value}, no buffer, read them"
+    )
+    expect_equal(saver.stage, stage, did="read the state after that")
 
 
 @pytest.mark.rule("saving.trapped-access")

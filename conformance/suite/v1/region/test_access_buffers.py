@@ -20,10 +20,9 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, unchanged
 from conformance.suite.support.cases import named
 from conformance.uapi import mman
+from conformance.vfio.memory.libc import NOWHERE
 from conformance.vfio.memory.mapping import anonymous
 
-#: Below the least address that Linux lets a process map.
-NOWHERE = 0x1000
 PAGE = 4096
 
 
