@@ -358,7 +358,6 @@ int igb_vf_device_stop(struct igb_vf_device *xdev)
 
 	igb_vf_for_each(xdev, igb_vf_stop);
 	igb_vf_for_each(xdev, igb_vf_flush);
-	xdev->migration.restored = false;
 	ret = igb_vf_bus_stop(xdev);
 	if (ret)
 		igb_vf_device_start(xdev);
