@@ -53,8 +53,11 @@ _WORK = ".kpatch"  # what is kept of a tree, next to the sources
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     streams.show_anything()
+    arguments = _parser().parse_args(argv)
     try:
-        return _run(_parser().parse_args(argv))
+        code = _run(arguments)
+        sys.stdout.flush()  # an error here is ours to handle, one at the end Python's
+        return code
     except KpatchError as error:
         print(f"kpatch: {error}", file=sys.stderr)
         return error.exit_code
@@ -62,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("kpatch: interrupted.", file=sys.stderr)
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing more to say
-        return 0
+        streams.reader_has_gone()
+        return 0 if arguments.command is _devices else _EXIT_FAILED
     except OSError as error:  # a full disk, a folder that may not be written
         what = error.filename or "a file"
         print(f"kpatch: {what} cannot be read or written: {error.strerror}.", file=sys.stderr)

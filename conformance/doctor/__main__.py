@@ -3,6 +3,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"doctor: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        # The reader of our output has gone, and Python would fail to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         print(f"doctor: {error}", file=sys.stderr)

@@ -170,8 +170,16 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["conformance.doctor", "-v"], ["conformance", "list"]])
-def test_reader_that_has_gone(words: list[str]) -> None:
+@pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "words",
+    [["conformance.doctor", "-v"], ["conformance", "list"], ["kpatch", "devices"]],
+    ids=" ".join,
+)
+def test_reader_that_has_gone(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], buffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", buffered)
     argv = [sys.executable, "-B", "-m", *words]
     with subprocess.Popen(
         argv, cwd=paths.KIT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
