@@ -72,7 +72,7 @@ def verdict(report: Report) -> str:
 def write(report: Report, folder: Path) -> None:
     """Write gate.json, gate.md and junit.xml into the folder of results."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gate.json").write_text(json.dumps(report.data(), indent=2) + "\n", "utf-8")
+    (folder / _WHOLE).write_text(json.dumps(report.data(), indent=2) + "\n", "utf-8")
     text = "\n".join(markdown(report)) + "\n"
     (folder / "gate.md").write_text(text, "utf-8", errors="backslashreplace")
     ET.indent(tree := junit(report))

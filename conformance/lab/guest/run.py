@@ -91,18 +91,23 @@ def guests(
         def coming() -> Iterator[Guest]:
             with steps.step("payload"):
                 kit = _stage(lab, logs)
-                own = stack.enter_context(run_folder(logs))
-                modules = _modules(lab, contents, own.folder)
-            for number in range(1, count + 1):
+                first = stack.enter_context(run_folder(logs))
+                modules = _modules(lab, contents, first.folder)
+
+            def bring_up(files: RunFiles, steps: Steps, *, cold: bool) -> Guest:
+                running = stack.enter_context(ready_guest(lab, files, steps, kit=kit, cold=cold))
+                with steps.step("payload"):
+                    write(contents, files, modules)
+                return running
+
+            yield bring_up(first, steps, cold=cold)
+            for number in range(2, count + 1):
                 folder = guest_logs(logs, number)
                 folder.mkdir(exist_ok=True)
-                files = own if number == 1 else stack.enter_context(run_folder(folder))
-                told = steps if number == 1 else Steps(functools.partial(_say, steps, number))
-                with contextlib.nullcontext() if number == 1 else steps.step(f"guest {number}"):
-                    coming = ready_guest(lab, files, told, kit=kit, cold=cold and number == 1)
-                    running = stack.enter_context(coming)
-                    with told.step("payload"):
-                        write(contents, files, modules)
+                with steps.step(f"guest {number}"):
+                    files = stack.enter_context(run_folder(folder))
+                    own = Steps(functools.partial(_say, steps, number))
+                    running = bring_up(files, own, cold=False)
                 yield running
 
         yield coming()

@@ -122,10 +122,9 @@ def _place(lines: list[str], number: int) -> str:
 
 def _change(old: list[str], new: list[str]) -> tuple[int, str, str] | None:
     """Return the number of the changed line, and its text before and after."""
-    begin = _alike(old, new)
     if old == new:
         return None
-    end = _alike(old[begin:][::-1], new[begin:][::-1])
+    begin, end = _around(old, new)
     before, after = old[begin : len(old) - end], new[begin : len(new) - end]
     if max(len(before), len(after)) > _LINES:
         return None
@@ -146,8 +145,7 @@ def transplanted(one: OperatorMutant, original: str, other: str) -> str | None:
         The other file with the change; None if it does not have the changed lines.
     """
     old, new, lines = (text.splitlines() for text in (original, one.text, other))
-    begin = _alike(old, new)
-    behind = _alike(old[begin:][::-1], new[begin:][::-1])
+    begin, behind = _around(old, new)
     end = len(old) - behind
     for block in difflib.SequenceMatcher(None, old, lines, autojunk=False).get_matching_blocks():
         if block.a <= begin and end <= block.a + block.size:
@@ -155,6 +153,12 @@ def transplanted(one: OperatorMutant, original: str, other: str) -> str | None:
             changed = new[begin : len(new) - behind]
             return "\n".join([*lines[: begin + shift], *changed, *lines[end + shift :], ""])
     return None
+
+
+def _around(old: list[str], new: list[str]) -> tuple[int, int]:
+    """Return how many lines before and behind a change are the same."""
+    begin = _alike(old, new)
+    return begin, _alike(old[begin:][::-1], new[begin:][::-1])
 
 
 def _alike(one: list[str], other: list[str]) -> int:

@@ -10,11 +10,20 @@ from conformance.vfio.region import Region
 
 
 @pytest.fixture
-def trapped_place(scratch: list[Scratch], conflicting_regions: list[Region]) -> Scratch:
-    """Choose a register that may be written and lies in a trapped range; skips without one."""
+def trapped_places(scratch: list[Scratch], conflicting_regions: list[Region]) -> list[Scratch]:
+    """Return the registers that may be written and lie in a trapped range; skips without one."""
     layouts = {region.index: layout_of(region) for region in conflicting_regions}
+    places = []
     for place in scratch:
         layout = layouts.get(place.region.index)
         if layout and layout.conflicts((place.offset - place.offset % PAGE, PAGE)):
-            return place
-    pytest.skip("none of the registers that may be written lies in a trapped range")
+            places.append(place)
+    if not places:
+        pytest.skip("none of the registers that may be written lies in a trapped range")
+    return places
+
+
+@pytest.fixture
+def trapped_place(trapped_places: list[Scratch]) -> Scratch:
+    """Choose a register that may be written and lies in a trapped range; skips without one."""
+    return trapped_places[0]

@@ -45,6 +45,11 @@ def by_state(wanted: Iterable[State] = WORKING) -> "list[ParameterSet]":
     return [pytest.param(state, id=state.word) for state in wanted]
 
 
+#: Parameters for all states but RUNNING, and for those in which the device stands.
+AWAY = by_state(state for state in WORKING if state is not State.RUNNING)
+STANDING = by_state((State.STOP, State.STOP_COPY))
+
+
 def pairs() -> tuple[Arc, ...]:
     """Return all pairs of states, of which a device has some."""
     return tuple(product(WORKING, State))

@@ -151,44 +151,28 @@ def _hidden(device: Device, region: Region) -> range:
 
 @pytest.mark.rule("saving.trapped-access")
 @ALL_STAGES
-def test_trapped_write(
-    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region], stage: Stage
-) -> None:
+def test_trapped_write(saver: Saver, trapped_places: list[Scratch], stage: Stage) -> None:
     """Write registers of trapped ranges by write() in each stage: each takes and keeps it."""
     saver.reach(stage)
-    places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
-    if not places:
-        pytest.skip("none of the registers that may be written lies in a trapped range")
-    for at, place in enumerate(places):
+    for at, place in enumerate(trapped_places):
         value = (0x35C6A9B8 ^ (at * 0x01010101)) & place.mask
         place.write(value)
         expect_equal(place.read(), value, did=f"write {value:#x} at {place.offset:#x}, read it")
 
 
-def _is_trapped(place: Scratch, regions: list[Region]) -> bool:
-    page = (place.offset - place.offset % PAGE, PAGE)
-    return any(
-        region.index == place.region.index and layout_of(region).conflicts(page)
-        for region in regions
-    )
-
-
 @pytest.mark.rule("saving.bad-buffer")
 @ALL_STAGES
 def test_trapped_access_without_a_buffer(
-    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region], stage: Stage
+    saver: Saver, trapped_places: list[Scratch], stage: Stage
 ) -> None:
     """Read and write trapped registers with a bad buffer in each stage: EFAULT, nothing changes."""
     saver.reach(stage)
-    places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
-    if not places:
-        pytest.skip("none of the registers that may be written lies in a trapped range")
-    before = [place.read() for place in places]
-    for place in places:
+    before = [place.read() for place in trapped_places]
+    for place in trapped_places:
         for access in (place.region.write_from, place.region.read_to):
             with expect_errno(EFAULT, did=f"access {place.offset:#x}, no buffer") as call:
                 call.result = access(libc.NOWHERE, place.offset, 4)
-    now = [place.read() for place in places]
+    now = [place.read() for place in trapped_places]
     expect_equal(
         now, before, did=f"access trapped registers in {stage.value}, no buffer, read them"
     )
@@ -196,18 +180,13 @@ def test_trapped_access_without_a_buffer(
 
 
 @pytest.mark.rule("saving.trapped-access")
-def test_trapped_write_is_seen_by_a_mapping(
-    saver: Saver, scratch: list[Scratch], conflicting_regions: list[Region]
-) -> None:
+def test_trapped_write_is_seen_by_a_mapping(saver: Saver, trapped_places: list[Scratch]) -> None:
     """Write trapped registers while saving, give up, map: the mapping shows the values."""
-    places = [place for place in scratch if _is_trapped(place, conflicting_regions)]
-    if not places:
-        pytest.skip("none of the registers that may be written lies in a trapped range")
     saver.enter(saver.first)
-    for place in places:
+    for place in trapped_places:
         place.write(0x4D5E6F70 & place.mask)
     saver.enter(Stage.RUNNING)
-    for place in places:
+    for place in trapped_places:
         with place.region.map(place.offset - place.offset % PAGE, PAGE) as mapping:
             value = mapping.load(place.offset % PAGE) & place.mask
         expect_equal(value, place.read(), did=f"read {place.offset:#x} both ways")

@@ -66,6 +66,16 @@ def _always(_walker: Any) -> bool:
     return True
 
 
+def saving(walker: Any) -> bool:
+    """Whether the device is saved, as the oracle knows it."""
+    return bool(walker.oracle.state.saving)
+
+
+def in_state(state: Any) -> Callable[[Any], bool]:
+    """Return whether the device is in a state of the protocol, as the oracle knows it."""
+    return lambda walker: walker.oracle.state is state
+
+
 @dataclass(frozen=True)
 class Choice:
     """Steps that a walk can go on with.

@@ -6,7 +6,14 @@ from typing import Final
 
 from conformance.model.v1.states import State
 from conformance.suite.support.walks import machine
-from conformance.suite.support.walks.machine import COMMON, Choice, between, one_of
+from conformance.suite.support.walks.machine import (
+    COMMON,
+    Choice,
+    between,
+    in_state,
+    one_of,
+    saving,
+)
 from conformance.suite.v1.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -17,17 +24,7 @@ def _in_space(walker: Walker) -> bool:
     return walker.space is not None
 
 
-def _saving(walker: Walker) -> bool:
-    return walker.oracle.state.saving
-
-
-def _running(walker: Walker) -> bool:
-    return walker.oracle.state is State.RUNNING
-
-
-def _resuming(walker: Walker) -> bool:
-    return walker.oracle.state is State.RESUMING
-
+_running, _resuming = in_state(State.RUNNING), in_state(State.RESUMING)
 
 _CHOICES: Final = (
     *COMMON,
@@ -38,9 +35,9 @@ _CHOICES: Final = (
     # They take long. A hot reset may be one of others, too.
     Choice((("reset_by", one_of("config-space", "sysfs")),), _in_space, chance=1 / 8),
     Choice((("read_state",),)),
-    Choice((("poll",),), _saving),
-    Choice((("take",),), _saving, chance=1 / 2),
-    Choice((("take_all",),), _saving, chance=1 / 2),
+    Choice((("poll",),), saving),
+    Choice((("take",),), saving, chance=1 / 2),
+    Choice((("take_all",),), saving, chance=1 / 2),
     Choice((("write_state", 2), ("take_all",)), _running),
     Choice((("give",),), _resuming, chance=1 / 2),
     Choice((("give_all",),), _resuming, chance=1 / 2),

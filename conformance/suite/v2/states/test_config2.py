@@ -7,15 +7,13 @@ from conformance.migration.stream import Stream
 from conformance.migration.v2.client import Client
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
-from conformance.suite.v2.cases import WORKING, by_state
+from conformance.suite.v2.cases import AWAY, STANDING
 from conformance.suite.v2.conftest import Reach
 from conformance.vfio.device import Device
 from conformance.vfio.pci import config
 from conformance.vfio.pci.config import COMMAND, MASTER, MEMORY, MSIX, Config
 from conformance.vfio.pci.interrupts import Vectors
 
-AWAY = by_state(tuple(state for state in WORKING if state is not State.RUNNING))
-STANDING = by_state((State.STOP, State.STOP_COPY))
 #: Ways to read the lower byte of the command register: where, how many bytes.
 READS = ((4, 1), (4, 2), (4, 4), (3, 2), (2, 4), (0, 8), (0, config.SIZE))
 #: Ways to write it.

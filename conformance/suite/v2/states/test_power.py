@@ -9,14 +9,11 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.life import WHILE, Life, arrived, raise_all
 from conformance.suite.support.power import decoding_off, in_d3hot
-from conformance.suite.v2.cases import WORKING, by_state
+from conformance.suite.v2.cases import AWAY, STANDING
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, state_of
 from conformance.vfio.pci.config import Config
 from conformance.vfio.pci.interrupts import Vectors
-
-STANDING = by_state((State.STOP, State.STOP_COPY))
-AWAY = by_state(tuple(state for state in WORKING if state is not State.RUNNING))
 
 
 @pytest.mark.rule("fsm.decode-off")

@@ -6,7 +6,14 @@ from typing import Final
 
 from conformance.model.v2.fsm import State
 from conformance.suite.support.walks import machine
-from conformance.suite.support.walks.machine import COMMON, Choice, between, one_of
+from conformance.suite.support.walks.machine import (
+    COMMON,
+    Choice,
+    between,
+    in_state,
+    one_of,
+    saving,
+)
 from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio import trace
 
@@ -15,24 +22,14 @@ _SIZES: Final = one_of(1, 5, 64, 4096, 1 << 16)
 _THEN: Final = one_of(State.RUNNING, State.STOP, State.STOP_COPY)
 
 
-def _saving(walker: Walker) -> bool:
-    return walker.oracle.state.saving
-
-
-def _running(walker: Walker) -> bool:
-    return walker.oracle.state is State.RUNNING
-
-
-def _resuming(walker: Walker) -> bool:
-    return walker.oracle.state is State.RESUMING
-
+_running, _resuming = in_state(State.RUNNING), in_state(State.RESUMING)
 
 _CHOICES: Final = (
     *COMMON,
     Choice((("set_state", _STATES),)),
     Choice((("get_state",),)),
-    Choice((("take", _SIZES),), _saving),
-    Choice((("take_all",),), _saving),
+    Choice((("take", _SIZES),), saving),
+    Choice((("take_all",),), saving),
     Choice((("set_state", State.STOP_COPY), ("take_all",)), _running),
     Choice((("give", _SIZES),), _resuming),
     Choice((("give_wrong", between(1, 4096)),), _resuming),
