@@ -74,6 +74,11 @@ class ModuleInfo:
         return self._one("name") or stem.replace("-", "_")
 
     @property
+    def loadable(self) -> str:
+        """The file name by which modprobe finds it: depmod and modprobe go by names of files."""
+        return f"{self.name}.ko{self.path.name.partition('.ko')[2]}"
+
+    @property
     def vermagic(self) -> str:
         """The kernel release and the options it was built for; empty if it has none."""
         return self._one("vermagic").strip()

@@ -225,7 +225,7 @@ def stage_modules(
     place = target / "lib/modules" / kernel.release
     (place / "updates").mkdir(parents=True)
     for module in under_test:
-        shutil.copy2(module.path, place / "updates" / module.path.name)
+        shutil.copy2(module.path, place / "updates" / module.loadable)
     own = {module.name for module in under_test}
     needed = [name for module in under_test for name in module.depends if name not in own]
     tree = ModuleTree(kernel.modules)

@@ -39,6 +39,17 @@ def test_compressed_modules(tmp_path: Path) -> None:
             read(file)
 
 
+@pytest.mark.parametrize("file", ["other.ko", "test-vfio-pci.ko", "2.0/other.v2.ko", "5010e7.ko"])
+def test_file_whose_name_is_not_that_of_the_module(tmp_path: Path, file: str) -> None:
+    place = tmp_path / file
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(module(INFO, IMPORTS))
+    assert read(place).loadable == "test_vfio_pci.ko"
+    packed = place.with_name(f"{place.name}.xz")
+    packed.write_bytes(lzma.compress(place.read_bytes()))
+    assert read(packed).loadable == "test_vfio_pci.ko.xz"
+
+
 @pytest.mark.skipif(not shutil.which("zstd"), reason="the program zstd is not installed")
 def test_module_compressed_by_zstd(tmp_path: Path) -> None:
     plain, file = tmp_path / "test.ko", tmp_path / "test.ko.zst"
