@@ -22,8 +22,12 @@ from conformance.running.steps import Steps
 PYTHONS = {"testhost": "python3", "testhost-bookworm": "/run/kit/kit/.venv/bin/python"}
 """The images of test machines, and the Python that has the packages of the kit on each."""
 
-_PACKAGES = ("jinja2", "junitparser", "pydantic", "pyelftools", "pytest", "hypothesis")
+_PACKAGES = ("jinja2", "junitparser", "pydantic", "pyelftools", "pytest")
 """What a test machine needs: docs/judging.md."""
+
+ON_MACHINE = ["-m", "pytest", "--noconftest", "-v", "-s", "-p", "no:cacheprovider",
+              "conformance/tests/host/on_machine.py"]  # fmt: skip
+"""The tests for a machine that has functions; what the kit's other tests need is not there."""
 
 _NOTHING = Job(module="", parameters=[], hints=[], tests=[], pytest_args=[], quiet=60)
 """The command is all that the agent is shown."""
