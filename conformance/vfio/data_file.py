@@ -16,6 +16,9 @@ from conformance.uapi.structs import vfio_precopy_info
 from conformance.vfio import trace
 from conformance.vfio.memory import libc
 
+READABLE: Final = select.POLLIN | select.POLLRDNORM
+"""What poll says of a file of which a read gives data, or the end."""
+
 PRECOPY_INFO_SIZE: Final = ctypes.sizeof(vfio_precopy_info)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is known of a PCI function, of its group, and of the modules that are meant for it."""
 
+import contextlib
 import fnmatch
 import re
 from dataclasses import dataclass
@@ -199,7 +200,9 @@ def _match(host: Host, kernel: Kernel, module: str, pattern: str) -> Match:
     everything = "v*d*" in pattern
     if not where or not override or everything:
         return Match(module, override, everything, path=where)
-    data = optional.unpacked(host.bytes(where) or b"", host.path(where))
+    data = None
+    with contextlib.suppress(OSError):
+        data = optional.unpacked(host.path(where))
     signed = None if data is None else data.endswith(SIGNATURE)
     return Match(module, override, everything, vermagic(data or b""), signed, where)
 

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is known of the modules that are to drive a function, against the running kernel."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.doctor.facts import optional
 from conformance.doctor.facts.function import SIGNATURE, Function, vermagic
 from conformance.doctor.facts.host import Host
-
-_LARGEST, _PIECE = 1 << 30, 1 << 20
-"""Bytes of a module, one with all debug information has a tenth of it; bytes read at once."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +36,13 @@ def gather(host: Host, function: Function | None, named: Path | None) -> tuple[M
     """
     found = []
     if named:
-        data = optional.unpacked(_content(named), named)
+        data = optional.unpacked(named)
         signed = None if data is None else data.endswith(SIGNATURE)
         found.append(_judged(str(named), vermagic(data or b""), signed, named))
     for match in function.variants if function else ():
         if match.path:
             found.append(_judged(match.path, match.vermagic, match.signed, host.path(match.path)))
     return tuple(found)
-
-
-def _content(path: Path) -> bytes:
-    """Return what a file has, as far as a module is large: /dev/zero has no end."""
-    with path.open("rb") as file:
-        pieces = iter(lambda: file.read(_PIECE), b"")  # a read of so much reserves as much
-        return b"".join(itertools.islice(pieces, _LARGEST // _PIECE))
 
 
 def _judged(name: str, magic: str, signed: bool | None, path: Path) -> Module:

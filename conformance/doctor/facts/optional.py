@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 _TIMEOUT = 10.0
+_ELF = b"\x7fELF"
 
 ModuleFindings = tuple[tuple[str, str], ...]
 """Level as `kpatch.module.finding` has it, and words."""
@@ -53,15 +54,21 @@ def _manifests(folder: Path) -> list[Path]:
         return []
 
 
-def unpacked(data: bytes, path: Path) -> bytes | None:
-    """Return what is in the file of a module, whatever it is packed by; None if that fails."""
+def unpacked(path: Path) -> bytes | None:
+    """Return what is in the file of a module, whatever it is packed by; None if that fails.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            from kpatch.errors import ModuleFileError  # noqa: PLC0415 - may be missing
+            from kpatch.module import packing  # noqa: PLC0415
+        except ModuleNotFoundError:
+            head = file.read(len(_ELF))  # /dev/zero has no end
+            return head + file.read() if head == _ELF else None
     try:
-        from kpatch.errors import ModuleFileError  # noqa: PLC0415 - may be missing
-        from kpatch.module import packing  # noqa: PLC0415
-    except ModuleNotFoundError:
-        return data if data.startswith(b"\x7fELF") else None
-    try:
-        return packing.unpack(data, path)[0]
+        return packing.unpack(packing.load(path), path)[0]
     except ModuleFileError:
         return None
 

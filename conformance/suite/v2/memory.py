@@ -10,8 +10,6 @@ from conformance.uapi import mman
 from conformance.vfio.memory import libc
 
 PAGE: Final = 4096
-#: An address where nothing is mapped.
-NOWHERE: Final = 1 << 46
 
 
 @contextmanager

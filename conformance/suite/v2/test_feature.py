@@ -20,7 +20,7 @@ from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import NOWHERE, read_only
+from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import (
     expect_goes_on,
     expect_refused,
@@ -33,6 +33,7 @@ from conformance.uapi import ioctls, structs
 from conformance.vfio import features
 from conformance.vfio.data_file import PRECOPY_INFO_SIZE
 from conformance.vfio.device import Device
+from conformance.vfio.memory.libc import NOWHERE
 from conformance.vfio.system import compat32
 
 GET, SET, PROBE = (

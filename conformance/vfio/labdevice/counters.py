@@ -37,8 +37,15 @@ class Counts:
     value: int
 
 
-def find(config: Region, signature: bytes) -> int | None:
-    """Return where the vendor-specific capability with a signature is; None if it is not there."""
+def capability(device: Device, signature: bytes) -> tuple[Region, int] | None:
+    """Return config space and where in it the capability with a signature is; None without it."""
+    with trace.quiet():
+        config = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
+        at = _find(config, signature)
+    return None if at is None else (config, at)
+
+
+def _find(config: Region, signature: bytes) -> int | None:
     if not config.read_int(_STATUS, 2) & _HAS_CAPABILITIES:
         return None
     at = config.read_int(_CAPABILITIES, 1)
@@ -62,10 +69,8 @@ class AccessCounters:
     @classmethod
     def of(cls, device: Device) -> "AccessCounters | None":
         """Find the capability; None if the device does not count."""
-        with trace.quiet():
-            config = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
-            at = find(config, SIGNATURE)
-        return None if at is None else cls(config, at)
+        found = capability(device, SIGNATURE)
+        return cls(*found) if found else None
 
     def read(self, region: Region, offset: int) -> Counts:
         """Return the counts of a register of a BAR."""

@@ -9,10 +9,9 @@ one of those that the device remembers.
 from dataclasses import dataclass
 from typing import Final, Self
 
-from conformance.uapi.constants import VFIO_PCI_CONFIG_REGION_INDEX
 from conformance.vfio import trace
 from conformance.vfio.device import Device
-from conformance.vfio.labdevice.counters import find
+from conformance.vfio.labdevice.counters import capability
 from conformance.vfio.receiving.traffic import Traffic
 from conformance.vfio.region import Region
 
@@ -48,10 +47,8 @@ class LabTraffic(Traffic):
     @classmethod
     def of(cls, device: Device) -> Self | None:
         """Find the capability; None if the device receives nothing on demand."""
-        config = device.known(VFIO_PCI_CONFIG_REGION_INDEX)
-        with trace.quiet():
-            at = find(config, SIGNATURE)
-        return None if at is None else cls(config, at)
+        found = capability(device, SIGNATURE)
+        return cls(*found) if found else None
 
     def there(self, device: Device) -> Self:
         """Return the capability of another function."""

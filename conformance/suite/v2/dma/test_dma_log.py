@@ -23,7 +23,7 @@ from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.dma.log import LOG, can_report, logging, need_report
-from conformance.suite.v2.memory import NOWHERE, read_only
+from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import expect_written, in_time, state_of
 from conformance.uapi import constants as c
 from conformance.uapi import structs
@@ -31,6 +31,7 @@ from conformance.vfio import features
 from conformance.vfio.device import Device
 from conformance.vfio.features import Range
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, SIZE, GuestMemory
+from conformance.vfio.memory.libc import NOWHERE
 
 START = c.VFIO_DEVICE_FEATURE_SET | c.VFIO_DEVICE_FEATURE_DMA_LOGGING_START
 

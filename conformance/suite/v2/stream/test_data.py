@@ -4,7 +4,6 @@
 import errno
 import mmap
 import os
-import select
 import threading
 from collections.abc import Callable
 from errno import EBADF, EFAULT, ENOTTY, ESPIPE
@@ -27,7 +26,6 @@ from conformance.plugin.devices import Observe
 from conformance.suite.support.cases import named
 from conformance.suite.v2.cases import by_name, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import NOWHERE
 from conformance.suite.v2.steps import (
     SPARED,
     expect_dead,
@@ -39,7 +37,8 @@ from conformance.suite.v2.steps import (
     state_of,
 )
 from conformance.vfio.children.children import Child
-from conformance.vfio.data_file import DataFile
+from conformance.vfio.data_file import READABLE, DataFile
+from conformance.vfio.memory.libc import NOWHERE
 
 SESSIONS = (State.STOP_COPY, State.RESUMING, State.PRE_COPY, State.PRE_COPY_P2P)
 #: Transitions from one session to another.
@@ -167,8 +166,7 @@ def test_the_end_stays(client: Client) -> None:
     with in_time("read at the end"):
         again = [client.session.read(4096) for _ in range(10)]
     expect_equal(again, [b""] * 10, did="read ten times at the end")
-    wanted = select.POLLIN | select.POLLRDNORM
-    expect_equal(client.session.poll(wanted, 0.1), wanted, did="poll at the end")
+    expect_equal(client.session.poll(READABLE, 0.1), READABLE, did="poll at the end")
 
 
 @pytest.mark.rule("data.end-is-whole")

@@ -2,7 +2,6 @@
 """Pre-copy: its estimates, what read() says, and how a save goes on from it."""
 
 import errno
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import NOWHERE, read_only
+from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import (
     PATIENCE,
     expect_dead,
@@ -43,12 +42,11 @@ from conformance.suite.v2.steps import (
 )
 from conformance.uapi import structs
 from conformance.vfio import features
-from conformance.vfio.data_file import PRECOPY_INFO_SIZE, DataFile, PrecopyInfo
+from conformance.vfio.data_file import PRECOPY_INFO_SIZE, READABLE, DataFile, PrecopyInfo
+from conformance.vfio.memory.libc import NOWHERE
 
 BOTH = by_state((State.PRE_COPY, State.PRE_COPY_P2P))
 REINIT = 1
-#: What poll says of a file that can be read, in both its names.
-READABLE = select.POLLIN | select.POLLRDNORM
 
 
 @pytest.fixture
