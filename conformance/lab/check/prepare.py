@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -276,17 +277,25 @@ def prepare(request: LabRequest, logs: Path, steps: Steps) -> Prepared | None:
             kernel = bootkernel.with_modules(kernel, options.modules_dir, made.sandbox)
     if not kernel.modules.is_dir():
         return None
-    module, companions = _modules(request, kernel, made, logs, steps)
     with steps.step("lab"):
         lab = assemble(made, emulator, kernel, request.machine)
-    if options.accelerator:
-        lab = replace(lab, accelerator=options.accelerator)
-    else:
+    with _accelerator(options, lab) as accelerator:
+        module, companions = _modules(request, kernel, made, logs, steps)
         with steps.step("accelerator"):
-            name, why = accel.accelerator(emulator.sandbox, lab.boot)
-            lab = replace(lab, accelerator=name)
+            name, why = accelerator()
+    lab = replace(lab, accelerator=name)
+    if why:
         steps.say(f"QEMU runs with {name.upper()}: {why}.")
     return Prepared(lab, module, versions(lab, module), companions)
+
+
+def _accelerator(
+    options: Options, lab: Lab
+) -> contextlib.AbstractContextManager[Callable[[], tuple[str, str]]]:
+    """Return what finds out, while a driver is built, how QEMU runs; and why, unless asked for."""
+    if options.accelerator:
+        return contextlib.nullcontext(lambda: (options.accelerator, ""))
+    return accel.probing(lab.emulator.sandbox, lab.boot)
 
 
 def contents(request: LabRequest, prepared: Prepared, *, also: Sequence[str] = ()) -> Contents:

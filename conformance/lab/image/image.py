@@ -170,6 +170,7 @@ def mmdebstrap_argv(definition: ImageDefinition, tar: Path) -> list[str]:
     now = sorted(wanted - set(definition.backports))
     argv = ["mmdebstrap", "--mode=auto", "--variant=apt", "--format=tar"]
     argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Retries "3"']
+    argv += ["--dpkgopt=force-unsafe-io"]  # after a power failure the image is made again
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in definition.path_exclude]
     argv += [f"--dpkgopt=path-include={pattern}" for pattern in definition.path_include]
     argv += [f"--include={','.join(now)}"]

@@ -11,11 +11,13 @@ import contextlib
 import hashlib
 import os
 import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conformance.lab.machine.argv import Boot
 from conformance.running import paths
-from kpatch.errors import ProgramFailed
 from kpatch.tools import programs
 from kpatch.tools.sandbox import Sandbox
 
@@ -47,27 +49,37 @@ def probe_argv(boot: Boot, accelerator: str = "kvm") -> list[str]:
     ]
 
 
-def accelerator(sandbox: Sandbox, boot: Boot) -> tuple[str, str]:
-    """Return ``kvm`` or ``tcg``, and why.
+@contextlib.contextmanager
+def probing(sandbox: Sandbox, boot: Boot) -> Iterator[Callable[[], tuple[str, str]]]:
+    """Within the block, find out in the background whether KVM works, unless that is known.
 
-    The answer for KVM is kept in the cache until kernel, processor or QEMU change.
+    The answer is kept in the cache until kernel, processor or QEMU change.
 
     Args:
         sandbox: The root with QEMU.
         boot: A kernel and an initramfs with our init.
+
+    Yields:
+        A function that waits for the answer: ``kvm`` or ``tcg``, and why.
     """
     if not KVM.exists():
-        return "tcg", "this host has no /dev/kvm"
-    if not os.access(KVM, os.R_OK | os.W_OK):
-        return "tcg", "no permission to open /dev/kvm (add this user to the group kvm)"
-    answer = _answer(sandbox)
-    if not answer.exists():
-        works = works_here(sandbox, boot)
-        if programs.dry():
-            return "tcg", "a dry run does not try KVM"
-        answer.parent.mkdir(parents=True, exist_ok=True)
-        answer.write_text(_WORKS if works else _HANGS, encoding="utf-8")
-    if answer.read_text(encoding="utf-8") == _WORKS:
+        yield lambda: ("tcg", "this host has no /dev/kvm")
+    elif not os.access(KVM, os.R_OK | os.W_OK):
+        yield lambda: ("tcg", "no permission to open /dev/kvm (add this user to the group kvm)")
+    elif known(sandbox) is None:
+        with booting(sandbox, boot) as works:
+            yield lambda: _found(sandbox, works)
+    else:
+        yield lambda: _found(sandbox)
+
+
+def _found(sandbox: Sandbox, works: Callable[[], bool] | None = None) -> tuple[str, str]:
+    """Return the answer as `probing` has it; that of the probe, if there is one, is kept."""
+    if works and programs.dry():
+        return "tcg", "a dry run does not try KVM"
+    if works:
+        _keep(sandbox, _WORKS if works() else _HANGS)
+    if known(sandbox):
         return "kvm", "a kernel boots with it"
     return "tcg", "/dev/kvm exists, but a kernel does not boot with it"
 
@@ -81,20 +93,48 @@ def known(sandbox: Sandbox) -> bool | None:
 
 def distrust(sandbox: Sandbox) -> None:
     """Note that KVM does not work here although the probe ran."""
-    _answer(sandbox).write_text(_HANGS, encoding="utf-8")
+    _keep(sandbox, _HANGS)
 
 
-def works_here(sandbox: Sandbox, boot: Boot, accelerator: str = "kvm", timeout: float = 0) -> bool:
-    """Whether the probe runs to its end."""
+@contextlib.contextmanager
+def booting(
+    sandbox: Sandbox, boot: Boot, accelerator: str = "kvm", timeout: float = _TIMEOUT
+) -> Iterator[Callable[[], bool]]:
+    """Boot the probe in the background; it ends with the block at the latest.
+
+    Args:
+        sandbox: The root with QEMU.
+        boot: A kernel and an initramfs with our init.
+        accelerator: With which it is booted.
+        timeout: Seconds from its start that it gets.
+
+    Yields:
+        A function that waits for its end, and returns whether the kernel reached our init.
+
+    Raises:
+        ProgramFailed: It could not be started.
+    """
     argv = sandbox.argv(
         probe_argv(boot, accelerator),
         ro_bind=[boot.kernel.parent, boot.initramfs.parent],
         devices=[KVM] if accelerator == "kvm" else [],
     )
-    try:
-        return _SIGN in programs.run(argv, timeout=timeout or _TIMEOUT, check=False).stdout
-    except ProgramFailed:
-        return False
+    deadline = time.monotonic() + timeout
+    with tempfile.TemporaryDirectory(prefix="vfio-kit-probe-") as folder:
+        log = Path(folder, "log")
+        with programs.start(argv, log=log) as probe:
+
+            def works() -> bool:
+                probe.wait(max(0.0, deadline - time.monotonic()))
+                return _SIGN in log.read_text(encoding="utf-8", errors="replace")
+
+            yield works
+
+
+def _keep(sandbox: Sandbox, answer: str) -> None:
+    file = _answer(sandbox)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(answer, encoding="utf-8")
 
 
 def _answer(sandbox: Sandbox) -> Path:

@@ -205,9 +205,11 @@ def test_shell_runs_what_is_piped_in_and_ends() -> None:
 def test_probe_of_kvm_succeeds_where_a_kernel_boots(trixie: Image) -> None:
     igb = next(one for one in definitions.machines() if one.name == "igb")
     made = lab.assemble(trixie, trixie, bootkernel.of_image(trixie), igb)
-    assert accel.works_here(trixie.sandbox, made.boot, "tcg", timeout=60)
+    with accel.booting(trixie.sandbox, made.boot, "tcg", timeout=60) as works:
+        assert works()
     broken = replace(made.boot, kernel=made.boot.initramfs)
-    assert not accel.works_here(trixie.sandbox, broken, "tcg", timeout=20)
+    with accel.booting(trixie.sandbox, broken, "tcg", timeout=20) as works:
+        assert not works()
 
 
 def test_python_kmod_is_in_the_image(trixie: Image) -> None:
