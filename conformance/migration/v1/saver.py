@@ -49,7 +49,7 @@ class RegionSaver(Saver):
         """Return the state, and what the fields of the data section answer."""
         migration = self.migration
         answers = [
-            _answer(migration, name) for name in ("pending_bytes", "data_offset", "data_size")
+            answer(migration, name) for name in ("pending_bytes", "data_offset", "data_size")
         ]
         return migration.state, tuple(answers)
 
@@ -65,7 +65,8 @@ class RegionSaver(Saver):
         """Do nothing: a session of this version has no file of its own."""
 
 
-def _answer(migration: MigrationRegion, name: str) -> str:
+def answer(migration: MigrationRegion, name: str) -> str:
+    """Read a field of the struct by name and return its value, or its errno, as words."""
     try:
         return str(getattr(migration, name))
     except ShortTransfer as short:

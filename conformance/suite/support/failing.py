@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judges calls of which every allocation, or every copy, fails once."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from errno import EFAULT, ENOMEM
+from errno import EFAULT, ENOMEM, errorcode
 from typing import Any, Final
 
 from conformance.kernel import faults
 from conformance.plugin.checks import errno_words, expect_equal, fail
+from conformance.plugin.devices import Devices
+from conformance.suite.support.binding import unbound
 from conformance.vfio import trace
 from conformance.vfio.device import Device
 from conformance.vfio.system import sysfs
@@ -74,6 +77,23 @@ def expect_clean(
             expect_equal(now, before, did=f"{where}, then look at the device")
             tried += attempt.hit
     trace.note(f"{did}: {sweep.kind} failed at {tried} points")
+
+
+def expect_bound(device: Device, devices: Devices, driver: str) -> None:
+    """Demand that the function, which is taken from its driver, is bound cleanly.
+
+    It is closed, and at the end bound undisturbed.
+    """
+    __tracebackhide__ = True
+    bdf, sweep = device.bdf, near(device, *errorcode)
+    devices.close()
+    with unbound(bdf, driver) as fd:
+        expect_clean(
+            lambda: os.pwrite(fd, bdf.encode(), 0),
+            did="bind the function",
+            undo=lambda _count: sysfs.unbind(bdf),
+            sweep=sweep,
+        )
 
 
 def _judge(attempt: faults.Attempt, allowed: tuple[int, ...], where: str) -> None:

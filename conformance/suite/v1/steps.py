@@ -11,7 +11,6 @@ from conformance.migration.v1.states import words
 from conformance.model.v1 import states
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true, fail
-from conformance.vfio.errors import ShortTransfer
 
 
 @dataclass(frozen=True)
@@ -130,13 +129,3 @@ def begin_iteration(client: Client) -> Buffer:
     if buffer is None or not buffer.size:
         fail(did="begin an iteration in stop-and-copy", expected="data", actual="none")
     return buffer
-
-
-def outcome_of_read(migration: MigrationRegion, name: str) -> str:
-    """Read a field of the struct by name and return its value, or its errno, as words."""
-    try:
-        return str(getattr(migration, name))
-    except ShortTransfer as short:
-        return f"{short.moved} of {short.wanted} bytes"
-    except OSError as error:
-        return f"errno {error.errno}"

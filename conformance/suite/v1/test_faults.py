@@ -2,7 +2,7 @@
 """Every allocation and every copy of a call fails once, on a kernel that can make them fail."""
 
 import os
-from errno import EBUSY, errorcode
+from errno import EBUSY
 
 import pytest
 
@@ -12,9 +12,8 @@ from conformance.migration.v1.region import DEVICE_STATE, PENDING_BYTES, Field
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
-from conformance.suite.support.binding import unbound
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import NEAR, Sweep, expect_clean, near
+from conformance.suite.support.failing import NEAR, Sweep, expect_bound, expect_clean
 from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_taken
@@ -63,17 +62,10 @@ def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
     if devices.settings.as_is:
         pytest.skip("the function is judged as it is bound, so it is not bound anew")
-    bdf, driver, sweep = device.bdf, sysfs.driver(device.bdf) or "", near(device, *errorcode)
+    driver = sysfs.driver(device.bdf) or ""
     if not sysfs.module(driver):
         pytest.skip("the driver is built in: no module to look below")
-    devices.close()
-    with unbound(bdf, driver) as fd:
-        expect_clean(
-            lambda: os.pwrite(fd, bdf.encode(), 0),
-            did="bind the function",
-            undo=lambda _count: sysfs.unbind(bdf),
-            sweep=sweep,
-        )
+    expect_bound(device, devices, driver)
     migration = devices.migration_of(devices.ready("device"))
     expect_equal(migration.state, State.RUNNING, did="bind and open undisturbed")
 

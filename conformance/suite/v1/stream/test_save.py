@@ -10,6 +10,7 @@ import pytest
 from conformance.migration.v1.client import Buffer, Client
 from conformance.migration.v1.movers import MOVERS, mover
 from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
+from conformance.migration.v1.saver import answer
 from conformance.model.layout import PAGE
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_success, expect_true
@@ -19,7 +20,7 @@ from conformance.suite.support.registers import registers_of
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.edges import edge_mover
-from conformance.suite.v1.steps import Announced, expect_whole, outcome_of_read, windows
+from conformance.suite.v1.steps import Announced, expect_whole, windows
 from conformance.vfio.memory.areas import Area
 
 SAVING_STATES = (State.STOP_AND_COPY, State.PRE_COPY)
@@ -296,7 +297,7 @@ def test_width_free(reach: Reach, how: str, state: State) -> None:
 def test_outside(reach: Reach, observe: Observe, state: State, field: str) -> None:
     """Read what belongs to a save in a state that does not save: an error or a harmless value."""
     migration = reach(state)
-    seen = outcome_of_read(migration, field)
+    seen = answer(migration, field)
     harmless = {"0": "zero"}.get(seen, "value" if seen.isdigit() else "error")
     expect_equal(migration.state, state, did=f"read {field} in state {state:d}: {seen}")
     observe("save.outside", "error" if seen.startswith("errno") else harmless)

@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable
-from errno import EBUSY, errorcode
+from errno import EBUSY
 
 import pytest
 
@@ -14,9 +14,8 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
-from conformance.suite.support.binding import unbound
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import Sweep, expect_clean, near
+from conformance.suite.support.failing import Sweep, expect_bound, expect_clean, near
 from conformance.suite.v2.cases import by_name
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, need_states, state_of
@@ -52,18 +51,10 @@ def test_open(client: Client) -> None:
 @pytest.mark.rule("robust.allocation")
 def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
-    bdf, driver = device.bdf, sysfs.driver(device.bdf)
-    if devices.settings.as_is or not driver or not sysfs.is_pci(bdf):
+    driver = sysfs.driver(device.bdf)
+    if devices.settings.as_is or not driver or not sysfs.is_pci(device.bdf):
         pytest.skip("only a PCI function that may be bound anew is taken from its driver")
-    sweep = near(device, *errorcode)
-    devices.close()
-    with unbound(bdf, driver) as fd:
-        expect_clean(
-            lambda: os.pwrite(fd, bdf.encode(), 0),
-            did="bind the function",
-            undo=lambda _count: sysfs.unbind(bdf),
-            sweep=sweep,
-        )
+    expect_bound(device, devices, driver)
     with Client(devices.ready("device")) as anew:
         expect_whole(anew, anew.save(), did="bind and open undisturbed, save")
 
