@@ -31,7 +31,19 @@ _GPL = (
 )
 # include/linux/vermagic.h; what an architecture or a plugin adds is not in the configuration
 _OPTIONS = ("SMP", "preempt", "preempt_rt", "mod_unload", "modversions")
-_MACHINES = {"X86_64": "EM_X86_64", "ARM64": "EM_AARCH64", "S390": "EM_S390", "PPC64": "EM_PPC64"}
+# By option, what elf_check_arch() of the architecture takes; the first that is on.
+_MACHINES = {
+    "X86_64": "EM_X86_64",
+    "X86_32": "EM_386",
+    "ARM64": "EM_AARCH64",
+    "ARM": "EM_ARM",
+    "S390": "EM_S390",
+    "PPC64": "EM_PPC64",
+    "PPC32": "EM_PPC",
+    "RISCV": "EM_RISCV",
+    "LOONGARCH": "EM_LOONGARCH",
+    "MIPS": "EM_MIPS",
+}
 
 
 def check(info: ModuleInfo, tree: KernelTree | None, release: str | None) -> list[Finding]:

@@ -197,6 +197,9 @@ def test_file_that_is_no_module(tmp_path: Path) -> None:
     for data, complaint in (
         (b"", "is not an ELF file"),
         (b"#!/bin/sh\n", "is not an ELF file"),
+        (gzip.compress(b""), "is not an ELF file"),
+        (lzma.compress(b""), "is not an ELF file"),
+        (lzma.compress(module(INFO, IMPORTS)[:-200]), "is damaged"),
         (module((), sections=()), r"has no section \.gnu\.linkonce\.this_module"),
     ):
         file.write_bytes(data)

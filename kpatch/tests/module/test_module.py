@@ -53,6 +53,10 @@ def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
             {"info": info_with("vermagic", VERMAGIC.replace("preempt ", ""))},
             "vermagic: Its vermagic lacks preempt, unlike the kernel's.",
         ),
+        (
+            {"info": info_with("vermagic", VERMAGIC.replace("preempt", "preempt_rt"))},
+            "vermagic: Its vermagic lacks preempt and has preempt_rt, unlike the kernel's.",
+        ),
         ({"info": info_with("vermagic")}, "vermagic: It has no vermagic."),
         ({"info": info_with("license", "Proprietary")}, "license: The licence is Proprietary."),
         ({"info": info_with("license")}, "license: It names no licence."),
@@ -75,6 +79,11 @@ def test_module_that_is_good(tmp_path: Path, tree: KernelTree) -> None:
         ),
         ({"versions": False}, "versions: It records no versions of the symbols it imports, the"),
         ({"machine": 183}, "machine: It is for another processor: EM_AARCH64, the kernel is for"),
+        # The versions are those of the other processor, which is no trouble of its own.
+        (
+            {"machine": 3, "imports": dict.fromkeys(IMPORTS, 7)},
+            "machine: It is for another processor: EM_386, the kernel is for EM_X86_64.",
+        ),
     ],
 )
 def test_what_the_kernel_refuses(
@@ -84,6 +93,19 @@ def test_what_the_kernel_refuses(
     found = problems(find_in(tmp_path, tree, **arguments))
     assert len(found) == 1
     assert found[0].startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("option", "machine"),
+    [("X86_32", 3), ("ARM", 40), ("ARM64", 183), ("S390", 22), ("PPC64", 21), ("PPC32", 20),
+     ("RISCV", 243), ("LOONGARCH", 258), ("MIPS", 8)],
+)  # fmt: skip
+def test_processors_of_other_trees(option: str, machine: int, tmp_path: Path) -> None:
+    config = CONFIG.replace("X86_64", option)
+    tree = KernelTree(make_tree(tmp_path / "tree", config=config))
+    assert problems(find_in(tmp_path, tree, INFO, IMPORTS, machine=machine)) == []
+    (found,) = problems(find_in(tmp_path, tree, INFO, IMPORTS))
+    assert found.startswith("machine: It is for another processor: EM_X86_64, the kernel is for")
 
 
 def test_vermagic_may_have_what_the_configuration_does_not_tell(
