@@ -16,6 +16,17 @@ _NUMBER = re.compile(r"(?<![\w/.])(\d{1,5})/(\d{1,5})(?![\w/.])")
 _VERSION = re.compile(r"(?<![A-Za-z])(?:PATCH)?v(\d{1,4})(?!\w)", re.I)
 # Prefixes of replies and forwards, as mail programs of several languages write them.
 _REPLY = re.compile(r"^\s*(?:\[[^]]*\]\s*)*(?:re|aw|sv|antw|fwd?|wg)\s*(?:\[\d+\])?:", re.I)
+_NO_MAIL = {
+    b"\x1f\x8b": "compressed by gzip: unpack it with gunzip",
+    b"\xfd7zXZ": "compressed by xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it with unzstd",
+    b"BZh": "compressed by bzip2: unpack it with bunzip2",
+    b"PK\3\4": "a zip archive: unpack it",
+    b"\xff\xfe": "UTF-16, as redirecting into a file on Windows makes it: save it as it was sent",
+    b"\xfe\xff": "UTF-16: save it as it was sent",
+    b"\xef\xbb\xbf": "marked as UTF-8 by its first three bytes (BOM): save it without",
+}
+"""By their first bytes, files that git takes for mails without a patch."""
 _BASE = re.compile(r"^base-commit: ([0-9a-f]{7,64})$", re.M)
 
 
@@ -85,10 +96,12 @@ def split(source: Path, folder: Path) -> list[Mail]:
     """
     folder.mkdir(parents=True)
     try:
-        if source.is_file():
-            source.open("rb").close()
+        start = _start(source)
     except OSError as error:
         raise SeriesError(f"{source} cannot be read: {error.strerror}.") from error
+    for magic, what in _NO_MAIL.items():
+        if start.startswith(magic):
+            raise SeriesError(f"{source} is {what}.")
     # -b: a file that does not begin as a mailbox is one mail.
     done = git.outside(
         "mailsplit", "-b", "-d5", f"-o{folder.absolute()}", "--", str(source.absolute()), cwd=folder
@@ -104,6 +117,14 @@ def split(source: Path, folder: Path) -> list[Mail]:
         _read(path, f"mail {number} of {source}" if many else str(source))
         for number, path in enumerate(paths, 1)
     ]
+
+
+def _start(source: Path) -> bytes:
+    """Return the first bytes of a file; of a folder, none."""
+    if not source.is_file():
+        return b""
+    with source.open("rb") as file:
+        return file.read(8)
 
 
 def _read(path: Path, name: str) -> Mail:

@@ -2,7 +2,12 @@
 """What the gate reads of mails and folders: what `git am` reads, in the right order and whole."""
 
 import base64
+import bz2
+import codecs
+import gzip
+import lzma
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +49,26 @@ def read_folder(tmp_path: Path, files: dict[str, str]) -> list[str]:
     for name, text in files.items():
         (folder / name).write_text(text)
     return [patch.subject for patch in read(tmp_path, folder).patches]
+
+
+PACKED: list[tuple[Callable[[bytes], bytes], str]] = [
+    (gzip.compress, "compressed by gzip: unpack it with gunzip"),
+    (lzma.compress, "compressed by xz"),
+    (bz2.compress, "compressed by bzip2"),
+    (lambda data: data.decode().encode("utf-16"), "UTF-16, as redirecting"),
+    (lambda data: codecs.BOM_UTF8 + data, "its first three bytes"),
+]
+
+
+@pytest.mark.parametrize(("pack", "words"), PACKED)
+def test_file_that_is_a_mailbox_only_inside(
+    tmp_path: Path, pack: Callable[[bytes], bytes], words: str
+) -> None:
+    """Archives offer mailboxes compressed, and some programs write them in other forms."""
+    path = tmp_path / "t.mbox"
+    path.write_bytes(pack(mailbox(mail("[PATCH] vfio: A")).encode()))
+    with pytest.raises(SeriesError, match=words):
+        read(tmp_path, path)
 
 
 SIGNATURE = """\
