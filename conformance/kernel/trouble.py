@@ -72,7 +72,20 @@ _TABLE: Final = tuple(
             r"^ODEBUG: Out of memory",
             Kind("the tracking of objects ran out of memory", Weight.LIMIT, off="debug objects"),
         ),
+        (
+            r"^DMA-API: debugging out of memory",
+            Kind("the check of DMA mappings ran out of memory", Weight.LIMIT, off="DMA mappings"),
+        ),
         (rf"^{_MITIGATIONS}", Kind("a hint about the processor", Weight.LIMIT)),
+        # A program of user space that faults, not the kernel: show_signal() in arch/x86/kernel.
+        (
+            r"\w\[\d+\] general protection fault ip:",
+            Kind("a program that was killed", Weight.LIMIT),
+        ),
+        (
+            r"^BUG: MAX_LOCK_DEPTH too low!",
+            Kind("a task with too many locks", Weight.GRAVE, off="lockdep"),
+        ),
         # Before WARNING in general.
         (
             rf"{_AT}(?:WARNING|INFO): (?:{_LOCK_REPORTS})"
@@ -89,8 +102,13 @@ _TABLE: Final = tuple(
         (r"^ODEBUG: \w+ (?:active|init|not)", Kind("a misused object", Weight.WARNING)),
         (rf"{_AT}refcount_t: ", Kind("a wrong reference count", Weight.WARNING)),
         (
-            r"^sysfs: cannot create duplicate filename|^kobject: .* tried to init an initialized",
+            r"^sysfs: cannot create duplicate filename|^kobject: .* tried to init an initialized"
+            r"|^debugfs: Directory .* already present!",
             Kind("an object that exists twice", Weight.WARNING),
+        ),
+        (
+            rf"{_AT}Trying to free nonexistent resource",
+            Kind("a range of addresses that is released twice", Weight.WARNING),
         ),
         (r"^irq \d+: nobody cared", Kind("an interrupt nobody handles", Weight.GRAVE)),
         (
@@ -103,7 +121,8 @@ _TABLE: Final = tuple(
             Kind("a wrong access to memory", Weight.GRAVE, follows=True),
         ),
         (
-            rf"{_AT}list_(?:add|del) corruption|^usercopy: Kernel memory ",
+            rf"{_AT}list_(?:add|del) corruption|^usercopy: Kernel memory "
+            r"|^Slab corruption |^slab error in ",  # SLAB, which 6.8 dropped
             Kind("corrupt memory", Weight.GRAVE),
         ),
         (

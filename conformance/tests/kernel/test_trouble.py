@@ -39,6 +39,18 @@ GRAVE = [
     "rcu: INFO: rcu_preempt self-detected stall on CPU",
     "BUG kmalloc-64 (Tainted: G           O      ): Right Redzone overwritten",
     "BUG: MAX_LOCK_DEPTH too low!",  # one task that holds 48 locks: its own doing
+    "Slab corruption (Not tainted): kmalloc-64 start=ffff888003d0a0c0, len=64",
+    "slab error in verify_redzone_free(): cache `kmalloc-32': memory outside was overwritten",
+]
+WARNINGS = [
+    "WARNING: CPU: 1 PID: 301 at drivers/vfio/pci/x.c:12 x_open+0x1/0x2 [x]",
+    "WARNING: drivers/vfio/pci/x.c:12 at x_open+0x1/0x2 [x], CPU#0: python3/301",
+    "UBSAN: shift-out-of-bounds in drivers/vfio/pci/x.c:12:3",
+    "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "sysfs: cannot create duplicate filename '/class/vfio-dev/vfio0'",
+    "debugfs: Directory '0000:01:10.0' with parent 'vfio' already present!",
+    "resource: Trying to free nonexistent resource <00000000fe000000-00000000fe003fff>",
+    "Trying to free nonexistent resource <00000000fe000000-00000000fe003fff>",
 ]
 LOCKDEP = [
     "[ BUG: Invalid wait context ]",
@@ -50,6 +62,7 @@ LOCKDEP = [
     "WARNING: held lock freed!",
     "INFO: trying to register non-static key.",
     "DEBUG_LOCKS_WARN_ON(lock->magic != lock)",
+    "BUG: MAX_LOCK_DEPTH too low!",
 ]
 _POOL = "kmemleak: Memory pool empty, consider increasing CONFIG_DEBUG_KMEMLEAK_MEM_POOL_SIZE"
 LIMITS = {
@@ -62,6 +75,7 @@ LIMITS = {
     _POOL: "kmemleak",
     "kmemleak: Cannot allocate a kmemleak_object structure": "kmemleak",
     "ODEBUG: Out of memory. ODEBUG disabled": "debug objects",
+    "DMA-API: debugging out of memory - disabling": "DMA mappings",
 }
 HARMLESS = [
     "RETBleed: WARNING: Spectre v2 mitigation leaves CPU vulnerable to RETBleed attacks",
@@ -71,6 +85,9 @@ HARMLESS = [
     "watchdog: Delayed init of the lockup detector failed: -19",
     "igb_vf_vfio_pci: saved [#12] frames: 1000 [#x]",
     "kasan: KernelAddressSanitizer initialized",
+    "traps: python3[301] general protection fault ip:7f12a0 sp:7ffc12 error:0 in libc.so.6[7f12a0]",
+    "python3[301]: segfault at 0 ip 00007f12a0 sp 00007ffc12 error 4 in libc.so.6[7f12a0+1000]",
+    "x: page allocation failure: order:5, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
     "kfence: initialized - using 2097152 bytes for 255 objects",
 ]
 
@@ -87,6 +104,13 @@ def test_grave(text: str) -> None:
     kind = trouble.kind_of(text)
     assert kind is not None
     assert kind.weight is Weight.GRAVE
+
+
+@pytest.mark.parametrize("text", WARNINGS)
+def test_warning(text: str) -> None:
+    kind = trouble.kind_of(text)
+    assert kind is not None
+    assert kind.weight is Weight.WARNING
 
 
 @pytest.mark.parametrize("text", LOCKDEP)
