@@ -196,6 +196,20 @@ def test_hooks_and_settings_of_the_user_change_nothing(
     assert snapshot(tmp_path / "out") == snapshot(plain)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "last", "words"), [("v1", 6, "follows the rings"), ("v2", 5, "no dirty tracking")]
+)
+def test_cover_says_what_is_written_to_memory(
+    made: Made, protocol: str, last: int, words: str
+) -> None:
+    out = made(protocol=protocol)
+    cover = " ".join((out / "0000-cover-letter.patch").read_text().split())
+    assert f"patches 3 to {last} are the driver" in cover
+    assert words in cover
+    assert list(out.glob(f"000{last}-vfio-igb-vf-*.patch"))
+    assert not list(out.glob(f"000{last + 1}-vfio-igb-vf-*.patch"))
+
+
 def test_recipients(made: Made) -> None:
     out = made()
     cover = unfolded((out / "0000-cover-letter.patch").read_text())
