@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from conformance.errors import LabError
 from conformance.gate.building.build import (
     Builder,
     Outcome,
@@ -193,11 +194,12 @@ def remember(place: Path, output: str) -> tuple[dict[str, int], dict[str, str]]:
     Args:
         place: The tree, which keeps them for the next time.
         output: What make printed.
+
+    Raises:
+        LabError: What is known of the tree is damaged.
     """
     path = place / _WARNINGS
-    kept: dict[str, tuple[int, str]] = {}
-    if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
+    kept = _known(path)
     compiled = set(_COMPILED.findall(output))
     counts, lines = warnings_in(output, place)
     found = {
@@ -206,11 +208,28 @@ def remember(place: Path, output: str) -> tuple[dict[str, int], dict[str, str]]:
         if key.partition(": ")[0].rpartition(".")[0] not in compiled
     }
     found |= {key: (count, lines[key]) for key, count in counts.items()}
-    path.write_text(json.dumps(found), "utf-8")
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(found), "utf-8")
+    new.replace(path)
     return (
         {key: count for key, (count, _) in found.items()},
         {key: line for key, (_, line) in found.items()},
     )
+
+
+def _known(path: Path) -> dict[str, tuple[int, str]]:
+    """Return the warnings of a tree with their numbers and lines, as an earlier build left them."""
+    if not path.exists():
+        return {}
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return {str(key): (int(count), str(line)) for key, (count, line) in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # Without it, old warnings of files that are compiled again would count as new.
+        raise LabError(
+            f"{path} is damaged ({error}). Remove the folder {path.parent}, so that the kernel is "
+            "built anew."
+        ) from error
 
 
 def builder(

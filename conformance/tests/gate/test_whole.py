@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conformance.cli.arguments import parse
-from conformance.errors import UsageError
+from conformance.errors import LabError, UsageError
 from conformance.gate import command
 from conformance.gate import run as gate
 from conformance.gate import tree as gate_tree
@@ -35,6 +35,13 @@ def test_a_warning_is_known_until_its_file_is_compiled_again(tmp_path: Path) -> 
     assert whole.remember(tmp_path, "  CC      d.o\n")[0] == {"a.c: x": 1, "b/c.c: y": 1}
     counts, lines = whole.remember(tmp_path, "  CC      a.o\n")
     assert (counts, lines) == ({"b/c.c: y": 1}, {"b/c.c: y": "b/c.c:2:1: warning: y"})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": ["b", "c"]}', "[" * 99999])
+def test_damaged_memory_of_warnings(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".gate-warnings").write_text(text)
+    with pytest.raises(LabError, match=f"Remove the folder {tmp_path}"):
+        whole.remember(tmp_path, "")
 
 
 @pytest.mark.parametrize(
