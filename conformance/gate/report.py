@@ -26,6 +26,7 @@ _LONGEST = 200_000  # characters of a text in JUnit: libxml2 refuses one of 10 M
 _LONGEST_LINE = 4000  # ... of a message
 _SHORT = 500  # ... of a line in Markdown and on the terminal
 _WHOLE = "gate.json"
+_TICKS = re.compile("`{3,}")
 
 
 def table(report: Report) -> list[str]:
@@ -94,10 +95,12 @@ def markdown(report: Report) -> list[str]:
         for step in patch.failures:
             lines += ["", f"**Patch {patch.number}, {step.name}**: {_short(step.reason)}"]
             if step.details:
-                lines += ["", "```", *map(_short, step.details[:_LISTED])]
+                shown = [_short(line) for line in step.details[:_LISTED]]
+                # A patch can bring fences of its own, in its comments.
+                fence = max(["```", *(f"{run}`" for run in _TICKS.findall("\n".join(shown)))])
                 left = len(step.details) - _LISTED
-                lines += [f"... and {left} more lines in {_WHOLE}"] * (left > 0)
-                lines.append("```")
+                shown += [f"... and {left} more lines in {_WHOLE}"] * (left > 0)
+                lines += ["", fence, *shown, fence]
     for note, numbers in _notes(report).items():
         lines += ["", f"Note on {', '.join(map(str, numbers))}: {note}"]
     return lines

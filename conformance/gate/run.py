@@ -115,7 +115,8 @@ def judge(request: GateRequest, say: Callable[[str], None]) -> Report:
             say(line)
         base = _base(request, tree, series, say)
         built = "which is built" if request.whole else f"built for {kernel.release}"
-        say(f"{len(series.patches)} patches on Linux {version}, {built}")
+        many = "" if len(series.patches) == 1 else "es"
+        say(f"{len(series.patches)} patch{many} on Linux {version}, {built}")
         if request.whole:
             if not place.exists():
                 say("copying the tree into the cache, which is done once")

@@ -219,6 +219,20 @@ def test_a_report_of_any_length_is_read_by_servers(tmp_path: Path) -> None:
 
 
 @QUICK
+@given(st.lists(st.sampled_from(["```", "``` c", "`````", "a ``` b", "# x"]) | st.text()))
+def test_a_patch_cannot_end_the_block_that_quotes_it(details: list[str]) -> None:
+    step = Step("build", "failed", "bad", ("first", *details))
+    report = Report("x", "y", "6.12", "z", (PatchResult(1, "subject", (step,)),), 1)
+    lines = gate_report.markdown(report)
+    start = lines.index("first") - 1
+    # As CommonMark has it: at least as many backticks as at the beginning, and nothing else.
+    ends = [number for number, line in enumerate(lines) if line.strip("` ") == ""
+            and line.count("`") >= len(lines[start]) and number > start]  # fmt: skip
+    assert lines[start].strip("`") == ""
+    assert ends == [start + len(details) + 2]
+
+
+@QUICK
 @given(st.text())
 def test_any_diff(text: str) -> None:
     patch = Patch(Path("x"), "s", "b", text, ())
