@@ -78,10 +78,17 @@ class KernelTree:
     def symbols(self) -> Mapping[str, Symbol]:
         """The exported symbols by name."""
         found = {}
-        for line in self._read("Module.symvers").splitlines():
-            crc, name, module, export, *rest = [*line.split("\t"), ""]
+        for number, line in enumerate(self._read("Module.symvers").splitlines(), 1):
+            try:
+                crc, name, module, export, *rest = [*line.split("\t"), ""]
+                crc_value = int(crc, 16)
+            except ValueError as error:
+                raise KernelTreeError(
+                    f"{self.host_path}/Module.symvers is damaged in line {number}. "
+                    "Build the kernel again, or install its headers package again."
+                ) from error
             namespace = rest[0] if rest else ""
-            found[name] = Symbol(int(crc, 16), module, export.endswith("_GPL"), namespace)
+            found[name] = Symbol(crc_value, module, export.endswith("_GPL"), namespace)
         return MappingProxyType(found)
 
     @cached_property
@@ -166,7 +173,7 @@ class KernelTree:
 
     def _read(self, name: str) -> str:
         try:
-            return (self.host_path / name).read_text(encoding="utf-8")
+            return (self.host_path / name).read_text(encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             where = f"{self.path}"
             if self.sandbox and self.host_path != self.path:

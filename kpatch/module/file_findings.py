@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpatch.errors import KpatchError
 from kpatch.kernel import elf
 from kpatch.module import btf
 from kpatch.module.finding import Finding
@@ -74,7 +73,8 @@ def _btf(info: ModuleInfo, tree: KernelTree) -> Iterator[Finding]:
 @lru_cache(maxsize=8)
 def _names_of(vmlinux: Path) -> bytes | None:
     """Return the names of a kernel's BTF; None if they are not known."""
-    with contextlib.suppress(OSError, KpatchError):
+    # A damaged file can make pyelftools raise almost anything.
+    with contextlib.suppress(Exception):
         file = elf.read(vmlinux.read_bytes(), str(vmlinux))
         return btf.names_of(elf.section(file, ".BTF"))
     return None

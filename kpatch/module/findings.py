@@ -262,7 +262,7 @@ def _installed(tree: KernelTree) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for name in ("modules.dep", "modules.builtin"):
         with contextlib.suppress(OSError):
-            lines = (folder / name).read_text("utf-8").splitlines()
+            lines = (folder / name).read_text("utf-8", errors="surrogateescape").splitlines()
             files = (line.partition(":")[0] for line in lines)
             found |= {_module(file): file for file in files}
     return found or None

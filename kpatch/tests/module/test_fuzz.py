@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.errors import ModuleFileError
-from kpatch.kernel.tree import KernelTree
+from kpatch.errors import KernelTreeError, ModuleFileError
+from kpatch.kernel.tree import KernelTree, find
 from kpatch.module.diagnosis import diagnose
 from kpatch.tests.fuzzing import drawn
-from kpatch.tests.kernel.fake_tree import CONFIG, VERMAGIC, make_tree
+from kpatch.tests.kernel.fake_tree import CONFIG, RELEASE, VERMAGIC, make_root, make_tree
 from kpatch.tests.kernel.tiny_elf import module
 from kpatch.tests.module.modules import IMPORTS, INFO, info_with, problems
 
@@ -71,6 +71,36 @@ def test_any_module(place: Path, tree: KernelTree, made: tuple[str, bytes]) -> N
     with contextlib.suppress(ModuleFileError):
         for finding in diagnose(file, tree):
             assert finding.level != "problem" or (finding.why and finding.do)
+
+
+_TREE = ["include/config/auto.conf", "include/generated/utsrelease.h", "Module.symvers", "vmlinux",
+         "include/config/kernel.release"]  # fmt: skip
+_INSTALLED = ["modules.dep", "modules.builtin"]
+
+
+@drawn(50)
+@given(
+    st.sampled_from([f"usr/lib/modules/{RELEASE}/{name}" for name in _INSTALLED]
+                    + [f"usr/src/headers-{RELEASE}/{name}" for name in _TREE]),
+    st.integers(0, 400), st.binary(max_size=8), st.sampled_from(["junk", "cut", "folder", "none"]),
+)  # fmt: skip
+def test_any_tree(name: str, at: int, junk: bytes, how: str) -> None:
+    """What a half installed package or a full disk leaves: judged, or refused in words."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = make_root(Path(folder, "root"), RELEASE, installed="kernel/a.ko: kernel/b.ko\n")
+        path, file = root / name, Path(folder, "test.ko")
+        config = root / f"usr/src/headers-{RELEASE}/include/config/auto.conf"
+        config.write_text(f"{CONFIG}CONFIG_DEBUG_INFO_BTF_MODULES=y\n")
+        old = path.read_bytes() if path.exists() else module(INFO, IMPORTS)
+        path.unlink(missing_ok=True)
+        if how == "folder":
+            path.mkdir()
+        elif how != "none":
+            at %= len(old)
+            path.write_bytes(old[:at] + junk + (b"" if how == "cut" else old[at + len(junk) :]))
+        file.write_bytes(module(INFO, IMPORTS, sections=(".gnu.linkonce.this_module", ".BTF")))
+        with contextlib.suppress(KernelTreeError):
+            diagnose(file, find(root))
 
 
 WRONG = ["vermagic", "symbol", "version", "namespace", "processor", "stripped", "cut", "checksum"]
