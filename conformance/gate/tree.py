@@ -78,7 +78,8 @@ def whole(tree: Path, base: str, folder: Path, who: Identity) -> Repository:
     repository.run("am", "--abort", check=False)
     if base:
         git.lend(tree, folder)
-        repository.run("checkout", "--quiet", "--force", "--detach", base)
+        with git.objects_of(tree):
+            repository.run("checkout", "--quiet", "--force", "--detach", base)
         return repository
     imported = repository.out("log", "--all", "--format=%H", "--max-count=1", f"--grep={_IMPORTED}")
     repository.run("checkout", "--quiet", "--force", "--detach", imported)

@@ -217,8 +217,28 @@ def borrow(
         repository.run("config", "core.sparseCheckout", "true")
         (store / "info").mkdir(exist_ok=True)
         (store / "info/sparse-checkout").write_text("\n".join([*paths, ""]), "utf-8")
-    repository.run("checkout", "--quiet", "--detach", commit)
+    with objects_of(tree):
+        repository.run("checkout", "--quiet", "--detach", commit)
     return repository
+
+
+@contextlib.contextmanager
+def objects_of(tree: Path) -> Iterator[None]:
+    """Say of a partial clone what it lacks, if git misses an object of it in a block.
+
+    Raises:
+        SourceTreeError: It does; only the user's own git may fetch from where it was cloned.
+    """
+    try:
+        yield
+    except ProgramFailed as error:
+        promised = ("config", "--get-regexp", r"^remote\..*\.promisor$")
+        if "unable to read" in error.tail and not user_git(tree, *promised, check=False).returncode:
+            raise SourceTreeError(
+                f"{tree} is a partial clone that lacks files of these commits. Fetch the rest: "
+                f"git -C {tree} fetch --refetch --no-filter"
+            ) from error
+        raise
 
 
 def lend(tree: Path, folder: Path) -> None:

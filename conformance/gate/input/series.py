@@ -235,8 +235,11 @@ def _of_range(what: str, tree: Path, folder: Path, who: Identity) -> Series:
         )
     fork = repository.run("merge-base", base, tip, check=False).stdout.strip()
     # -N: their place is known, and a subject may have brackets of its own.
-    repository.run("format-patch", "--quiet", "--no-signature", "-N", "--always", "--full-index",
-                   "--binary", "-o", str(folder / "patches"), f"{fork or base}..{tip}")  # fmt: skip
+    with git.objects_of(tree):
+        repository.run(
+            "format-patch", "--quiet", "--no-signature", "-N", "--always", "--full-index",
+            "--binary", "-o", str(folder / "patches"), f"{fork or base}..{tip}",
+        )  # fmt: skip
     files = sorted((folder / "patches").glob("*.patch"))
     if not files:
         raise SeriesError(f"There is no commit in {what}.")

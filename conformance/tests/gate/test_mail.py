@@ -17,7 +17,7 @@ from conformance.gate.input import series as gate_series
 from conformance.gate.input.commit import DoesNotApply
 from conformance.gate.input.mail import split
 from conformance.gate.input.series import Series
-from kpatch.errors import SeriesError
+from kpatch.errors import SeriesError, SourceTreeError
 from kpatch.tools.git import Identity, Repository
 
 DIFF = "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-one\n+two\n"
@@ -316,3 +316,24 @@ def test_what_git_itself_splits(tmp_path: Path) -> None:
     subprocess.run(argv, check=True, capture_output=True)
     ours = [one.path.read_bytes() for one in split(tmp_path / "box", tmp_path / "ours")]
     assert ours == [path.read_bytes() for path in sorted((tmp_path / "git").iterdir())]
+
+
+def test_partial_clone(tmp_path: Path) -> None:
+    """Files of a commit that were never checked out are not there; what is said to do helps."""
+    origin, clone = Repository(tmp_path / "origin", WHO), tmp_path / "clone"
+    origin.path.mkdir()
+    origin.run("init", "--quiet", "--template=")
+    origin.run("config", "uploadpack.allowFilter", "true")
+    for text in ("one\n", "two\n", "three\n"):
+        (origin.path / "a.c").write_text(text)
+        origin.commit(f"vfio: Say {text}", 0)
+    argv = ["git", "clone", "-q", "--filter=blob:none", f"file://{origin.path}", str(clone)]
+    subprocess.run(argv, check=True)
+    with pytest.raises(SourceTreeError, match="is a partial clone") as caught:
+        gate_series.read("HEAD~2..HEAD", clone, tmp_path / "first", WHO)
+    subprocess.run(str(caught.value).rpartition(": ")[2].split(), check=True, capture_output=True)
+    found = gate_series.read("HEAD~2..HEAD", clone, tmp_path / "second", WHO)
+    assert [one.subject for one in found.patches] == [
+        "[PATCH] vfio: Say two",
+        "[PATCH] vfio: Say three",
+    ]
