@@ -17,7 +17,8 @@ from conformance.gate import tree as gate_tree
 from conformance.gate.input.commit import Patch
 from kpatch.kernel.tree import KernelTree
 
-_CODE = (".c", ".h", ".S", ".rs")
+_CODE = (".c", ".h", ".S", ".rs", ".dts", ".dtsi", ".dtso")
+_BUILD_FILE = re.compile(r"(?:^|/)(?:Kconfig|Makefile|Kbuild)[^/]*$")
 _ARCH = re.compile(r"^(?:arch|tools/arch)/(?!x86/)(\w+)/")
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,\d+)? @@")
 _IF = re.compile(r"^\s*#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*?)\s*(?:/[*/].*)?$")
@@ -38,42 +39,52 @@ def unseen(patch: Patch, place: Path, kernel: KernelTree, options: Mapping[str, 
         kernel: The kernel that it was built for.
         options: Options that were set in addition to the kernel's own.
     """
-    changed = [path for path, status in patch.files if status != "D" and path.endswith(_CODE)]
+    changed = [path for path, status in patch.files if status != "D" and _is_code(path)]
     looked_at = [path for path in changed if (place / path).is_file() and not _is_uapi(path)]
     if not looked_at:
         return []
     built = compiled(place, looked_at)
     config = {**kernel.config, **options}
     whole = kernel.host_path == place
-    lines = _added_lines(patch)
+    lines = _changed_lines(patch)
     found = []
     for path in looked_at:
         if path not in built:
             found.append(f"{path} was not compiled: {_why(path, whole=whole)}")
             continue
         text = (place / path).read_text("utf-8", errors="replace")
-        off = skipped(text, lines.get(path, set()), config)
+        off = skipped(text, *lines.get(path, (set(), set())), config)
         if off:
             number, option = off
             found.append(f"{path}:{number} was not compiled: it is there for {option} only")
     return found
 
 
-def skipped(text: str, lines: set[int], config: Mapping[str, str]) -> tuple[int, str] | None:
-    r"""Return the first of some lines that the preprocessor drops, and the condition.
+def skipped(
+    text: str, lines: set[int], gaps: set[int], config: Mapping[str, str]
+) -> tuple[int, str] | None:
+    r"""Return the first of some places that the preprocessor drops, and the condition.
 
-    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, {})
+    Args:
+        text: The file.
+        lines: Numbers of lines.
+        gaps: Numbers of lines before which others were taken out.
+        config: The options.
+
+    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, set(), {})
     (2, 'CONFIG_S390')
-    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, {"S390": "y"})
+    >>> skipped("#ifdef CONFIG_S390\nint a;\n#else\nint b;\n#endif\n", {2, 4}, set(), {"S390": "y"})
     (4, '!CONFIG_S390')
+    >>> skipped("#ifdef CONFIG_S390\n#endif\n", set(), {2}, {})
+    (2, 'CONFIG_S390')
     """
     stack: list[tuple[bool | None, str]] = []  # whether the branch is taken, if that is known
     for number, line in enumerate(text.split("\n"), 1):
         found = _IF.match(line)
+        off = next((one for one in stack if one[0] is False), None)
+        if off and (number in gaps or (number in lines and line.strip() and not found)):
+            return number, off[1]
         if not found:
-            off = next((one for one in stack if one[0] is False), None)
-            if off and number in lines and line.strip():
-                return number, off[1]
             continue
         word, condition = found[1], found[2]
         if word in ("if", "ifdef", "ifndef"):
@@ -134,27 +145,41 @@ def _sources(made: Path, text: str, place: Path) -> set[str]:
     return {os.path.normpath(os.path.join(whence, word)) for word in text.split()}  # noqa: PTH118
 
 
-def _added_lines(patch: Patch) -> dict[str, set[int]]:
-    """Return the numbers of the lines that a patch adds, by file."""
-    found: dict[str, set[int]] = {}
+def _changed_lines(patch: Patch) -> dict[str, tuple[set[int], set[int]]]:
+    """Return by file which lines a patch adds, and before which ones it takes others out."""
+    found = {}
     for part in re.split(r"^(?=diff --git )", patch.diff, flags=re.M):
         name = re.search(r"^\+\+\+ b/([^\t\n]*)", part, re.M)
         if name:
-            found[name[1]] = set(_numbers(part))
+            places = list(_places(part))
+            found[name[1]] = (
+                {number for number, sign in places if sign == "+"},
+                {number for number, sign in places if sign == "-"},
+            )
     return found
 
 
-def _numbers(part: str) -> Iterator[int]:
+def _places(part: str) -> Iterator[tuple[int, str]]:
     number = 0
     for line in part.split("\n"):
         hunk = _HUNK.match(line)
         if hunk:
             number = int(hunk[1])
         elif number and line.startswith("+"):
-            yield number
+            yield number, "+"
             number += 1
+        elif number and line.startswith("-") and line[1:].strip():
+            yield number, "-"
         elif number and line.startswith(" "):
             number += 1
+
+
+def _is_code(path: str) -> bool:
+    """Return whether a build would have to look at a file: code, or what says how to build it.
+
+    What says so for this architecture is looked at whenever anything is built.
+    """
+    return path.endswith(_CODE) or bool(_ARCH.match(path) and _BUILD_FILE.search(path))
 
 
 def _why(path: str, *, whole: bool) -> str:

@@ -116,6 +116,9 @@ def test_moved_kconfig_adds_no_option(kit: Kit) -> None:
     [
         ("drivers/vfio/pci/zzz/new.c", "int x;\n", "no option of this kernel's configuration"),
         ("arch/s390/vfio.c", "int x;\n", "it is for the architecture s390"),
+        ("arch/arm64/boot/dts/a.dts", "/ {};\n", "it is for the architecture arm64"),
+        ("arch/s390/Kconfig", "config X\n\tbool\n", "it is for the architecture s390"),
+        ("arch/s390/pci/Makefile", "obj-y += x.o\n", "it is for the architecture s390"),
         ("tools/testing/a.c", "int x;\n", "it is no part of the kernel"),
         ("mm/vma.c", "int x;\n", "it is not part of a module"),
         ("drivers/vfio/other.h", "#define X\n", "no option of this kernel's configuration"),
@@ -132,6 +135,14 @@ def test_not_built(kit: Kit, path: str, text: str, words: str) -> None:
     assert f"{path} was not compiled: {words}" in reason(report, 3, "build")
     assert "NOT BUILT, or not all of it: patch 3" in gate_report.verdict(report)
     assert "not built" in "\n".join(gate_report.table(report))
+
+
+def test_lines_that_are_taken_out_where_nothing_is_built(kit: Kit) -> None:
+    text = kit.text("drivers/vfio/core.c") + "#ifdef CONFIG_S390\nint a;\nint b;\n#endif\n"
+    kit.changes[1] = {"drivers/vfio/core.c": text}
+    kit.changes[2] = {"drivers/vfio/core.c": text.replace("int b;\n", "")}
+    report = kit.judge(kit.series())
+    assert reason(report, 3, "build").endswith("was not compiled: it is there for CONFIG_S390 only")
 
 
 def test_lines_that_are_not_built(kit: Kit) -> None:

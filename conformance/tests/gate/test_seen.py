@@ -23,7 +23,7 @@ CONFIG = {"PCI": "y", "VFIO": "m"}
     ],
 )
 def test_left_out(text: str, line: int, option: str) -> None:
-    assert skipped(text, {line}, CONFIG) == (line, option)
+    assert skipped(text, {line}, set(), CONFIG) == (line, option)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,17 @@ def test_left_out(text: str, line: int, option: str) -> None:
     ],
 )
 def test_seen(text: str, line: int) -> None:
-    assert skipped(text, {line}, CONFIG) is None
+    assert skipped(text, {line}, set(), CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    ("gap", "option"),
+    [(1, ""), (2, "CONFIG_S390"), (3, "CONFIG_S390"), (4, ""), (5, ""), (6, "")],
+)
+def test_what_was_taken_out(gap: int, option: str) -> None:
+    text = "#ifdef CONFIG_S390\nX\n#else\nY\n#endif\nZ\n"
+    found = skipped(text, set(), {gap}, CONFIG)
+    assert found == ((gap, option) if option else None)
 
 
 @pytest.mark.parametrize(
