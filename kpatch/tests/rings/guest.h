@@ -76,9 +76,22 @@ static void unmap_or_map(unsigned int page)
 	mapped[page] = !mapped[page];
 }
 
+/* All up to the last address that there is. */
+static void unmap_all(void)
+{
+	unsigned int page;
+
+	i40e_vf_dma_unmap(&device.core_device.vdev, IOVA, -IOVA);
+	for (page = 0; page < NR_PAGES; page++) {
+		if (pins[page])
+			abort();
+		mapped[page] = false;
+	}
+}
+
 static void misbehave(void)
 {
-	switch (rand() % 7) {
+	switch (rand() % 8) {
 	case 0:
 		unmap_or_map(rand() % NR_PAGES);
 		break;
@@ -96,6 +109,9 @@ static void misbehave(void)
 		break;
 	case 5:
 		put(HEAD, rand() % length);
+		break;
+	case 6:
+		unmap_all();
 		break;
 	default:
 		put(LENGTH, registers[LENGTH / 4] & ~ENABLE);

@@ -31,6 +31,7 @@ static struct page memory[NR_PAGES], copy[NR_PAGES];
 static bool mapped[NR_PAGES], dirty[NR_PAGES], written[NR_PAGES], named[NR_PAGES];
 static bool reported[NR_PAGES];
 static int pins[NR_PAGES];
+static bool narrowed; /* VFIO reports nothing but what is pinned */
 static u32 registers[0x10000 / 4];
 static struct i40e_vf_device device;
 static bool running, wild, blind;
@@ -67,6 +68,7 @@ int vfio_pin_pages(struct vfio_device *vdev, u64 iova, int npage, int prot, stru
 		unsigned int page = page_of(iova + i * PAGE_SIZE);
 
 		pins[page]++;
+		narrowed = true;
 		dirty[page] = true;
 		pages[i] = &memory[page];
 	}
@@ -273,6 +275,10 @@ int main(int argc, char **argv)
 		srand(turn + 1);
 		memset(mapped, true, sizeof(mapped));
 		memset(named, 0, sizeof(named));
+		if (wild && !(rand() % 8))
+			mapped[rand() % RING_PAGES] = false;
+		narrowed = false;
+		device.rings.narrowed = false; /* it was bound anew */
 		length = lengths[rand() % ARRAY_SIZE(lengths)];
 		running = true;
 		log_start();
@@ -293,6 +299,8 @@ int main(int argc, char **argv)
 			abort(); /* what debugfs counts */
 		doubts = device.rings.doubts;
 		log_stop();
+		if (narrowed && !device.rings.narrowed)
+			abort(); /* in doubt it would rely on a bitmap of all pages */
 
 		i40e_vf_rings_close(&device);
 		for (page = 0; page < NR_PAGES; page++)

@@ -32,7 +32,7 @@ typedef struct { int unused; } wait_queue_head_t;
 #define IOMMU_READ			1
 #define IOMMU_WRITE			2
 #define PCI_STD_NUM_BARS		6
-#define VFIO_PIN_PAGES_MAX_ENTRIES	4 /* few, so that rings need more than one call */
+#define VFIO_PIN_PAGES_MAX_ENTRIES	1 /* so that rings need more than one call */
 #define VFIO_PCI_OFFSET_SHIFT		40
 #define VFIO_PCI_OFFSET_MASK		((1ULL << VFIO_PCI_OFFSET_SHIFT) - 1)
 #define VFIO_PCI_OFFSET_TO_INDEX(pos)	((pos) >> VFIO_PCI_OFFSET_SHIFT)
@@ -58,7 +58,7 @@ typedef struct { int unused; } wait_queue_head_t;
 #define debugfs_create_dir(name, up)	((void)(name), (struct dentry *)(up))
 #define debugfs_create_u64(name, mode, dir, value) ((void)(dir), (void)(value))
 #define debugfs_remove_recursive(dir)	((void)(dir))
-#define dev_warn(dev, ...)		((void)(dev))
+#define dev_warn_ratelimited(dev, ...)	((void)(dev))
 #define kvfree				free
 #define MODULE_IMPORT_NS(ns)		_Static_assert(1, "")
 
@@ -66,10 +66,9 @@ typedef struct { int unused; } wait_queue_head_t;
 #define BIT(nr)				(1UL << (nr))
 #define BITS_TO_LONGS(nr)		DIV_ROUND_UP(nr, BITS)
 #define test_bit(nr, map)		((map)[(nr) / BITS] >> (nr) % BITS & 1)
-#define __clear_bit(nr, map)		((map)[(nr) / BITS] &= ~BIT((nr) % BITS))
-#define for_each_set_bit_from(bit, map, size) \
-	for (; (bit) < (size); (bit)++) \
-		if (test_bit(bit, map))
+#define for_each_set_bitrange_from(bit, next, map, size) \
+	for (; (bit) = find_bit(map, size, bit, true), \
+	     (next) = find_bit(map, size, bit, false), (bit) < (size); (bit) = (next))
 
 struct mutex {
 	int held;
@@ -133,6 +132,20 @@ struct interval_tree_node *interval_tree_iter_first(struct rb_root_cached *root,
 struct interval_tree_node *interval_tree_iter_next(struct interval_tree_node *node,
 						   unsigned long start, unsigned long last);
 void iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova, size_t length);
+
+static inline unsigned long find_bit(const unsigned long *map, unsigned long size,
+				     unsigned long bit, bool set)
+{
+	while (bit < size && test_bit(bit, map) != set)
+		bit++;
+	return bit;
+}
+
+static inline void bitmap_clear(unsigned long *map, unsigned int start, unsigned int len)
+{
+	for (; len; len--, start++)
+		map[start / BITS] &= ~BIT(start % BITS);
+}
 
 static inline void bitmap_set(unsigned long *map, unsigned int start, unsigned int len)
 {

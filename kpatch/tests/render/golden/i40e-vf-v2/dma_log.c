@@ -124,6 +124,10 @@ static int i40e_vf_log_read_and_clear(struct vfio_device *vdev, unsigned long io
 	int ret = 0;
 	u32 i;
 
+	/* The core lets it pass, and @last would be that of everything. */
+	if (!length)
+		return 0;
+
 	mutex_lock(&xdev->rings.lock);
 	i40e_vf_rings_log(xdev);
 	mutex_lock(&log->lock);
@@ -133,19 +137,18 @@ static int i40e_vf_log_read_and_clear(struct vfio_device *vdev, unsigned long io
 		const struct i40e_vf_tracked *tracked = &log->tracked[i];
 		const unsigned long from = max(iova, tracked->start);
 		const unsigned long to = min(last, tracked->last);
-		unsigned long bit, end;
+		unsigned long bit, next, end;
 
 		if (from > to)
 			continue;
 		bit = i40e_vf_log_bit(tracked, from);
 		end = i40e_vf_log_bit(tracked, to) + 1;
-		for_each_set_bit_from(bit, log->dirty, end) {
-			unsigned long page = i40e_vf_log_page(tracked, bit);
-			unsigned long start = max(page, from);
+		for_each_set_bitrange_from(bit, next, log->dirty, end) {
+			unsigned long start = max(i40e_vf_log_page(tracked, bit), from);
+			unsigned long stop = min(i40e_vf_log_page(tracked, next) - 1, to);
 
-			iova_bitmap_set(dirty, start,
-					min(page + I40E_VF_LOG_PAGE - 1, to) - start + 1);
-			__clear_bit(bit, log->dirty);
+			iova_bitmap_set(dirty, start, stop - start + 1);
+			bitmap_clear(log->dirty, bit, next - bit);
 		}
 	}
 	mutex_unlock(&log->lock);

@@ -124,6 +124,10 @@ static int igb_vf_log_read_and_clear(struct vfio_device *vdev, unsigned long iov
 	int ret = 0;
 	u32 i;
 
+	/* The core lets it pass, and @last would be that of everything. */
+	if (!length)
+		return 0;
+
 	mutex_lock(&xdev->rings.lock);
 	igb_vf_rings_log(xdev);
 	mutex_lock(&log->lock);
@@ -133,19 +137,18 @@ static int igb_vf_log_read_and_clear(struct vfio_device *vdev, unsigned long iov
 		const struct igb_vf_tracked *tracked = &log->tracked[i];
 		const unsigned long from = max(iova, tracked->start);
 		const unsigned long to = min(last, tracked->last);
-		unsigned long bit, end;
+		unsigned long bit, next, end;
 
 		if (from > to)
 			continue;
 		bit = igb_vf_log_bit(tracked, from);
 		end = igb_vf_log_bit(tracked, to) + 1;
-		for_each_set_bit_from(bit, log->dirty, end) {
-			unsigned long page = igb_vf_log_page(tracked, bit);
-			unsigned long start = max(page, from);
+		for_each_set_bitrange_from(bit, next, log->dirty, end) {
+			unsigned long start = max(igb_vf_log_page(tracked, bit), from);
+			unsigned long stop = min(igb_vf_log_page(tracked, next) - 1, to);
 
-			iova_bitmap_set(dirty, start,
-					min(page + IGB_VF_LOG_PAGE - 1, to) - start + 1);
-			__clear_bit(bit, log->dirty);
+			iova_bitmap_set(dirty, start, stop - start + 1);
+			bitmap_clear(log->dirty, bit, next - bit);
 		}
 	}
 	mutex_unlock(&log->lock);

@@ -28,11 +28,12 @@ int igb_vf_rings_doubt(struct igb_vf_device *xdev, const char *name, const char 
 
 	rings->doubts++;
 	if (!rings->unsure)
-		dev_warn(xdev->core_device.vdev.dev,
-			 "%s: %s (%d), %s; event %llu since the driver was bound\n", name, why,
-			 err, rings->narrowed && !igb_vf_log_is_on(&xdev->log) ?
-			 "the device cannot be migrated now" :
-			 "all memory is reported as dirty", rings->doubts);
+		dev_warn_ratelimited(xdev->core_device.vdev.dev,
+				     "%s: %s (%d), %s; event %llu since the driver was bound\n",
+				     name, why, err,
+				     rings->narrowed && !igb_vf_log_is_on(&xdev->log) ?
+				     "the device cannot be migrated now" :
+				     "all memory is reported as dirty", rings->doubts);
 	rings->unsure = true;
 	return err == -ENOMEM ? err : 0;
 }
@@ -77,12 +78,13 @@ static int igb_vf_pin(struct igb_vf_device *xdev, u64 iova, unsigned int nr_page
 		some = min_t(unsigned int, nr_pages - done, VFIO_PIN_PAGES_MAX_ENTRIES);
 		ret = vfio_pin_pages(&xdev->core_device.vdev, iova + done * PAGE_SIZE, some,
 				     prot, pages + done);
-		if (ret == some)
-			continue;
-		igb_vf_unpin(xdev, iova, done);
-		return ret < 0 ? ret : -EFAULT;
+		if (ret != some) {
+			igb_vf_unpin(xdev, iova, done);
+			return ret < 0 ? ret : -EFAULT;
+		}
+		/* Also if what follows cannot be pinned: VFIO does not go back. */
+		xdev->rings.narrowed = true;
 	}
-	xdev->rings.narrowed = true;
 	return 0;
 }
 
@@ -261,9 +263,11 @@ int igb_vf_ring_follow(struct igb_vf_device *xdev, const struct igb_vf_ring_kind
 	return igb_vf_ring_post(xdev, kind, ring, now->tail, fresh);
 }
 
+/* By the last addresses, since either may end where addresses end. */
 static bool igb_vf_overlap(u64 iova, u64 size, u64 other, unsigned int nr_pages)
 {
-	return nr_pages && iova < other + (u64)nr_pages * PAGE_SIZE && other < iova + size;
+	return nr_pages && iova <= other + (u64)nr_pages * PAGE_SIZE - 1 &&
+	       other <= iova + size - 1;
 }
 
 /* Lets go of what is being unmapped. What the device may still write to then is in doubt. */
