@@ -11,6 +11,7 @@ import pytest
 from conformance.migration.stream import Stream, joined
 from conformance.migration.v2.client import Client
 from conformance.model.v2.fsm import State
+from conformance.plugin.checks import expect_errno
 from conformance.suite.support.streams.corrupt import CORRUPT
 from conformance.suite.support.streams.forged import (
     FORGED,
@@ -88,6 +89,20 @@ def test_corrupt_first_frame(client: Client, live: Stream, rng: random.Random) -
     for name, damage in CORRUPT.items():
         wrong = [*damage([head], rng), *rest]
         expect_not_loaded(client, wrong, did=f"load a first piece damaged at {name}", left=LEFT)
+
+
+@pytest.mark.rule("resume2.early")
+def test_foreign_pre_copy(client: Client, live: Stream, rng: random.Random) -> None:
+    """Write the pre-copy data of another device, or damaged, to RESUMING: a write is refused."""
+    wrong = {name: forged(live, forge, 0) for name, forge in FORGED_FIRST.items()}
+    wrong |= {name: damage(live[:1], rng) for name, damage in CORRUPT.items()}
+    for name, stream in wrong.items():
+        if stream:
+            client.set(State.RESUMING)
+            with expect_errno(did=f"write the first piece of a stream, wrong at {name}"):
+                client.write_all(stream[:1])
+            client.device.reset()
+    expect_whole(client, live, did="be refused, reset, load the whole")
 
 
 @pytest.mark.rule("resume2.incomplete")

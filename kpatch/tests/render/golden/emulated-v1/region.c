@@ -6,7 +6,6 @@
  */
 
 #include <linux/bits.h>
-#include <linux/limits.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/uaccess.h>
@@ -241,7 +240,8 @@ static bool emulated_is_field(u64 pos, size_t count)
  * The data section is memory that the user may have mapped as well, so it is
  * accessed without a lock and whatever is in it is copied before it is judged.
  *
- * Return: @count, or a negative error and then nothing was moved or changed.
+ * Return: @count, or a negative error. Then no field was changed, and nothing but the
+ * data section, up to where @buf ends.
  */
 ssize_t emulated_migration_rw(struct emulated_device *xdev, char __user *buf, size_t count,
 			      u64 pos, bool iswrite)

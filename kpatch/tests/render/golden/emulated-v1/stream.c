@@ -17,16 +17,16 @@
  *	    24		payload
  *
  * An identity frame says whom the stream is for: its payload is the id of the
- * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
- * the stream does not suit refuses it before the source stops.
+ * register layout and flags, both 4 bytes. One is offered in pre-copy, so
+ * that a destination which the stream does not suit refuses it before the source stops.
  * The payload of a state frame is the id of the register layout, flags, both 4
  * bytes, and one 32-bit value for each register in the order of
  * emulated_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
  * the user ahead of it, so that the loss of it shows.
  *
- * A stream ends with a state. It has more than one if the user went back to running
- * and saved anew within one migration, and then the last one counts.
+ * A stream ends with a state. It has more than one if the user went back to
+ * running and saved anew within one migration, and then the last one counts.
  *
  * A frame is checked when it is complete, its header as soon as that is. Nothing of
  * a stream is applied before all of it was checked.
@@ -160,11 +160,26 @@ static bool emulated_header_valid(struct emulated_device *xdev,
 	       frame->length == cpu_to_le32(length);
 }
 
-static bool emulated_take_identity(struct emulated_migration *mig,
-				   const struct emulated_identity *identity)
+/*
+ * Is a whole frame, of which the header is valid, as it was sent, and the registers
+ * those of this driver? The payload of a state begins as that of an identity.
+ */
+static bool emulated_frame_sound(const struct emulated_frame *frame)
 {
-	if (identity->layout != cpu_to_le32(EMULATED_LAYOUT_ID) || identity->flags ||
-	    mig->identified)
+	const struct emulated_identity *head = (const struct emulated_identity *)(frame + 1);
+	u32 known = 0;
+
+	if (frame->type == cpu_to_le16(EMULATED_FRAME_STATE))
+		known = EMULATED_AFTER_IDENTITY;
+
+	return frame->crc == cpu_to_le32(emulated_frame_crc(frame, le32_to_cpu(frame->length))) &&
+	       head->layout == cpu_to_le32(EMULATED_LAYOUT_ID) &&
+	       !(le32_to_cpu(head->flags) & ~known);
+}
+
+static bool emulated_take_identity(struct emulated_migration *mig)
+{
+	if (mig->identified)
 		return false;
 	mig->identified = true;
 	mig->complete = false;
@@ -174,11 +189,9 @@ static bool emulated_take_identity(struct emulated_migration *mig,
 static bool emulated_take_state(struct emulated_migration *mig,
 				const struct emulated_state *state)
 {
-	const u32 flags = mig->identified ? EMULATED_AFTER_IDENTITY : 0;
 	u32 i;
 
-	if (state->layout != cpu_to_le32(EMULATED_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
+	if (le32_to_cpu(state->flags) & EMULATED_AFTER_IDENTITY && !mig->identified)
 		return false;
 	for (i = 0; i < EMULATED_NR_VALUES; i++)
 		mig->values[i] = le32_to_cpu(state->values[i]);
@@ -187,14 +200,12 @@ static bool emulated_take_state(struct emulated_migration *mig,
 	return true;
 }
 
-/* Takes a whole frame, of which the header is valid. */
+/* Takes a whole frame that is sound. */
 static bool emulated_take_frame(struct emulated_migration *mig,
 				const struct emulated_frame *frame)
 {
-	if (frame->crc != cpu_to_le32(emulated_frame_crc(frame, le32_to_cpu(frame->length))))
-		return false;
 	if (frame->type == cpu_to_le16(EMULATED_FRAME_IDENTITY))
-		return emulated_take_identity(mig, (const struct emulated_identity *)(frame + 1));
+		return emulated_take_identity(mig);
 	return emulated_take_state(mig, (const struct emulated_state *)(frame + 1));
 }
 
@@ -232,7 +243,8 @@ int emulated_receive_stream(struct emulated_device *xdev, const u8 *from, size_t
 		if (end == sizeof(*frame)) {
 			mig->invalid = !emulated_header_valid(xdev, frame);
 		} else {
-			mig->invalid = !emulated_take_frame(mig, frame);
+			mig->invalid = !emulated_frame_sound(frame) ||
+				       !emulated_take_frame(mig, frame);
 			mig->length = 0;
 		}
 	}

@@ -9,7 +9,6 @@
 
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/sizes.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
@@ -242,7 +241,8 @@ void emulated_device_restore(struct emulated_device *xdev);
 extern const size_t emulated_stream_size;
 void emulated_send_identity(struct emulated_device *xdev);
 void emulated_send_state(struct emulated_device *xdev, bool after_identity);
-int emulated_parse_stream(struct emulated_device *xdev);
+bool emulated_stream_fits(struct emulated_device *xdev, const u8 *stream, size_t length);
+int emulated_parse_stream(struct emulated_migration *mig);
 
 /* session.c */
 struct emulated_session *emulated_session_begin(struct emulated_device *xdev, bool resuming);

@@ -119,7 +119,7 @@ static int emulated_load(struct emulated_device *xdev)
 	ret = emulated_session_received(mig->session, &mig->length);
 	if (ret)
 		return ret;
-	ret = emulated_parse_stream(xdev);
+	ret = emulated_parse_stream(mig);
 	if (ret)
 		return ret;
 	emulated_device_restore(xdev);

@@ -25,8 +25,8 @@
  * other than our own is refused. A flag says that an identity frame was taken by
  * the user ahead of it, so that the loss of it shows.
  *
- * A stream ends with a state. It has more than one if the user went back to running
- * and saved anew within one migration, and then the last one counts.
+ * A stream ends with a state. It has more than one if the user went back to
+ * running and saved anew within one migration, and then the last one counts.
  *
  * A frame is checked when it is complete, its header as soon as that is. Nothing of
  * a stream is applied before all of it was checked.
@@ -151,11 +151,26 @@ static bool i40e_vf_header_valid(struct i40e_vf_device *xdev,
 	       frame->length == cpu_to_le32(length);
 }
 
-static bool i40e_vf_take_identity(struct i40e_vf_migration *mig,
-				  const struct i40e_vf_identity *identity)
+/*
+ * Is a whole frame, of which the header is valid, as it was sent, and the registers
+ * those of this driver? The payload of a state begins as that of an identity.
+ */
+static bool i40e_vf_frame_sound(const struct i40e_vf_frame *frame)
 {
-	if (identity->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) || identity->flags ||
-	    mig->identified)
+	const struct i40e_vf_identity *head = (const struct i40e_vf_identity *)(frame + 1);
+	u32 known = 0;
+
+	if (frame->type == cpu_to_le16(I40E_VF_FRAME_STATE))
+		known = I40E_VF_AFTER_IDENTITY;
+
+	return frame->crc == cpu_to_le32(i40e_vf_frame_crc(frame, le32_to_cpu(frame->length))) &&
+	       head->layout == cpu_to_le32(I40E_VF_LAYOUT_ID) &&
+	       !(le32_to_cpu(head->flags) & ~known);
+}
+
+static bool i40e_vf_take_identity(struct i40e_vf_migration *mig)
+{
+	if (mig->identified)
 		return false;
 	mig->identified = true;
 	mig->complete = false;
@@ -165,11 +180,9 @@ static bool i40e_vf_take_identity(struct i40e_vf_migration *mig,
 static bool i40e_vf_take_state(struct i40e_vf_migration *mig,
 			       const struct i40e_vf_state *state)
 {
-	const u32 flags = mig->identified ? I40E_VF_AFTER_IDENTITY : 0;
 	u32 i;
 
-	if (state->layout != cpu_to_le32(I40E_VF_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
+	if (le32_to_cpu(state->flags) & I40E_VF_AFTER_IDENTITY && !mig->identified)
 		return false;
 	for (i = 0; i < I40E_VF_NR_VALUES; i++)
 		mig->values[i] = le32_to_cpu(state->values[i]);
@@ -178,14 +191,12 @@ static bool i40e_vf_take_state(struct i40e_vf_migration *mig,
 	return true;
 }
 
-/* Takes a whole frame, of which the header is valid. */
+/* Takes a whole frame that is sound. */
 static bool i40e_vf_take_frame(struct i40e_vf_migration *mig,
 			       const struct i40e_vf_frame *frame)
 {
-	if (frame->crc != cpu_to_le32(i40e_vf_frame_crc(frame, le32_to_cpu(frame->length))))
-		return false;
 	if (frame->type == cpu_to_le16(I40E_VF_FRAME_IDENTITY))
-		return i40e_vf_take_identity(mig, (const struct i40e_vf_identity *)(frame + 1));
+		return i40e_vf_take_identity(mig);
 	return i40e_vf_take_state(mig, (const struct i40e_vf_state *)(frame + 1));
 }
 
@@ -223,7 +234,8 @@ int i40e_vf_receive_stream(struct i40e_vf_device *xdev, const u8 *from, size_t s
 		if (end == sizeof(*frame)) {
 			mig->invalid = !i40e_vf_header_valid(xdev, frame);
 		} else {
-			mig->invalid = !i40e_vf_take_frame(mig, frame);
+			mig->invalid = !i40e_vf_frame_sound(frame) ||
+				       !i40e_vf_take_frame(mig, frame);
 			mig->length = 0;
 		}
 	}

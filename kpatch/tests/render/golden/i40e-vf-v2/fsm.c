@@ -119,7 +119,7 @@ static int i40e_vf_load(struct i40e_vf_device *xdev)
 	ret = i40e_vf_session_received(mig->session, &mig->length);
 	if (ret)
 		return ret;
-	ret = i40e_vf_parse_stream(xdev);
+	ret = i40e_vf_parse_stream(mig);
 	if (ret)
 		return ret;
 	i40e_vf_device_restore(xdev);

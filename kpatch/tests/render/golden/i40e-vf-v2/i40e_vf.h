@@ -9,7 +9,6 @@
 
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
@@ -289,7 +288,8 @@ u32 i40e_vf_kept(struct i40e_vf_device *xdev, u8 bar, u32 offset);
 extern const size_t i40e_vf_stream_size;
 void i40e_vf_send_identity(struct i40e_vf_device *xdev);
 void i40e_vf_send_state(struct i40e_vf_device *xdev, bool after_identity);
-int i40e_vf_parse_stream(struct i40e_vf_device *xdev);
+bool i40e_vf_stream_fits(struct i40e_vf_device *xdev, const u8 *stream, size_t length);
+int i40e_vf_parse_stream(struct i40e_vf_migration *mig);
 
 /* session.c */
 struct i40e_vf_session *i40e_vf_session_begin(struct i40e_vf_device *xdev, bool resuming);

@@ -123,7 +123,7 @@ static int igb_vf_load(struct igb_vf_device *xdev)
 	ret = igb_vf_session_received(mig->session, &mig->length);
 	if (ret)
 		return ret;
-	ret = igb_vf_parse_stream(xdev);
+	ret = igb_vf_parse_stream(mig);
 	if (ret)
 		return ret;
 	igb_vf_device_restore(xdev);

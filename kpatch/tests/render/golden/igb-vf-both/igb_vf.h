@@ -9,7 +9,6 @@
 
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
@@ -211,7 +210,8 @@ void igb_vf_free_stream(struct igb_vf_migration *mig);
 void igb_vf_drop_stream(struct igb_vf_migration *mig);
 void igb_vf_send_identity(struct igb_vf_device *xdev);
 void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
-int igb_vf_parse_stream(struct igb_vf_device *xdev);
+bool igb_vf_stream_fits(struct igb_vf_device *xdev, const u8 *stream, size_t length);
+int igb_vf_parse_stream(struct igb_vf_migration *mig);
 int igb_vf_receive_stream(struct igb_vf_device *xdev, const u8 *from, size_t size);
 bool igb_vf_received(const struct igb_vf_migration *mig);
 

@@ -32,7 +32,6 @@
  * lock order can be inverted.
  */
 
-#include <linux/limits.h>
 #include <linux/slab.h>
 
 #include "igb_vf.h"

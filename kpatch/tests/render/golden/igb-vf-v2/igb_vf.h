@@ -9,7 +9,6 @@
 
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
@@ -291,7 +290,8 @@ u32 igb_vf_kept(struct igb_vf_device *xdev, u8 bar, u32 offset);
 extern const size_t igb_vf_stream_size;
 void igb_vf_send_identity(struct igb_vf_device *xdev);
 void igb_vf_send_state(struct igb_vf_device *xdev, bool after_identity);
-int igb_vf_parse_stream(struct igb_vf_device *xdev);
+bool igb_vf_stream_fits(struct igb_vf_device *xdev, const u8 *stream, size_t length);
+int igb_vf_parse_stream(struct igb_vf_migration *mig);
 
 /* session.c */
 struct igb_vf_session *igb_vf_session_begin(struct igb_vf_device *xdev, bool resuming);

@@ -84,6 +84,24 @@ static int igb_vf_session_room(struct igb_vf_session *session, size_t len)
 	return session->spoiled ? -EINVAL : 0;
 }
 
+/*
+ * Adds @len bytes to what was received, unless they show that the stream is not sound or
+ * not meant for this device, which exists as long as its session.
+ */
+static int igb_vf_session_add(struct igb_vf_session *session, size_t len)
+{
+	struct igb_vf_device *xdev = igb_vf_of_vdev(session->vdev);
+
+	lockdep_assert_held(&session->lock);
+
+	if (!igb_vf_stream_fits(xdev, session->stream, session->length + len)) {
+		session->spoiled = true;
+		return -EINVAL;
+	}
+	session->length += len;
+	return 0;
+}
+
 static ssize_t igb_vf_session_write(struct file *filp, const char __user *buf, size_t len,
 				    loff_t *pos)
 {
@@ -113,7 +131,7 @@ static ssize_t igb_vf_session_write(struct file *filp, const char __user *buf, s
 	if (session->disabled)
 		ret = -ENODEV;
 	else
-		session->length += len;
+		ret = igb_vf_session_add(session, len);
 	mutex_unlock(&session->lock);
 
 out_unlock:

@@ -17,16 +17,15 @@
  *	    24		payload
  *
  * An identity frame says whom the stream is for: its payload is the id of the
- * register layout and flags, both 4 bytes. One is offered in pre-copy, so that a destination which
- * the stream does not suit refuses it before the source stops.
+ * register layout and flags, both 4 bytes. One is offered in pre-copy, so
+ * that a destination which the stream does not suit refuses it before the source stops.
  * The payload of a state frame is the id of the register layout, flags, both 4
  * bytes, and one 32-bit value for each register in the order of
  * igb_vf_registers. Both driver and description can change, so a layout id
  * other than our own is refused. A flag says that an identity frame was taken by
  * the user ahead of it, so that the loss of it shows.
  *
- * A stream ends with a state. It has more than one if the user went back to running
- * and saved anew within one migration, and then the last one counts.
+ * A stream ends with its one state.
  *
  * A frame is checked when it is complete, its header as soon as that is. Nothing of
  * a stream is applied before all of it was checked.
@@ -34,7 +33,6 @@
 
 #include <linux/bits.h>
 #include <linux/crc32.h>
-#include <linux/slab.h>
 
 #include "igb_vf.h"
 
@@ -47,6 +45,7 @@ enum igb_vf_frame_type {
 	IGB_VF_FRAME_STATE = 2,
 };
 
+/* Behind a state of an odd number of values a frame has the alignment of a value. */
 struct igb_vf_frame {
 	__le64 magic;
 	__le16 version;
@@ -55,7 +54,7 @@ struct igb_vf_frame {
 	__le16 device;
 	__le32 length;
 	__le32 crc;
-};
+} __packed __aligned(4);
 
 static_assert(sizeof(struct igb_vf_frame) == 24);
 
@@ -162,11 +161,26 @@ static bool igb_vf_header_valid(struct igb_vf_device *xdev,
 	       frame->length == cpu_to_le32(length);
 }
 
-static bool igb_vf_take_identity(struct igb_vf_migration *mig,
-				 const struct igb_vf_identity *identity)
+/*
+ * Is a whole frame, of which the header is valid, as it was sent, and the registers
+ * those of this driver? The payload of a state begins as that of an identity.
+ */
+static bool igb_vf_frame_sound(const struct igb_vf_frame *frame)
 {
-	if (identity->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) || identity->flags ||
-	    mig->identified)
+	const struct igb_vf_identity *head = (const struct igb_vf_identity *)(frame + 1);
+	u32 known = 0;
+
+	if (frame->type == cpu_to_le16(IGB_VF_FRAME_STATE))
+		known = IGB_VF_AFTER_IDENTITY;
+
+	return frame->crc == cpu_to_le32(igb_vf_frame_crc(frame, le32_to_cpu(frame->length))) &&
+	       head->layout == cpu_to_le32(IGB_VF_LAYOUT_ID) &&
+	       !(le32_to_cpu(head->flags) & ~known);
+}
+
+static bool igb_vf_take_identity(struct igb_vf_migration *mig)
+{
+	if (mig->identified)
 		return false;
 	mig->identified = true;
 	mig->complete = false;
@@ -176,11 +190,9 @@ static bool igb_vf_take_identity(struct igb_vf_migration *mig,
 static bool igb_vf_take_state(struct igb_vf_migration *mig,
 			      const struct igb_vf_state *state)
 {
-	const u32 flags = mig->identified ? IGB_VF_AFTER_IDENTITY : 0;
 	u32 i;
 
-	if (state->layout != cpu_to_le32(IGB_VF_LAYOUT_ID) ||
-	    le32_to_cpu(state->flags) & ~flags)
+	if (le32_to_cpu(state->flags) & IGB_VF_AFTER_IDENTITY && !mig->identified)
 		return false;
 	for (i = 0; i < IGB_VF_NR_VALUES; i++)
 		mig->values[i] = le32_to_cpu(state->values[i]);
@@ -189,24 +201,50 @@ static bool igb_vf_take_state(struct igb_vf_migration *mig,
 	return true;
 }
 
-/* Takes a whole frame, of which the header is valid. */
+/* Takes a whole frame that is sound. */
 static bool igb_vf_take_frame(struct igb_vf_migration *mig,
 			      const struct igb_vf_frame *frame)
 {
-	if (frame->crc != cpu_to_le32(igb_vf_frame_crc(frame, le32_to_cpu(frame->length))))
-		return false;
 	if (frame->type == cpu_to_le16(IGB_VF_FRAME_IDENTITY))
-		return igb_vf_take_identity(mig, (const struct igb_vf_identity *)(frame + 1));
+		return igb_vf_take_identity(mig);
 	return igb_vf_take_state(mig, (const struct igb_vf_state *)(frame + 1));
 }
 
-/*
- * Checks the received stream and takes the values out of it.
- * Return: 0, or -EINVAL if it is not whole, not sound or not meant for this device.
+/**
+ * igb_vf_stream_fits - check what was received of a stream until now
+ * @xdev: the device, for its identity
+ * @stream: the stream, from its first byte
+ * @length: how much of it there is
+ *
+ * Return: whether its frames, and the header of one that is not complete yet, are
+ * sound and meant for this device. What they say together is checked later.
  */
-int igb_vf_parse_stream(struct igb_vf_device *xdev)
+bool igb_vf_stream_fits(struct igb_vf_device *xdev, const u8 *stream, size_t length)
 {
-	struct igb_vf_migration *mig = &xdev->migration;
+	const struct igb_vf_frame *frame = (const struct igb_vf_frame *)stream;
+
+	while (length >= sizeof(*frame)) {
+		size_t size;
+
+		if (!igb_vf_header_valid(xdev, frame))
+			return false;
+		size = sizeof(*frame) + le32_to_cpu(frame->length);
+		if (length < size)
+			break;
+		if (!igb_vf_frame_sound(frame))
+			return false;
+		frame = (const void *)frame + size;
+		length -= size;
+	}
+	return true;
+}
+
+/*
+ * Takes the values out of the received stream, which igb_vf_stream_fits() has checked.
+ * Return: 0, or -EINVAL if it is not whole or has a frame where that does not belong.
+ */
+int igb_vf_parse_stream(struct igb_vf_migration *mig)
+{
 	size_t position = 0;
 
 	mig->identified = false;
@@ -216,7 +254,7 @@ int igb_vf_parse_stream(struct igb_vf_device *xdev)
 			(const struct igb_vf_frame *)(mig->stream + position);
 		const size_t room = mig->length - position;
 
-		if (room < sizeof(*frame) || !igb_vf_header_valid(xdev, frame) ||
+		if (room < sizeof(*frame) ||
 		    room - sizeof(*frame) < le32_to_cpu(frame->length) ||
 		    !igb_vf_take_frame(mig, frame))
 			return -EINVAL;
