@@ -7,12 +7,13 @@ import gzip
 import io
 import itertools
 import lzma
+import signal
 import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.errors import ModuleFileError, ProgramFailed, ProgramMissing, ProgramTimeout
+from kpatch.errors import ModuleFileError, ProgramFailed
 from kpatch.tools import programs
 
 _XZ, _GZIP, _ZSTD = b"\xfd7zXZ\0", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -21,6 +22,9 @@ _LARGEST = 1 << 30
 
 _PIECE = 1 << 20
 """Bytes that are read at once."""
+
+_SHORT_FILES = 'ulimit -f "$0" && exec "$@"'
+"""A shell command: a few bytes of zstd can unpack to more than a disk holds."""
 
 _LZMA2 = 0x21
 _CHECKS = {0: "none", 1: "CRC32", 4: "CRC64", 10: "SHA-256"}
@@ -87,7 +91,7 @@ def _limited(data: bytes, path: Path, name: str) -> bytes:
     except (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ModuleFileError(f"{path} is compressed by {name} and damaged: {error}.") from error
     if len(unpacked) > _LARGEST:
-        raise ModuleFileError(f"{path} unpacks to more than {_LARGEST >> 20} MiB: no module does.")
+        raise _too_long(path)
     return unpacked
 
 
@@ -99,16 +103,23 @@ def _zstd(data: bytes, path: Path) -> bytes:
     with tempfile.TemporaryDirectory(prefix="kpatch-") as folder:
         packed, out = Path(folder, "module.ko.zst"), Path(folder, "module.ko")
         packed.write_bytes(data)
+        argv = ["zstd", "-d", "-q", "-f", "-o", str(out), str(packed)]
         try:
-            programs.run(["zstd", "-d", "-q", "-f", "-o", str(out), str(packed)], timeout=60)
-        except ProgramMissing as error:
-            raise ModuleFileError(
-                f"{path} is compressed by zstd, and the program zstd is not installed. "
-                f"Install the Debian package zstd, or unpack it first: zstd -d {path}"
-            ) from error
-        except (ProgramFailed, ProgramTimeout) as error:
+            programs.run(["sh", "-c", _SHORT_FILES, str(_LARGEST // 512 + 1), *argv], timeout=60)
+        except ProgramFailed as error:
+            if error.status == 127:
+                raise ModuleFileError(
+                    f"{path} is compressed by zstd, and the program zstd is not installed. "
+                    f"Install the Debian package zstd, or unpack it first: zstd -d {path}"
+                ) from error
+            if error.status == -signal.SIGXFSZ:
+                raise _too_long(path) from error
             raise ModuleFileError(f"{path} is compressed by zstd and damaged.") from error
         return out.read_bytes()
+
+
+def _too_long(path: Path) -> ModuleFileError:
+    return ModuleFileError(f"{path} unpacks to more than {_LARGEST >> 20} MiB: no module does.")
 
 
 def _xz(data: bytes) -> Packing:

@@ -61,6 +61,19 @@ def test_module_compressed_by_zstd(tmp_path: Path) -> None:
         read(file)
 
 
+@pytest.mark.parametrize("argv", [["zstd", "-q"], ["gzip"], ["xz"]])
+def test_module_that_unpacks_to_more_than_a_disk_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    if not shutil.which(argv[0]):
+        pytest.skip(f"the program {argv[0]} is not installed")
+    monkeypatch.setattr(packing, "_LARGEST", 1 << 20)
+    file = tmp_path / "test.ko.packed"
+    file.write_bytes(subprocess.run(argv, input=bytes(5 << 20), stdout=-1, check=True).stdout)
+    with pytest.raises(ModuleFileError, match="unpacks to more than 1 MiB"):
+        read(file)
+
+
 def test_module_compressed_by_zstd_without_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
