@@ -18,7 +18,7 @@
 #define I40E_VF_BUFFER_PAGES	(DIV_ROUND_UP(0x1000, PAGE_SIZE) + 1)
 
 /*
- * From now on the bitmap cannot be trusted, see the top of this file.
+ * From now on the bitmap cannot be trusted, see the top of rings.c.
  * Return: 0, or -ENOMEM where that is why, which the caller may report instead.
  */
 int i40e_vf_rings_doubt(struct i40e_vf_device *xdev, const char *name, const char *why,

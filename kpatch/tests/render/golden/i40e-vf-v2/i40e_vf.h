@@ -69,7 +69,7 @@ struct i40e_vf_ledger {
  * @vdev: the device, which may be gone once @disabled is set
  * @io_lock: serializes read() and write(); user memory is accessed under it, so
  *           it comes before mmap_lock and is never taken to change the state
- * @lock: protects the members below; nothing but it is locked inside
+ * @lock: protects the members below; nothing else is locked inside
  * @wait: where poll() waits for data or the end of the session
  * @disabled: the session has ended
  * @precopy: more will be sent, the end of @stream is not the end

@@ -18,7 +18,7 @@
 #define IGB_VF_BUFFER_PAGES	(DIV_ROUND_UP(0x1fc00, PAGE_SIZE) + 1)
 
 /*
- * From now on the bitmap cannot be trusted, see the top of this file.
+ * From now on the bitmap cannot be trusted, see the top of rings.c.
  * Return: 0, or -ENOMEM where that is why, which the caller may report instead.
  */
 int igb_vf_rings_doubt(struct igb_vf_device *xdev, const char *name, const char *why,
