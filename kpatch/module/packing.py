@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from kpatch.errors import ModuleFileError, ProgramFailed
 from kpatch.tools import programs
@@ -29,6 +30,8 @@ _SHORT_FILES = 'ulimit -f "$0" && exec "$@"'
 _LZMA2 = 0x21
 _CHECKS = {0: "none", 1: "CRC32", 4: "CRC64", 10: "SHA-256"}
 """The .xz file format, section 2.1.1.2."""
+
+Packed = lzma.LZMAFile | gzip.GzipFile
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,19 @@ def load(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            # In pieces: a read of so much reserves as much, and a test machine may not have it.
-            pieces = iter(lambda: file.read(_PIECE), b"")
-            data = b"".join(itertools.islice(pieces, _LARGEST // _PIECE + 1))
+            data = _all_of(file)
     except OSError as error:
         raise ModuleFileError(f"{path} cannot be read: {error.strerror}.") from error
     if len(data) > _LARGEST:
         raise ModuleFileError(f"{path} has more than {_LARGEST >> 20} MiB: no module has.")
     return data
+
+
+def _all_of(file: BinaryIO | Packed) -> bytes:
+    """Return what a file has, or a little more than any module may have."""
+    # In pieces: a read of so much reserves as much, and a test machine may not have it.
+    pieces = iter(lambda: file.read(_PIECE), b"")
+    return b"".join(itertools.islice(pieces, _LARGEST // _PIECE + 1))
 
 
 def unpack(data: bytes, path: Path) -> tuple[bytes, Packing]:
@@ -87,7 +95,7 @@ def _limited(data: bytes, path: Path, name: str) -> bytes:
     packed = io.BytesIO(data)
     try:
         with _opened(packed, name) as file:
-            unpacked = file.read(_LARGEST + 1)
+            unpacked = _all_of(file)
     except (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ModuleFileError(f"{path} is compressed by {name} and damaged: {error}.") from error
     if len(unpacked) > _LARGEST:
@@ -95,7 +103,7 @@ def _limited(data: bytes, path: Path, name: str) -> bytes:
     return unpacked
 
 
-def _opened(packed: io.BytesIO, name: str) -> lzma.LZMAFile | gzip.GzipFile:
+def _opened(packed: io.BytesIO, name: str) -> Packed:
     return lzma.LZMAFile(packed) if name == "xz" else gzip.GzipFile(fileobj=packed)
 
 

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +232,12 @@ def test_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         read(Path("/dev/zero"))
 
 
-def test_reading_a_module_takes_no_more_memory_than_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack", [bytes, lzma.compress, gzip.compress])
+def test_reading_a_module_takes_no_more_memory_than_it_has(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
     """A test machine may have less than the largest module would take."""
-    (tmp_path / "test.ko").write_bytes(module(INFO, IMPORTS))
+    (tmp_path / "test.ko").write_bytes(pack(module(INFO, IMPORTS)))
     tracemalloc.start()
     read(tmp_path / "test.ko")
     peak = tracemalloc.get_traced_memory()[1]
