@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Literal
@@ -37,9 +38,10 @@ def belongs(btf: bytes, base: bytes) -> bool:
     """Whether the BTF of a module goes on after that of a kernel.
 
     Each name is a place in the kernel's names, or in those of the module that follow them. All
-    places are the beginning of a name there, and the first of the module's own names is one of
-    them: it is there because something has it. Built for a kernel with more names or with fewer,
-    places are beyond the end, inside of names, or none is where the module's names begin.
+    places are the beginning of a name there, and most of the module's own names are among them:
+    a name is there because something has it, but for one here and there whose type went. Built
+    for a kernel with more names or with fewer, places are beyond the end or inside of names, or
+    the module's names begin elsewhere.
 
     Args:
         btf: The section .BTF of the module.
@@ -54,7 +56,8 @@ def belongs(btf: bytes, base: bytes) -> bool:
     except struct.error:
         return False
     joined = base + names
-    if names and len(base) not in places:
+    own = [len(base) + found.start() for found in re.finditer(rb"[^\0]+", names)]
+    if 2 * sum(place in places for place in own) < len(own):
         return False
     return all(place < len(joined) and not (place and joined[place - 1]) for place in places)
 

@@ -200,6 +200,13 @@ def test_btf_of_another_kernel(kernel: bytes, belongs: bool) -> None:
     assert not btf.belongs(mine[:-1], kernel)
 
 
+@pytest.mark.parametrize(("used", "belongs"), [((0, 4), True), ((4,), True), ((), False)])
+def test_names_of_a_module_that_nothing_has(used: tuple[int, ...], belongs: bool) -> None:
+    """The first name of device_dax in Debian 13 is that of a type which is not there."""
+    mine = btf_of(b"one\0two\0", 11, *(1001 + place for place in used))
+    assert btf.belongs(mine, KERNEL) is belongs
+
+
 @given(st.binary(max_size=80), st.binary(max_size=100))
 def test_damaged_btf_is_no_error(junk: bytes, base: bytes) -> None:
     btf.belongs(b"\x9f\xeb" + junk, base)
