@@ -146,6 +146,24 @@ def edited(tmp_path: Path, name: str, old: str, new: str) -> Path:
     return templates
 
 
+def test_modules_of_a_distribution_give_no_alarm(tree: KernelTree) -> None:
+    """Against their own kernel; VFIO_KIT_MODULES=1 has all of them looked at, which takes minutes.
+
+    The first name of device_dax in its BTF is that of a type which is not there.
+    """
+    assert tree.sandbox
+    folder = tree.sandbox.inside(Path("/lib/modules", tree.release))
+    every = int(os.environ.get("VFIO_KIT_MODULES", "40"))
+    modules = [*sorted(folder.rglob("*.ko*"))[::every], *folder.rglob("device_dax.ko*")]
+    assert len(modules) > 50
+    found = {path.name: diagnose(path, tree) for path in modules}
+    alarms = {
+        name: [str(one) for one in all_of if one.level in ("problem", "warning")]
+        for name, all_of in found.items()
+    }
+    assert {name: lines for name, lines in alarms.items() if lines} == {}
+
+
 def test_broken_template_is_the_compilers_to_explain(
     tree: KernelTree, features: Features, tmp_path: Path
 ) -> None:
