@@ -51,6 +51,66 @@ class Fault:
     new: str
 
 
+SEEDED = [
+    pytest.param(
+        Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->stagged = 0;"),
+        "build",
+        "has no member named",
+        id="build",
+    ),
+    pytest.param(
+        Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->staged=0 ;"),
+        "checkpatch",
+        "spaces required around that '='",
+        id="style",
+    ),
+    pytest.param(
+        Fault(3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_UNUSED}static int igb_vf_open"),
+        "build",
+        "new warning: drivers/vfio/pci/igb-vf/main.c",
+        id="unused",
+    ),
+    pytest.param(
+        Fault(4, f"{_FOLDER}/bus.c", "void __iomem *addr =", "void *addr ="),
+        "build",
+        "different address spaces",
+        id="sparse",
+    ),
+    pytest.param(
+        Fault(4, f"{_FOLDER}/Kconfig", "\tselect CRC32\n", ""),
+        "build",
+        "CONFIG_IGB_VF_VFIO_PCI lacks a dependency: crc32_le() is exported by lib/crc32",
+        id="dependency",
+    ),
+    pytest.param(
+        Fault(3, f"{_FOLDER}/Kconfig", "\tselect VFIO_PCI_CORE\n", "\tselect VFIO_PCI_CORES\n"),
+        "build",
+        "lacks a dependency: vfio_pci_core_",
+        id="typo",
+    ),
+    pytest.param(
+        Fault(3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_LOUD}static int igb_vf_open"),
+        "build",
+        "no previous prototype for 'igb_vf_forgotten'",
+        id="prototype",
+    ),
+    pytest.param(
+        Fault(4, f"{_FOLDER}/igb_vf.h", _LAST, f"{_LOUD}{_LAST}"),
+        "build",
+        "multiple definition of `igb_vf_forgotten'",
+        id="stub",
+    ),
+    pytest.param(
+        Fault(3, f"{_FOLDER}/Kconfig", _CORE, f"{_CORE}\tselect IOMMU_IO_PGTABLE_LPAE\n"),
+        "kconfig",
+        "unmet direct dependencies for IOMMU_IO_PGTABLE_LPAE, which IGB_VF_VFIO_PCI selects",
+        id="unmet",
+    ),
+]
+# The state is stored although nobody looked at the mappings.
+BREAKS = Fault(5, f"{_FOLDER}/mappings.c", "\tif (ledger->conflicts)\n", "\tif (false)\n")
+
+
 @dataclass(frozen=True)
 class Seeding(Repository):
     """A repository whose commits get faults."""
@@ -129,69 +189,7 @@ def test_our_series(real: Real, name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(patch.step("message").verdict == "passed" for patch in report.patches)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("fault", "step", "words"),
-    [
-        pytest.param(
-            Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->stagged = 0;"),
-            "build",
-            "has no member named",
-            id="build",
-        ),
-        pytest.param(
-            Fault(4, f"{_FOLDER}/region.c", "mig->staged = 0;", "mig->staged=0 ;"),
-            "checkpatch",
-            "spaces required around that '='",
-            id="style",
-        ),
-        pytest.param(
-            Fault(
-                3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_UNUSED}static int igb_vf_open"
-            ),
-            "build",
-            "new warning: drivers/vfio/pci/igb-vf/main.c",
-            id="unused",
-        ),
-        pytest.param(
-            Fault(4, f"{_FOLDER}/main.c", "void __iomem *addr =", "void *addr ="),
-            "build",
-            "different address spaces",
-            id="sparse",
-        ),
-        pytest.param(
-            Fault(4, f"{_FOLDER}/Kconfig", "\tselect CRC32\n", ""),
-            "build",
-            "CONFIG_IGB_VF_VFIO_PCI lacks a dependency: crc32_le() is exported by lib/crc32",
-            id="dependency",
-        ),
-        pytest.param(
-            Fault(3, f"{_FOLDER}/Kconfig", "\tselect VFIO_PCI_CORE\n", "\tselect VFIO_PCI_CORES\n"),
-            "build",
-            "lacks a dependency: vfio_pci_core_",
-            id="typo",
-        ),
-        pytest.param(
-            Fault(
-                3, f"{_FOLDER}/main.c", "static int igb_vf_open", f"{_LOUD}static int igb_vf_open"
-            ),
-            "build",
-            "no previous prototype for 'igb_vf_forgotten'",
-            id="prototype",
-        ),
-        pytest.param(
-            Fault(4, f"{_FOLDER}/igb_vf.h", _LAST, f"{_LOUD}{_LAST}"),
-            "build",
-            "multiple definition of `igb_vf_forgotten'",
-            id="stub",
-        ),
-        pytest.param(
-            Fault(3, f"{_FOLDER}/Kconfig", _CORE, f"{_CORE}\tselect IOMMU_IO_PGTABLE_LPAE\n"),
-            "kconfig",
-            "unmet direct dependencies for IOMMU_IO_PGTABLE_LPAE, which IGB_VF_VFIO_PCI selects",
-            id="unmet",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("fault", "step", "words"), SEEDED)
 def test_seeded(real: Real, fault: Fault, step: str, words: str) -> None:
     report = real.judge(real.seeded((fault,), 5))
     first = next(patch for patch in report.patches if patch.failures)
@@ -254,9 +252,7 @@ def test_does_not_apply(real: Real) -> None:
 def test_breaks_the_protocol(real: Real) -> None:
     if not os.environ.get("VFIO_KIT_BOOT"):
         pytest.skip("VFIO_KIT_BOOT is not set: the case needs the lab's virtual machine")
-    # The state is stored although nobody looked at the mappings.
-    fault = Fault(5, f"{_FOLDER}/mappings.c", "\tif (ledger->conflicts)\n", "\tif (false)\n")
-    target = real.seeded((fault,), 5)
+    target = real.seeded((BREAKS,), 5)
     report = real.judge(target, "tip")
     assert found(report) == [(5, "boot")]
     boot = report.patches[4].step("boot")
