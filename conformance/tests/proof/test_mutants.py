@@ -176,6 +176,7 @@ def test_some_are_for_an_image_of_their_own() -> None:
         *(rule for rule in RULES if rule.startswith("robust.")),
         "iommu.independent",
         "dma-log.report",
+        "error.clean",
     }
     bookworm = mutants.for_image(MUTANTS, "bookworm")
     assert all(rule.startswith("dma-log.") for one in bookworm.values() for rule in one.rules)
