@@ -104,7 +104,7 @@ class PacketReceiver(Receiver):
         bar.write_int(ENABLES, 0)
         bar.write_int(LENGTH, 0)
 
-    def post(self, pages: list[int], size: int = PAGE) -> None:
+    def post(self, pages: list[int], size: int = PAGE, offset: int = 0) -> None:
         """Post the buffers in these pages of the guest's memory, by one write of the tail.
 
         All buffers of a queue have one size: another one than a page is written to its register.
@@ -112,26 +112,26 @@ class PacketReceiver(Receiver):
         if size != PAGE:
             self._bar.write_int(CONTROL, _control(size))
         self._follow()  # once: descriptors that are posted do not change meanwhile
-        super().post(pages, size)
+        super().post(pages, size, offset)
 
     def describe(self, ring: int, index: int, page: int, size: int = PAGE) -> None:
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
         self._follow()
         super().describe(ring, index, page, size)
 
-    def _put(self, ring: int, index: int, page: int, size: int) -> None:
+    def _put(self, ring: int, index: int, page: int, size: int, offset: int = 0) -> None:
         self._rings.setdefault(ring, {})[index] = page
-        super()._put(ring, index, page, size)
+        super()._put(ring, index, page, size, offset)
 
     def ring(self, page: int, buffers: list[int]) -> bytes:
         """Return a ring whose descriptors post these buffers in turn, for the caller to write."""
         self._rings[page] = {index: buffers[index % len(buffers)] for index in range(ENTRIES)}
         return super().ring(page, buffers)
 
-    def descriptor(self, page: int, size: int = PAGE) -> bytes:
-        """Return a descriptor that posts a buffer, which begins with a page of the memory."""
+    def descriptor(self, page: int, size: int = PAGE, offset: int = 0) -> bytes:
+        """Return a descriptor that posts a buffer, which begins in a page of the memory."""
         del size  # it is no part of it
-        return _DESCRIPTOR.pack(IOVA + page * PAGE, 0, 0)
+        return _DESCRIPTOR.pack(IOVA + page * PAGE + offset, 0, 0)
 
     def resize(self, entries: int) -> None:
         """Give the ring another number of descriptors while it is on."""
@@ -148,6 +148,12 @@ class PacketReceiver(Receiver):
         self._follow()
         self._ring = page
         self._bar.write_int(BASE, (IOVA + page * PAGE) & 0xFFFFFFFF)
+
+    def set_head(self, index: int) -> None:
+        """Have the device go on with a descriptor, such as one that it has done. It must stand."""
+        self._follow()
+        self._head = index
+        self._bar.write_int(HEAD, index)
 
     def _is_done(self, descriptor: bytes) -> bool:
         status: int = _DESCRIPTOR.unpack(descriptor)[1]

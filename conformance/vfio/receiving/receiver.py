@@ -84,10 +84,16 @@ class Receiver(ABC):
         """How many descriptors can be posted: one stays free."""
         return (self._done - self._next - 1) % ENTRIES
 
-    def post(self, pages: list[int], size: int = PAGE) -> None:
-        """Post the buffers in these pages of the guest's memory, by one write of the tail."""
+    def post(self, pages: list[int], size: int = PAGE, offset: int = 0) -> None:
+        """Post the buffers in these pages of the guest's memory, by one write of the tail.
+
+        Args:
+            pages: Where they begin.
+            size: Bytes of each.
+            offset: Where in its page each begins.
+        """
         for page in pages:
-            self._put(0, self._next, page, size)
+            self._put(0, self._next, page, size, offset)
             self._pages[self._next] = page
             self._next = (self._next + 1) % ENTRIES
         self.total += len(pages)
@@ -97,8 +103,9 @@ class Receiver(ABC):
         """Write a descriptor, in whatever page that ring is, and leave the tail alone."""
         self._put(ring, index, page, size)
 
-    def _put(self, ring: int, index: int, page: int, size: int) -> None:
-        self.memory.write(ring * PAGE + index * self.SIZE, self.descriptor(page, size))
+    def _put(self, ring: int, index: int, page: int, size: int, offset: int = 0) -> None:
+        descriptor = self.descriptor(page, size, offset)
+        self.memory.write(ring * PAGE + index * self.SIZE, descriptor)
 
     def ring(self, page: int, buffers: list[int]) -> bytes:
         """Return a ring whose descriptors post these buffers in turn, for the caller to write.
@@ -111,8 +118,8 @@ class Receiver(ABC):
         return b"".join(self.descriptor(buffers[index % len(buffers)]) for index in range(ENTRIES))
 
     @abstractmethod
-    def descriptor(self, page: int, size: int = PAGE) -> bytes:
-        """Return a descriptor that posts a buffer, which begins with a page of the memory."""
+    def descriptor(self, page: int, size: int = PAGE, offset: int = 0) -> bytes:
+        """Return a descriptor that posts a buffer, which begins in a page of the memory."""
 
     @abstractmethod
     def resize(self, entries: int) -> None:
@@ -125,6 +132,10 @@ class Receiver(ABC):
     @abstractmethod
     def set_base(self, page: int) -> None:
         """Move the ring to a page, as it is."""
+
+    @abstractmethod
+    def set_head(self, index: int) -> None:
+        """Have the device go on with a descriptor, such as one that it has done. It must stand."""
 
     def restart(self) -> None:
         """Switch it off and on again, empty."""

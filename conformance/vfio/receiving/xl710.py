@@ -46,9 +46,9 @@ class AdminReceiver(Receiver):
     def _switch_off(self, bar: Region) -> None:
         bar.write_int(LENGTH, 0)
 
-    def descriptor(self, page: int, size: int = PAGE) -> bytes:
-        """Return a descriptor that posts a buffer, which begins with a page of the memory."""
-        iova = IOVA + page * PAGE
+    def descriptor(self, page: int, size: int = PAGE, offset: int = 0) -> bytes:
+        """Return a descriptor that posts a buffer, which begins in a page of the memory."""
+        iova = IOVA + page * PAGE + offset
         return _DESCRIPTOR.pack(_FLAGS, 0, size, 0, 0, 0, iova >> 32, iova & 0xFFFFFFFF)
 
     def resize(self, entries: int) -> None:
@@ -62,6 +62,10 @@ class AdminReceiver(Receiver):
     def set_base(self, page: int) -> None:
         """Move the ring to a page, as it is."""
         self._bar.write_int(BASE, (IOVA + page * PAGE) & 0xFFFFFFFF)
+
+    def set_head(self, index: int) -> None:
+        """Have the device go on with a descriptor, such as one that it has done. It must stand."""
+        self._bar.write_int(HEAD, index)
 
     def _is_done(self, descriptor: bytes) -> bool:
         flags: int = _DESCRIPTOR.unpack(descriptor)[0]

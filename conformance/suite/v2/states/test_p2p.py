@@ -12,7 +12,7 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell, Scratch
-from conformance.suite.support.receiving import FAST, begin, wait_for
+from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
@@ -20,6 +20,8 @@ from conformance.suite.v2.steps import expect_taken, expect_written, need_flag, 
 from conformance.vfio.iommu.guest_memory import GuestMemory
 from conformance.vfio.receiving.receiver import Receiver
 
+#: Descriptors that are given new buffers.
+AGAIN = 4
 QUIET = by_state((State.RUNNING_P2P, State.PRE_COPY_P2P))
 
 
@@ -90,4 +92,43 @@ def test_pages_are_followed_from_there(
         wait_for(receiver, first + receiver.waiting, "receive in PRE_COPY")
         missing = receiver.pages(first, receiver.traffic.count()) - receiver.memory.dirty()
         expect_equal(sorted(missing), [], did="go by PRE_COPY_P2P, look for missing pages")
+        client.set(State.RUNNING)
+
+
+def _set_back(receiver: Receiver) -> None:
+    """Give descriptors that the device has done new buffers, and have it take them again."""
+    for index, page in zip(range(AGAIN), sorted(UNNAMED), strict=False):
+        receiver.describe(0, index, page)
+    receiver.set_head(0)
+
+
+def _receive_again(client: Client, receiver: Receiver, rng: random.Random) -> set[int]:
+    """Receive, set the head back in PRE_COPY_P2P, receive again; return the pages of the latter."""
+    client.set(State.PRE_COPY)
+    first = receiver.traffic.count()
+    receiver.refill(rng, AGAIN)
+    receiver.traffic.set_rate(FAST)
+    wait_for(receiver, first + AGAIN, "receive in PRE_COPY")
+    receiver.traffic.set_rate(0)
+    client.set(State.PRE_COPY_P2P)
+    _set_back(receiver)
+    client.set(State.PRE_COPY)
+    receiver.traffic.set_rate(FAST)
+    wait_for(receiver, first + 2 * AGAIN, "set the head back in PRE_COPY_P2P, receive in PRE_COPY")
+    return receiver.pages(first + AGAIN, first + 2 * AGAIN)
+
+
+@pytest.mark.rule("dirty.doubt")
+@pytest.mark.usefixtures("apart")
+def test_head_that_is_set_back_there(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Set the head back in PRE_COPY_P2P, receive: what is written is reported, or no save."""
+    client = Client(receiver.device)
+    need_flag(client, fsm.P2P_FLAG, "P2P")
+    begin(saver, receiver)
+    saver.enter(Stage.RUNNING)
+    with closing(client):
+        written = _receive_again(client, receiver, rng)
+        error = client.attempt(State.STOP_COPY)
+        missing = written - receiver.memory.dirty() if error is None else set()
+        expect_equal(sorted(missing), [], did="SET STOP_COPY, look for missing pages")
         client.set(State.RUNNING)

@@ -181,6 +181,21 @@ def test_a_ring_that_is_resized(card: Card, receiver: PacketReceiver) -> None:
     assert receiver.pages(1001, 1003) == set(filled)
 
 
+def test_a_head_that_is_set_back(card: Card, receiver: PacketReceiver) -> None:
+    receiver.post([1, 2])
+    assert [card.deliver(0), card.deliver(1)] == [1, 2]
+    receiver.describe(0, 0, 61)
+    receiver.set_head(0)
+    assert card.deliver(2) == 61
+    assert receiver.pages(1002, 1003) == {61}
+
+
+def test_a_buffer_that_begins_inside_a_page(card: Card, receiver: PacketReceiver) -> None:
+    receiver.post([5], offset=PAGE - 16)
+    assert struct.unpack("<Q", card.memory.read(0, 8)) == (IOVA + 6 * PAGE - 16,)
+    assert card.deliver(0) == 5
+
+
 def test_buffers_of_another_size(card: Card, receiver: PacketReceiver) -> None:
     assert card.read_int(i82576.CONTROL) & 0x7F == PAGE // 1024
     receiver.post([1], size=0xFFFF)
