@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a device writes while it is saved and sends: it says which descriptors are done."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_equal, expect_true
+from conformance.suite.support.life import SOON, soon
+from conformance.suite.support.receiving import UNNAMED, begin
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
+from conformance.vfio.memory.mapping import anonymous
+from conformance.vfio.receiving import i82576
+from conformance.vfio.receiving.i82576_transmit import ENTRIES, QUEUES, SIZE, Transmitter
+from conformance.vfio.receiving.receiver import Receiver
+
+pytestmark = [pytest.mark.usefixtures("apart")]
+
+FIRST, FRAME, SECOND, THIRD, *_ = sorted(UNNAMED)
+#: Where a ring begins so that its second half is in the next page.
+HALF = PAGE - ENTRIES * SIZE // 2
+
+
+@pytest.fixture
+def transmitter(receiver: Receiver, request: pytest.FixtureRequest) -> Iterator[Transmitter]:
+    """Provide a transmit queue that is off; skips where nothing is known of one."""
+    if not i82576.is_one(receiver.device):
+        pytest.skip("there is no driver of a transmit queue of this device")
+    made = Transmitter(receiver.device, receiver.memory, getattr(request, "param", 0))
+    yield made
+    made.stop()
+
+
+def _send_and_look(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, pages: set[int], did: str
+) -> None:
+    """Send by more than half of the ring, stop; demand that the pages are reported, or no stop."""
+    __tracebackhide__ = True
+    transmitter.send(FRAME, ENTRIES // 2 + 1)
+    expected = f"all is sent in {SOON:g} s"
+    expect_true(soon(transmitter.is_done), did=did, expected=expected, actual="it is not")
+    error = saver.attempt(Stage.STOP_COPY)
+    missing = pages - receiver.memory.dirty() if error is None else set()
+    expect_equal(sorted(missing), [], did=f"{did}, enter stop-and-copy, look for missing pages")
+
+
+@pytest.mark.rule("dirty.trapped")
+@pytest.mark.parametrize("transmitter", QUEUES, ids=lambda n: f"queue-{n}", indirect=True)
+@pytest.mark.parametrize("before", [True, False], ids=["on-before", "off-before"])
+def test_new_ring(saver: Saver, receiver: Receiver, transmitter: Transmitter, before: bool) -> None:
+    """Move a transmit queue to another ring in pre-copy, or begin one, send: it is reported."""
+    if before:
+        transmitter.start(FIRST * PAGE)
+    begin(saver, receiver)
+    transmitter.start(SECOND * PAGE + HALF)
+    pages = {SECOND, SECOND + 1}
+    _send_and_look(saver, receiver, transmitter, pages, "send by a new ring in pre-copy")
+
+
+@pytest.mark.rule("dirty.trapped")
+@pytest.mark.parametrize("transmitter", QUEUES, ids=lambda n: f"queue-{n}", indirect=True)
+def test_ring_from_before(saver: Saver, receiver: Receiver, transmitter: Transmitter) -> None:
+    """Set up a transmit queue, enter pre-copy, send: the pages of its ring are reported."""
+    transmitter.start(SECOND * PAGE + HALF)
+    begin(saver, receiver)
+    pages = {SECOND, SECOND + 1}
+    _send_and_look(saver, receiver, transmitter, pages, "send in pre-copy")
+
+
+@pytest.mark.rule("dirty.doubt")
+@pytest.mark.parametrize("before", [True, False], ids=["on-before", "off-before"])
+def test_head_is_written(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, before: bool
+) -> None:
+    """Have the device write its head to memory: that is reported, or the save fails."""
+    start = partial(transmitter.start, SECOND * PAGE, THIRD * PAGE)
+    if before:
+        start()
+    begin(saver, receiver)
+    if not before:
+        start()
+    _send_and_look(saver, receiver, transmitter, {THIRD}, "send, with the head written to memory")
+
+
+@pytest.mark.rule("dirty.doubt")
+def test_ring_is_taken(saver: Saver, receiver: Receiver, transmitter: Transmitter) -> None:
+    """Unmap a transmit ring for the device in pre-copy: the save fails or succeeds, in time."""
+    container = receiver.memory.container
+    with anonymous(PAGE) as page:
+        container.map_dma(page.address, IOVA + PAGES * PAGE, PAGE)
+        transmitter.start(PAGES * PAGE)
+        begin(saver, receiver)
+        gone = container.unmap_dma(IOVA + PAGES * PAGE, PAGE)
+    expect_equal(gone, PAGE, did="unmap the ring in pre-copy")
+    stage = Stage.STOP_COPY if saver.attempt(Stage.STOP_COPY) is None else Stage.PRE_COPY
+    expect_equal(saver.stage, stage, did="unmap the ring, enter stop-and-copy, read the state")
