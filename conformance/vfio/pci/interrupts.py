@@ -19,8 +19,28 @@ _EVENTFD: Final = c.VFIO_IRQ_SET_DATA_EVENTFD | c.VFIO_IRQ_SET_ACTION_TRIGGER
 _NONE: Final = c.VFIO_IRQ_SET_DATA_NONE | c.VFIO_IRQ_SET_ACTION_TRIGGER
 
 
+def set_up(device: Device, index: int, count: int) -> None:
+    """Set an eventfd up for each of the first vectors of a kind, and take them back.
+
+    Raises :class:`OSError` with the kernel's errno.
+    """
+    fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
+    try:
+        with trace.call(f"VFIO_DEVICE_SET_IRQS index {index} 0+{count}, eventfds"):
+            _set(device, index, _EVENTFD, count, struct.pack(f"{count}i", *fds))
+        with trace.call(f"VFIO_DEVICE_SET_IRQS index {index}, none"):
+            _set(device, index, _NONE, 0)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 def _set_msix(device: Device, flags: int, count: int, data: bytes = b"") -> None:
-    head = vfio_irq_set(flags=flags, index=c.VFIO_PCI_MSIX_IRQ_INDEX, start=0, count=count)
+    _set(device, c.VFIO_PCI_MSIX_IRQ_INDEX, flags, count, data)
+
+
+def _set(device: Device, index: int, flags: int, count: int, data: bytes = b"") -> None:
+    head = vfio_irq_set(flags=flags, index=index, start=0, count=count)
     head.argsz = ctypes.sizeof(head) + len(data)
     ioctl(
         device.fd,
