@@ -59,7 +59,7 @@ def test_the_first_frame_is_forged_alone() -> None:
     data = b"".join(made)
     assert struct.unpack_from("<H", data, 12) == (0x8087,)
     assert data[24:] == STATE
-    assert forged.forged(STREAM, forged.FORGED_FIRST["payload"], 0) is None
+    assert forged.forged(STREAM, forged.FORGED_FIRST["payload-more"], 0) is None
 
 
 @pytest.mark.parametrize("number", [0, -1])

@@ -61,16 +61,17 @@ def _number(name: str, bits: int, change: Callable[[int], int]) -> Forge:
     return forge
 
 
-def _payload(frame: _Frame) -> _Frame | None:
-    if not frame.payload:
-        return None
-    return frame._replace(payload=bytes([frame.payload[0] ^ 1]) + frame.payload[1:])
+def _payload_byte(at: int, by: int) -> Forge:
+    """Return what makes one byte of the payload more or less: its first one is of a number."""
 
+    def forge(frame: _Frame) -> _Frame | None:
+        if not frame.payload:
+            return None
+        payload = bytearray(frame.payload)
+        payload[at] = (payload[at] + by) % 256
+        return frame._replace(payload=bytes(payload))
 
-def _payload_end(frame: _Frame) -> _Frame | None:
-    if not frame.payload:
-        return None
-    return frame._replace(payload=frame.payload[:-1] + bytes([frame.payload[-1] ^ 1]))
+    return forge
 
 
 #: What is forged in the last frame, which is that of the state.
@@ -96,7 +97,12 @@ FORGED_FIRST: Final[dict[str, Forge]] = {
     name: forge
     for name, forge in FORGED.items()
     if name.partition("-")[0] in {"magic", "version", "type", "vendor", "device"}
-} | {"payload": _payload, "payload-end": _payload_end}
+} | {
+    "payload-less": _payload_byte(0, -1),
+    "payload-more": _payload_byte(0, 1),
+    "payload-end-less": _payload_byte(-1, -1),
+    "payload-end-more": _payload_byte(-1, 1),
+}
 
 #: Lengths that a header claims, from its own and from how many bytes follow the header.
 LENGTHS: Final[dict[str, Callable[[int, int], int]]] = {
