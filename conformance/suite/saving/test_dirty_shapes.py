@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Buffers and writes of the tail that are not the usual ones, while a device receives."""
+"""Saves, buffers and writes of the tail that are not the usual ones, while a device receives."""
 
 import random
 
 import pytest
 
-from conformance.migration.saver import Saver
+from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.suite.support.receiving import FAST, UNNAMED, begin, wait_for
 from conformance.vfio.iommu.guest_memory import PAGE
@@ -65,4 +65,19 @@ def test_tail_in_a_longer_write(saver: Saver, receiver: Receiver, rng: random.Ra
     did = "write the tail as part of 8 bytes, receive"
     wait_for(receiver, first + end, did)
     missing = sorted(receiver.pages(first, first + end) - receiver.memory.dirty())
+    expect_equal(missing, [], did=f"{did}, look for missing pages")
+
+
+def test_save_after_another(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Stop the device for a save, set it running, save anew, receive: each page is reported."""
+    receiver.refill(rng, 8)
+    saver.enter(Stage.STOP_COPY)
+    saver.enter(Stage.RUNNING)
+    begin(saver, receiver)
+    first = receiver.traffic.count()
+    receiver.traffic.set_rate(FAST)
+    did = "save, set running, save anew, receive"
+    wait_for(receiver, first + receiver.waiting, did)
+    written = receiver.pages(first, receiver.traffic.count())
+    missing = sorted(written - receiver.memory.dirty())
     expect_equal(missing, [], did=f"{did}, look for missing pages")
