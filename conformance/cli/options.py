@@ -83,7 +83,8 @@ def lab(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=QUIET,
         metavar="SECONDS",
-        help="seconds without an event after which the guest counts as hung (default: %(default)g)",
+        help="seconds without an event after which the guest counts as hung (default: "
+        "%(default)g); an image with a slow kernel, such as debug, multiplies them",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
 

@@ -48,7 +48,8 @@ class Options:
         bare: Whether no driver is loaded at all.
         cold: Whether to boot although there is a snapshot.
         accelerator: ``kvm`` or ``tcg``; without it the lab finds out.
-        quiet: Seconds without an event after which the guest counts as hung.
+        quiet: Seconds without an event after which the guest counts as hung; `look_up` multiplies
+            them by the image's patience.
         protocol: Version of the migration protocol that is judged, ``v1`` or ``v2``, and that a
             rendered driver speaks unless it speaks both. None for what the driver offers; a
             rendered one is what its description says, which mostly is v1.
@@ -177,6 +178,7 @@ def look_up(options: Options) -> LabRequest:
         KpatchError: The description has mistakes, or the module is none.
     """
     definition = definitions.image(options.image)
+    options = replace(options, quiet=options.quiet * definition.patience)
     if options.stranger:
         return _look_up_stranger(options, definition)
     device = devices.load(options.device)

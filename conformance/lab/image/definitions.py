@@ -56,6 +56,7 @@ class ImageDefinition(_Model):
         path_include: Exceptions from it.
         guest_exclude: Regular expressions on paths below the root that the guest's disk lacks.
         for_tests: Whether it is only for tests of the kit: no driver is judged in it.
+        patience: How many times longer than usual its guest may be silent before it counts as hung.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ImageDefinition(_Model):
     path_include: tuple[str, ...] = ()
     guest_exclude: tuple[Pattern, ...] = ()
     for_tests: bool = False
+    patience: Annotated[float, Field(ge=1, le=100)] = 1
 
     @model_validator(mode="after")
     def _one_kernel(self) -> Self:

@@ -98,8 +98,8 @@ class Image:
         return found
 
 
-_NOT_CONTENT = {"name", "summary", "cmdline", "qemu", "for_tests"}
-"""Name, summary and use of an image do not change its contents."""
+_NOT_CONTENT = {"name", "summary", "cmdline", "qemu", "for_tests", "patience"}
+"""What does not change the contents of an image."""
 
 
 def key(definition: ImageDefinition) -> str:

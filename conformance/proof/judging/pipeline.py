@@ -126,7 +126,7 @@ class Proof:
             prepared.lab,
             prepared.module,
             results,
-            wanted.quiet,
+            request.options.quiet,
             request.hints,
             prepared.companions,
             request.mediated,

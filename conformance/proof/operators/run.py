@@ -20,9 +20,6 @@ from conformance.proof.operators.operators import OperatorMutant
 from conformance.running import paths, selection
 
 RESULT = "operators.json"
-_SLOW = 150.0
-"""Seconds of silence that are no hang on a kernel that looks for mistakes."""
-
 _BATCH = 24
 """Mutants that are built at a time while the sample is not full."""
 
@@ -75,7 +72,7 @@ def run(wanted: Wanted, asked: Sample, results: Path, say: Say) -> bool:
     survivors = {name: one.mutant for name, one in fates.items() if not (one.by or one.known)}
     if asked.again and survivors:
         say(f"Retrying {len(survivors)} survivors in the image {asked.again} ...")
-        slow = replace(wanted, image=asked.again, quiet=max(wanted.quiet, _SLOW))
+        slow = replace(wanted, image=asked.again)
         killers = _again(slow, survivors, proof.sources, results, say)
         for name, killer in killers.items():
             fates[name] = replace(fates[name], by=killer, image=asked.again if killer else "")

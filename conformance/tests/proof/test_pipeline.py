@@ -38,8 +38,11 @@ class Lab:
         self.said: list[str] = []
         anything: Any = SimpleNamespace(kernel=None, image=SimpleNamespace(sandbox=None))
         ready = SimpleNamespace(lab=anything, module=object(), companions=())
-        request = SimpleNamespace(hints=[], mediated=("", ""))
-        monkeypatch.setattr(pipeline, "look_up", lambda _options: request)
+
+        def look_up(options: Any) -> Any:
+            return SimpleNamespace(options=options, hints=[], mediated=("", ""))
+
+        monkeypatch.setattr(pipeline, "look_up", look_up)
         monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
         monkeypatch.setattr(pipeline, "_sources", lambda *_: SOURCES)
         monkeypatch.setattr(pipeline, "Builder", lambda *_: self)

@@ -15,6 +15,7 @@ from conformance.__main__ import main
 from conformance.errors import LabError, UsageError
 from conformance.lab.check import driver
 from conformance.lab.check.prepare import Options, look_up
+from conformance.lab.image import definitions
 from conformance.running import paths
 from conformance.running.steps import Steps
 from kpatch.errors import ModuleFileError
@@ -68,6 +69,12 @@ def test_description_with_mistakes_lists_all(
     said = capsys.readouterr().err
     assert "colour" in said
     assert "migration" in said
+
+
+def test_guest_with_a_slow_kernel_may_be_silent_longer() -> None:
+    usual, slow = (look_up(Options(image=name, quiet=10)) for name in ("trixie", "debug"))
+    assert usual.options.quiet == 10
+    assert slow.options.quiet == 10 * definitions.image("debug").patience > 10
 
 
 def test_devices_tell_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
