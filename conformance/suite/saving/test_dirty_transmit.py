@@ -9,7 +9,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_true
 from conformance.suite.support.life import SOON, soon
-from conformance.suite.support.receiving import UNNAMED, begin
+from conformance.suite.support.receiving import UNNAMED, begin, need_narrowed
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
 from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.receiving import i82576
@@ -67,6 +67,19 @@ def test_ring_from_before(saver: Saver, receiver: Receiver, transmitter: Transmi
     begin(saver, receiver)
     pages = {SECOND, SECOND + 1}
     _send_and_look(saver, receiver, transmitter, pages, "send in pre-copy")
+
+
+@pytest.mark.rule("dirty.trapped")
+def test_ring_from_before_another(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter
+) -> None:
+    """Set up the receive queue anew in pre-copy, send by a ring from before: it is reported."""
+    transmitter.start(SECOND * PAGE + HALF)
+    saver.enter(Stage.PRE_COPY)
+    receiver.restart()
+    need_narrowed(receiver)
+    pages = {SECOND, SECOND + 1}
+    _send_and_look(saver, receiver, transmitter, pages, "set the receive queue up anew, send")
 
 
 @pytest.mark.rule("dirty.doubt")

@@ -39,6 +39,11 @@ def traffic_of(device: Device, interface: str | None) -> Traffic:
 def begin(saver: Saver, receiver: Receiver) -> None:
     """Enter pre-copy, and leave the test if every page is reported there."""
     saver.enter(Stage.PRE_COPY)
+    need_narrowed(receiver)
+
+
+def need_narrowed(receiver: Receiver) -> None:
+    """Leave the test if every page is reported."""
     receiver.memory.dirty()
     if receiver.memory.dirty() >= UNNAMED:
         not_applicable("the kernel reports every mapped page: the driver narrows nothing")
