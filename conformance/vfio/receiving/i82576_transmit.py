@@ -11,7 +11,7 @@ from typing import Final
 
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
-from conformance.vfio.receiving.packets import address_of
+from conformance.vfio.receiving.packets import ETHERTYPE, SMALLEST, address_of
 
 BASE: Final = 0x3800
 BASE_HIGH: Final = 0x3804
@@ -32,11 +32,9 @@ SIZE: Final = 16
 """Bytes of a descriptor."""
 
 _DESCRIPTOR: Final = struct.Struct("<QII")
-_FRAME: Final = 60
 _DATA, _ADVANCED = 3 << 20, 1 << 29
 _END, _CHECKSUM, _REPORT = 1 << 24, 1 << 25, 1 << 27
 _NOBODY: Final = bytes.fromhex("0276ffffffff")
-_ETHERTYPE: Final = b"\x88\xb5"  # IEEE 802: for experiments
 
 
 class Transmitter:
@@ -54,7 +52,7 @@ class Transmitter:
         self._at = queue * STRIDE
         self._ring = self._next = 0
         self._head: int | None = None
-        self._frame = _NOBODY + address_of(device.bdf) + _ETHERTYPE + bytes(_FRAME - 14)
+        self._frame = _NOBODY + address_of(device.bdf) + ETHERTYPE + bytes(SMALLEST - 14)
 
     def start(self, ring: int, head: int | None = None) -> None:
         """Have an empty ring; one that is on is switched off before.
@@ -85,9 +83,9 @@ class Transmitter:
 
     def send(self, page: int, count: int = 1) -> None:
         """Send the same frame to nobody some times, from a page of the memory."""
-        kind = _DATA | _ADVANCED | _END | _CHECKSUM | _REPORT | _FRAME
+        kind = _DATA | _ADVANCED | _END | _CHECKSUM | _REPORT | SMALLEST
         self._memory.write(page * PAGE, self._frame)
-        descriptor = _DESCRIPTOR.pack(IOVA + page * PAGE, kind, _FRAME << 14)
+        descriptor = _DESCRIPTOR.pack(IOVA + page * PAGE, kind, SMALLEST << 14)
         for _ in range(count):
             self._memory.write(self._ring + self._next * SIZE, descriptor)
             self._next = (self._next + 1) % ENTRIES

@@ -22,8 +22,13 @@ RECEIVED: Final = 0xF10
 HEADER: Final = 14
 """Bytes before the number of a frame (u64, little-endian)."""
 
-_ETHERTYPE: Final = 0x88B5  # IEEE 802: for experiments
-_SMALLEST, _LARGEST = 60, 1500
+ETHERTYPE: Final = b"\x88\xb5"
+"""Of frames here: for experiments (IEEE 802)."""
+
+SMALLEST: Final = 60
+"""Bytes of the shortest frame, without its checksum."""
+
+_LARGEST = 1500
 _PATIENCE: Final = 10.0  # seconds for the first frame
 _DEBT: Final = 0.05  # seconds that the sender may be late before it forgets frames
 _NAP: Final = 0.005  # seconds that it sleeps at most, so that it ends soon
@@ -72,8 +77,7 @@ class Packets(Traffic):
         self._bar = device.region(0)
         self._interface = interface
         own = Path("/sys/class/net", interface, "address").read_text()
-        kind = _ETHERTYPE.to_bytes(2, "big")
-        self._head = address_of(device.bdf) + bytes.fromhex(own.replace(":", "")) + kind
+        self._head = address_of(device.bdf) + bytes.fromhex(own.replace(":", "")) + ETHERTYPE
         self._thread: threading.Thread | None = None
         self._begun = threading.Event()
         self._end = threading.Event()
@@ -144,7 +148,7 @@ class Packets(Traffic):
 
     def _frame(self, rng: random.Random, noise: bytes) -> bytes:
         head = self._head + next(self._numbers).to_bytes(8, "little")
-        length = _SMALLEST + int(rng.random() * (_LARGEST - _SMALLEST)) - len(head)
+        length = SMALLEST + int(rng.random() * (_LARGEST - SMALLEST)) - len(head)
         begin = int(rng.random() * _LARGEST)
         return head + noise[begin : begin + length]
 
