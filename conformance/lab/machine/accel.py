@@ -68,17 +68,20 @@ def probing(sandbox: Sandbox, boot: Boot) -> Iterator[Callable[[], tuple[str, st
         yield lambda: ("tcg", "no permission to open /dev/kvm (add this user to the group kvm)")
     elif known(sandbox) is None:
         with booting(sandbox, boot) as works:
-            yield lambda: _found(sandbox, works)
+            yield lambda: _probed(sandbox, works)
     else:
-        yield lambda: _found(sandbox)
+        yield lambda: _kept(sandbox)
 
 
-def _found(sandbox: Sandbox, works: Callable[[], bool] | None = None) -> tuple[str, str]:
-    """Return the answer as `probing` has it; that of the probe, if there is one, is kept."""
-    if works and programs.dry():
+def _probed(sandbox: Sandbox, works: Callable[[], bool]) -> tuple[str, str]:
+    """Wait for the probe, and keep its answer."""
+    if programs.dry():
         return "tcg", "a dry run does not try KVM"
-    if works:
-        _keep(sandbox, _WORKS if works() else _HANGS)
+    _keep(sandbox, _WORKS if works() else _HANGS)
+    return _kept(sandbox)
+
+
+def _kept(sandbox: Sandbox) -> tuple[str, str]:
     if known(sandbox):
         return "kvm", "a kernel boots with it"
     return "tcg", "/dev/kvm exists, but a kernel does not boot with it"

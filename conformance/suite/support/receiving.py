@@ -59,6 +59,13 @@ def wait_for(receiver: Receiver, number: int, did: str) -> None:
     )
 
 
+def expect_reported(receiver: Receiver, pages: set[int], did: str) -> None:
+    """Demand that the bitmap names these pages."""
+    __tracebackhide__ = True
+    missing = pages - receiver.memory.dirty()
+    expect_equal(sorted(missing), [], did=f"{did}, look for missing pages")
+
+
 def receive(receiver: Receiver, rng: random.Random) -> None:
     """Post some buffers, and wait until one of them is filled, at least."""
     receiver.take()
