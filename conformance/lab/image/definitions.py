@@ -48,6 +48,7 @@ class ImageDefinition(_Model):
         headers: The package of the kernel's headers.
         source: The package of the source from which the kernel is built.
         config: Configuration fragment of that kernel, a file in the same folder.
+        patches: Patches of that kernel, files in the same folder, in order.
         packages: All other packages.
         backports: Those of all packages that come from the suite's backports.
         qemu: The image in whose QEMU its guests run; without it in its own.
@@ -67,6 +68,7 @@ class ImageDefinition(_Model):
     headers: Package | None = None
     source: Package | None = None
     config: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.config$")] | None = None
+    patches: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+\.patch$")], ...] = ()
     packages: tuple[Package, ...]
     backports: tuple[Package, ...] = ()
     qemu: str | None = None
@@ -85,12 +87,24 @@ class ImageDefinition(_Model):
                 "the kernel is either a package, with `kernel` and `headers`, "
                 "or built, with `source` and `config`"
             )
+        if self.patches and not self.source:
+            raise ValueError("`patches` are of a kernel that is built: name its `source`")
         return self
 
     @property
     def fragment(self) -> Path | None:
         """The file `config` means."""
         return paths.DATA / "images" / self.config if self.config else None
+
+    @property
+    def kernel_patches(self) -> tuple[Path, ...]:
+        """The files `patches` means."""
+        return tuple(paths.DATA / "images" / name for name in self.patches)
+
+    @property
+    def kernel_files(self) -> tuple[Path, ...]:
+        """All files from which the kernel is made, besides its source."""
+        return (*((self.fragment,) if self.fragment else ()), *self.kernel_patches)
 
 
 class MachineDefinition(_Model):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conformance.errors import ImageError
+from conformance.errors import DefinitionError, ImageError
 from conformance.lab.image import kernelbuild, kmod
 from conformance.lab.image.definitions import ImageDefinition
 from conformance.running import locked, paths
@@ -103,13 +103,20 @@ _NOT_CONTENT = {"name", "summary", "cmdline", "qemu", "for_tests", "patience"}
 
 
 def key(definition: ImageDefinition) -> str:
-    """Return the hash of everything that goes into an image."""
+    """Return the hash of everything that goes into an image.
+
+    Raises:
+        DefinitionError: A file that the definition names cannot be read.
+    """
     content = definition.model_dump(mode="json", exclude=_NOT_CONTENT)
     digest = hashlib.sha256(json.dumps([_RECIPE, content], sort_keys=True).encode())
     for path in sorted((paths.DATA / "kmod").iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    if definition.fragment:
-        digest.update(definition.fragment.read_bytes())
+    try:
+        for path in definition.kernel_files:
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise DefinitionError(definition.name, [str(error)]) from error
     return digest.hexdigest()[:12]
 
 
@@ -201,8 +208,8 @@ def _make(definition: ImageDefinition, folder: Path, log: Path, steps: Steps) ->
     try:
         with locked.whole_folder(folder) as part:
             _make_root(definition, part, log, steps)
-            if definition.source and definition.fragment:
-                _make_kernel(definition.source, definition.fragment, part, log, steps)
+            if definition.source:
+                _make_kernel(definition, part, log, steps)
             steps.say("  building python-kmod")
             work = part / "kmod"
             work.mkdir()
@@ -266,11 +273,24 @@ def _tail(log: Path) -> str:
     return "\n".join(lines[-programs.TAIL_LINES :])
 
 
-def _make_kernel(source: str, fragment: Path, part: Path, log: Path, steps: Steps) -> None:
-    work = part / "linux"
-    work.mkdir()
-    kernelbuild.KernelBuild(part / "root", source, fragment, work, log).install(steps)
-    locked.remove(work)
+def _make_kernel(definition: ImageDefinition, part: Path, log: Path, steps: Steps) -> None:
+    build = _kernel_build(definition, part, log)
+    build.work.mkdir()
+    build.install(steps)
+    locked.remove(build.work)
+
+
+def _kernel_build(definition: ImageDefinition, part: Path, log: Path) -> kernelbuild.KernelBuild:
+    if not definition.source or not definition.fragment:
+        raise AssertionError(f"the kernel of {definition.name} is not built")
+    return kernelbuild.KernelBuild(
+        part / "root",
+        definition.source,
+        definition.fragment,
+        definition.kernel_patches,
+        part / "linux",
+        log,
+    )
 
 
 def tar_argv(tar: Path, root: Path) -> list[str]:
@@ -301,10 +321,8 @@ def _print(definition: ImageDefinition, folder: Path) -> None:
     programs.run(mmdebstrap_argv(definition, tar), env=_ENVIRONMENT)
     programs.run(tar_argv(tar, root))
     # Inside the root, which does not exist yet.
-    if definition.source and definition.fragment:
-        work = folder / "linux"
-        build = kernelbuild.KernelBuild(root, definition.source, definition.fragment, work, work)
-        for argv in build.commands():
+    if definition.source:
+        for argv in _kernel_build(definition, folder, folder).commands():
             programs.run(argv)
     programs.run(disk_argv(definition, root, folder / "root.erofs"))
 

@@ -39,6 +39,7 @@ class KernelBuild:
         root: The unpacked root, with compiler and source package; gets the kernel.
         package: The source package, for instance ``linux-source-6.12``.
         fragment: The requested options; all others are off.
+        patches: What is changed in the sources, in order.
         work: An empty folder for the build, outside the root.
         log: Takes the output.
     """
@@ -46,6 +47,7 @@ class KernelBuild:
     root: Path
     package: str
     fragment: Path
+    patches: tuple[Path, ...]
     work: Path
     log: Path
 
@@ -58,9 +60,12 @@ class KernelBuild:
         """
         self._source.mkdir()
         self._stage.mkdir()
-        unpack, configure, build = self.commands()
+        unpack, *patch, configure, build = self.commands()
         steps.say("  unpacking the kernel's source")
         self._run(unpack)
+        for path, argv in zip(self.patches, patch, strict=True):
+            (self._source / path.name).write_bytes(path.read_bytes())
+            self._run(argv)
         (self._source / _FRAGMENT).write_bytes(self.fragment.read_bytes())
         self._run(configure)
         self._check()
@@ -70,15 +75,18 @@ class KernelBuild:
         self._put_in_place()
         (self.root / "usr/src" / f"{self.package}.tar.xz").unlink()  # large, and done with
 
-    def commands(self) -> tuple[list[str], list[str], list[str]]:
-        """Return what is run inside the root: to unpack, to configure, to build."""
+    def commands(self) -> list[list[str]]:
+        """Return what is run inside the root: to unpack, each patch, to configure, to build."""
         archive = f"/usr/src/{self.package}.tar.xz"
-        return (
+        # Without fuzz: a patch that only nearly fits may end up in another function.
+        patch = ["patch", "--batch", "--strip=1", "--fuzz=0", "--input"]
+        return [
             ["tar", "--extract", "--file", archive, "--strip-components=1"],
+            *([*patch, path.name] for path in self.patches),
             [*_MAKE, f"KCONFIG_ALLCONFIG={_FRAGMENT}", "allnoconfig"],
             # The machine may be somebody's desk: everything else comes first.
             ["nice", "-n", "19", *_MAKE, "bzImage", "modules"],
-        )
+        ]
 
     @property
     def _source(self) -> Path:

@@ -51,6 +51,31 @@ def test_the_fragment_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(keys) == 2
 
 
+def test_a_patch_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = 'source = "linux-source-6.12"\nconfig = "own.config"\npatches = ["a.patch"]\n'
+    definition = load(tmp_path, lines)
+    for name in ("images", "kmod"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "images/own.config").write_text("")
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    keys = set()
+    for text in ("--- a/x", "--- a/y"):
+        (tmp_path / "images/a.patch").write_text(text)
+        keys.add(image.key(definition))
+    assert len(keys) == 2
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    definition = load(tmp_path, 'source = "linux-source-6.12"\nconfig = "nobody-has.config"\n')
+    with pytest.raises(DefinitionError, match=r"nobody-has\.config"):
+        image.key(definition)
+
+
+def test_a_kernel_of_the_distribution_is_not_patched(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="name its `source`"):
+        load(tmp_path, 'kernel = "k"\nheaders = "h"\npatches = ["a.patch"]\n')
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -66,8 +91,11 @@ def test_a_kernel_comes_from_one_place(tmp_path: Path, lines: str) -> None:
 
 
 def test_a_build_is_nice_to_others(tmp_path: Path) -> None:
-    build = KernelBuild(tmp_path, "linux-source-6.12", tmp_path / "f", tmp_path, tmp_path / "log")
-    unpack, configure, make = build.commands()
+    patches = (tmp_path / "first.patch", tmp_path / "second.patch")
+    source, log = "linux-source-6.12", tmp_path / "log"
+    build = KernelBuild(tmp_path, source, tmp_path / "f", patches, tmp_path, log)
+    unpack, first, second, configure, make = build.commands()
     assert "/usr/src/linux-source-6.12.tar.xz" in unpack
+    assert (first[-1], second[-1]) == ("first.patch", "second.patch")
     assert configure[-1] == "allnoconfig"
     assert make[:3] == ["nice", "-n", "19"]
