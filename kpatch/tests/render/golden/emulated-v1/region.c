@@ -84,10 +84,7 @@ static int emulated_set_state(struct emulated_device *xdev, u32 next)
 
 	if (mig->state == EMULATED_STATE_PRE_COPY && mig->position)
 		after_identity = true;
-	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
-		emulated_drop_stream(mig);
-	else
-		emulated_forget_stream(mig);
+	emulated_forget_stream(mig);
 	if (next == EMULATED_STATE_STOP_COPY)
 		emulated_send_state(xdev, after_identity);
 	else if (next == EMULATED_STATE_PRE_COPY)
@@ -127,7 +124,7 @@ static int emulated_receive(struct emulated_device *xdev, u64 size)
 
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
-	if (!size || size > EMULATED_DATA_SIZE)
+	if (size > EMULATED_DATA_SIZE)
 		return -EINVAL;
 	return emulated_receive_stream(xdev, mig->data, size);
 }

@@ -114,8 +114,9 @@ void emulated_send_identity(struct emulated_device *xdev)
 	struct emulated_frame *frame = (struct emulated_frame *)xdev->migration.stream;
 	struct emulated_identity *identity = (struct emulated_identity *)(frame + 1);
 
-	identity->layout = cpu_to_le32(EMULATED_LAYOUT_ID);
-	identity->flags = 0;
+	*identity = (struct emulated_identity) {
+		.layout = cpu_to_le32(EMULATED_LAYOUT_ID),
+	};
 	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, sizeof(*identity));
 }
 

@@ -248,7 +248,6 @@ int emulated_parse_stream(struct emulated_migration *mig);
 struct emulated_session *emulated_session_begin(struct emulated_device *xdev, bool resuming);
 void emulated_session_publish(struct emulated_session *session, size_t length, bool precopy);
 int emulated_session_received(struct emulated_session *session, size_t *length);
-size_t emulated_session_consumed(struct emulated_session *session);
 void emulated_session_end(struct emulated_session *session);
 
 /* fsm.c */

@@ -39,8 +39,6 @@ static void emulated_end_session(struct emulated_migration *mig)
 		return;
 	emulated_session_end(mig->session);
 	mig->session = NULL;
-	mig->stream = NULL;
-	mig->length = 0;
 }
 
 static int emulated_begin_session(struct emulated_device *xdev, bool resuming)
@@ -127,6 +125,10 @@ static int emulated_load(struct emulated_device *xdev)
 	return 0;
 }
 
+/* An arc of the state machine as one number */
+#define EMULATED_ARC(from, to) \
+	(VFIO_DEVICE_STATE_##from << 4 | VFIO_DEVICE_STATE_##to)
+
 /*
  * Takes one arc of the state machine, see enum vfio_device_mig_state.
  * Return: a file for the user if a session begins, NULL, or an error as a pointer
@@ -135,66 +137,49 @@ static int emulated_load(struct emulated_device *xdev)
 static struct file *emulated_step(struct emulated_device *xdev, enum vfio_device_mig_state next)
 {
 	struct emulated_migration *mig = &xdev->migration;
-	const enum vfio_device_mig_state cur = mig->state;
 
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_STOP_COPY)
-		return emulated_begin_stop_copy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RESUMING)
-		return emulated_begin_resuming(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_RESUMING && next == VFIO_DEVICE_STATE_STOP)
-		return ERR_PTR(emulated_load(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_STOP_COPY && next == VFIO_DEVICE_STATE_STOP) {
-		emulated_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+	switch (mig->state << 4 | next) {
+	case EMULATED_ARC(RUNNING, RUNNING_P2P):
+	case EMULATED_ARC(PRE_COPY, PRE_COPY_P2P):
 		return ERR_PTR(emulated_device_stop(xdev));
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
+	case EMULATED_ARC(RUNNING_P2P, RUNNING):
+	case EMULATED_ARC(PRE_COPY_P2P, PRE_COPY):
 		emulated_device_start(xdev);
 		return NULL;
-	}
 
 	/* The device is stopped in both. */
-	if ((cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_STOP) ||
-	    (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RUNNING_P2P))
+	case EMULATED_ARC(RUNNING_P2P, STOP):
+	case EMULATED_ARC(STOP, RUNNING_P2P):
 		return NULL;
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_PRE_COPY)
+	case EMULATED_ARC(RUNNING, PRE_COPY):
+	case EMULATED_ARC(RUNNING_P2P, PRE_COPY_P2P):
 		return emulated_begin_precopy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_RUNNING) {
-		emulated_end_session(mig);
-		return NULL;
-	}
+	case EMULATED_ARC(STOP, STOP_COPY):
+		return emulated_begin_stop_copy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return emulated_begin_precopy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		emulated_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return ERR_PTR(emulated_device_stop(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
-		emulated_device_start(xdev);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_STOP_COPY) {
+	case EMULATED_ARC(PRE_COPY_P2P, STOP_COPY):
 		emulated_finish_stream(xdev);
 		return NULL;
-	}
 
-	/* vfio_mig_get_next_state() gives no other arc. */
-	return ERR_PTR(-EINVAL);
+	case EMULATED_ARC(PRE_COPY, RUNNING):
+	case EMULATED_ARC(PRE_COPY_P2P, RUNNING_P2P):
+	case EMULATED_ARC(STOP_COPY, STOP):
+		emulated_end_session(mig);
+		return NULL;
+
+	case EMULATED_ARC(STOP, RESUMING):
+		return emulated_begin_resuming(xdev);
+
+	case EMULATED_ARC(RESUMING, STOP):
+		return ERR_PTR(emulated_load(xdev));
+
+	default:
+		/* vfio_mig_get_next_state() gives no other arc. */
+		return ERR_PTR(-EINVAL);
+	}
 }
 
 /* Takes the whole path; the lock of the registers and that of the migration are held. */
@@ -210,8 +195,6 @@ static struct file *emulated_walk(struct emulated_device *xdev, struct vfio_devi
 	ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
 	if (ret)
 		return ERR_PTR(ret);
-	if (target == mig->state)
-		return NULL;
 	if (emulated_is_saving(target) && !emulated_is_saving(mig->state)) {
 		ret = emulated_ledger_begin_saving(&xdev->ledger);
 		if (ret)
@@ -219,15 +202,12 @@ static struct file *emulated_walk(struct emulated_device *xdev, struct vfio_devi
 	}
 
 	while (mig->state != target) {
-		ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
-		if (ret) {
-			filp = ERR_PTR(ret);
-			break;
-		}
 		filp = emulated_step(xdev, next);
 		if (IS_ERR(filp))
 			break;
 		mig->state = next;
+		/* A path that has a first step goes on to its end. */
+		vfio_mig_get_next_state(vdev, mig->state, target, &next);
 	}
 
 	if (!emulated_is_saving(mig->state))
@@ -258,16 +238,10 @@ static int emulated_get_state(struct vfio_device *vdev, enum vfio_device_mig_sta
 	return 0;
 }
 
-/* What a stream has that would be sent from here; its size is always the same. */
+/* What a stream has at most, whatever of it was read; its size is always the same. */
 static int emulated_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct emulated_migration *mig = &emulated_of_vdev(vdev)->migration;
-
-	mutex_lock(&mig->lock);
 	*length = emulated_stream_size;
-	if (emulated_is_saving(mig->state))
-		*length -= emulated_session_consumed(mig->session);
-	mutex_unlock(&mig->lock);
 	return 0;
 }
 
@@ -301,7 +275,6 @@ int emulated_migration_open(struct emulated_device *xdev)
 	mig->values = kvcalloc(EMULATED_NR_VALUES, sizeof(*mig->values), GFP_KERNEL_ACCOUNT);
 	if (!mig->values)
 		return -ENOMEM;
-	emulated_migration_reset(xdev);
 	return 0;
 }
 
@@ -312,7 +285,6 @@ void emulated_migration_close(struct emulated_device *xdev)
 
 	emulated_migration_reset(xdev);
 	kvfree(mig->values);
-	mig->values = NULL;
 }
 
 /* The device was reset: it runs, and what was sent or received is void. */

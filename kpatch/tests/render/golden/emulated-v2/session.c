@@ -43,8 +43,6 @@ static ssize_t emulated_session_read(struct file *filp, char __user *buf, size_t
 	struct emulated_session *session = emulated_of_file(filp);
 	ssize_t ret;
 
-	if (pos)
-		return -ESPIPE;
 	if (!len)
 		return 0;
 	if (mutex_lock_interruptible(&session->io_lock))
@@ -108,10 +106,6 @@ static ssize_t emulated_session_write(struct file *filp, const char __user *buf,
 	struct emulated_session *session = emulated_of_file(filp);
 	ssize_t ret;
 
-	if (pos)
-		return -ESPIPE;
-	if (!len)
-		return 0;
 	if (mutex_lock_interruptible(&session->io_lock))
 		return -ERESTARTSYS;
 
@@ -175,9 +169,7 @@ static __poll_t emulated_session_poll(struct file *filp, struct poll_table_struc
 
 	poll_wait(filp, &session->wait, wait);
 	mutex_lock(&session->lock);
-	if (session->disabled)
-		mask = EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-	else if (emulated_session_pending(session) != -ENOMSG)
+	if (emulated_session_pending(session) != -ENOMSG)
 		mask = EPOLLIN | EPOLLRDNORM;
 	mutex_unlock(&session->lock);
 	return mask;
@@ -267,17 +259,6 @@ int emulated_session_received(struct emulated_session *session, size_t *length)
 	ret = session->spoiled ? -EINVAL : 0;
 	mutex_unlock(&session->lock);
 	return ret;
-}
-
-/* Returns how many bytes the user has read. */
-size_t emulated_session_consumed(struct emulated_session *session)
-{
-	size_t position;
-
-	mutex_lock(&session->lock);
-	position = session->position;
-	mutex_unlock(&session->lock);
-	return position;
 }
 
 /* From here on the descriptor gives errors only, whoever keeps it. */

@@ -113,8 +113,9 @@ void emulated_send_identity(struct emulated_device *xdev)
 	struct emulated_frame *frame = (struct emulated_frame *)xdev->migration.stream;
 	struct emulated_identity *identity = (struct emulated_identity *)(frame + 1);
 
-	identity->layout = cpu_to_le32(EMULATED_LAYOUT_ID);
-	identity->flags = 0;
+	*identity = (struct emulated_identity) {
+		.layout = cpu_to_le32(EMULATED_LAYOUT_ID),
+	};
 	emulated_seal_frame(xdev, EMULATED_FRAME_IDENTITY, sizeof(*identity));
 }
 
@@ -178,8 +179,6 @@ static bool emulated_frame_sound(const struct emulated_frame *frame)
 
 static bool emulated_take_identity(struct emulated_migration *mig)
 {
-	if (mig->identified)
-		return false;
 	mig->identified = true;
 	mig->complete = false;
 	return true;
@@ -194,7 +193,6 @@ static bool emulated_take_state(struct emulated_migration *mig,
 		return false;
 	for (i = 0; i < EMULATED_NR_VALUES; i++)
 		mig->values[i] = le32_to_cpu(state->values[i]);
-	mig->identified = false;
 	mig->complete = true;
 	return true;
 }
@@ -239,6 +237,7 @@ bool emulated_stream_fits(struct emulated_device *xdev, const u8 *stream, size_t
 
 /*
  * Takes the values out of the received stream, which emulated_stream_fits() has checked.
+ * Two frames of a kind with a state are longer than a stream, and were not received.
  * Return: 0, or -EINVAL if it is not whole or has a frame where that does not belong.
  */
 int emulated_parse_stream(struct emulated_migration *mig)

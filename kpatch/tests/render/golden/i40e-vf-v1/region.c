@@ -86,10 +86,7 @@ static int i40e_vf_set_state(struct i40e_vf_device *xdev, u32 next)
 	if (cleared & VFIO_DEVICE_STATE_V1_RESUMING)
 		i40e_vf_device_restore(xdev);
 
-	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
-		i40e_vf_drop_stream(mig);
-	else
-		i40e_vf_forget_stream(mig);
+	i40e_vf_forget_stream(mig);
 	if (next == I40E_VF_STATE_STOP_COPY)
 		i40e_vf_send_state(xdev, after_identity);
 
@@ -127,7 +124,7 @@ static int i40e_vf_receive(struct i40e_vf_device *xdev, u64 size)
 
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
-	if (!size || size > I40E_VF_DATA_SIZE)
+	if (size > I40E_VF_DATA_SIZE)
 		return -EINVAL;
 	return i40e_vf_receive_stream(xdev, mig->data, size);
 }

@@ -56,20 +56,17 @@ bool i40e_vf_registers_enabled(struct i40e_vf_device *xdev)
 	return pdev->current_state == PCI_D0 && pci_device_is_present(pdev);
 }
 
-/* Masks or unmasks all MSI-X vectors at once. Returns whether that changed anything. */
-static bool i40e_vf_mask_msix(struct pci_dev *pdev, bool mask)
+/* Masks or unmasks all MSI-X vectors at once. The user can do neither. */
+static void i40e_vf_mask_msix(struct pci_dev *pdev, bool mask)
 {
-	u16 flags, wanted;
+	u16 flags;
 
 	if (!pdev->msix_cap)
-		return false;
+		return;
 
 	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &flags);
-	wanted = mask ? flags | PCI_MSIX_FLAGS_MASKALL : flags & ~PCI_MSIX_FLAGS_MASKALL;
-	if (wanted == flags)
-		return false;
-	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, wanted);
-	return true;
+	flags = mask ? flags | PCI_MSIX_FLAGS_MASKALL : flags & ~PCI_MSIX_FLAGS_MASKALL;
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, flags);
 }
 
 /*
@@ -86,7 +83,7 @@ int i40e_vf_bus_stop(struct i40e_vf_device *xdev)
 
 	lockdep_assert_held(&xdev->migration.lock);
 
-	xdev->msix_masked = i40e_vf_mask_msix(pdev, true);
+	i40e_vf_mask_msix(pdev, true);
 	pci_read_config_word(pdev, PCI_COMMAND, &command);
 	xdev->bus_master = command & PCI_COMMAND_MASTER;
 	xdev->bus_stopped = true;
@@ -105,8 +102,7 @@ void i40e_vf_bus_start(struct i40e_vf_device *xdev)
 		return;
 	if (xdev->bus_master)
 		pci_set_master(pdev);
-	if (xdev->msix_masked)
-		i40e_vf_mask_msix(pdev, false);
+	i40e_vf_mask_msix(pdev, false);
 	xdev->bus_stopped = false;
 }
 
@@ -116,7 +112,7 @@ static bool i40e_vf_has_command(u64 offset, size_t count)
 	u64 pos = offset & VFIO_PCI_OFFSET_MASK;
 
 	return VFIO_PCI_OFFSET_TO_INDEX(offset) == VFIO_PCI_CONFIG_REGION_INDEX &&
-	       pos <= PCI_COMMAND && count > PCI_COMMAND - pos;
+	       pos <= PCI_COMMAND && pos + count > PCI_COMMAND;
 }
 
 /* While the device is stopped the user reads bus master as it is to be afterwards. */
@@ -163,8 +159,7 @@ void i40e_vf_bus_stop_again(struct i40e_vf_device *xdev, const u8 *command)
 	if (xdev->bus_stopped) {
 		if (command)
 			xdev->bus_master = *command & PCI_COMMAND_MASTER;
-		if (i40e_vf_mask_msix(pdev, true))
-			xdev->msix_masked = true;
+		i40e_vf_mask_msix(pdev, true);
 		pci_clear_master(pdev);
 	}
 	mutex_unlock(&xdev->migration.lock);

@@ -39,8 +39,6 @@ static void i40e_vf_end_session(struct i40e_vf_migration *mig)
 		return;
 	i40e_vf_session_end(mig->session);
 	mig->session = NULL;
-	mig->stream = NULL;
-	mig->length = 0;
 }
 
 static int i40e_vf_begin_session(struct i40e_vf_device *xdev, bool resuming)
@@ -127,6 +125,10 @@ static int i40e_vf_load(struct i40e_vf_device *xdev)
 	return 0;
 }
 
+/* An arc of the state machine as one number */
+#define I40E_VF_ARC(from, to) \
+	(VFIO_DEVICE_STATE_##from << 4 | VFIO_DEVICE_STATE_##to)
+
 /*
  * Takes one arc of the state machine, see enum vfio_device_mig_state.
  * Return: a file for the user if a session begins, NULL, or an error as a pointer
@@ -135,66 +137,49 @@ static int i40e_vf_load(struct i40e_vf_device *xdev)
 static struct file *i40e_vf_step(struct i40e_vf_device *xdev, enum vfio_device_mig_state next)
 {
 	struct i40e_vf_migration *mig = &xdev->migration;
-	const enum vfio_device_mig_state cur = mig->state;
 
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_STOP_COPY)
-		return i40e_vf_begin_stop_copy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RESUMING)
-		return i40e_vf_begin_resuming(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_RESUMING && next == VFIO_DEVICE_STATE_STOP)
-		return ERR_PTR(i40e_vf_load(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_STOP_COPY && next == VFIO_DEVICE_STATE_STOP) {
-		i40e_vf_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+	switch (mig->state << 4 | next) {
+	case I40E_VF_ARC(RUNNING, RUNNING_P2P):
+	case I40E_VF_ARC(PRE_COPY, PRE_COPY_P2P):
 		return ERR_PTR(i40e_vf_device_stop(xdev));
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
+	case I40E_VF_ARC(RUNNING_P2P, RUNNING):
+	case I40E_VF_ARC(PRE_COPY_P2P, PRE_COPY):
 		i40e_vf_device_start(xdev);
 		return NULL;
-	}
 
 	/* The device is stopped in both. */
-	if ((cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_STOP) ||
-	    (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RUNNING_P2P))
+	case I40E_VF_ARC(RUNNING_P2P, STOP):
+	case I40E_VF_ARC(STOP, RUNNING_P2P):
 		return NULL;
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_PRE_COPY)
+	case I40E_VF_ARC(RUNNING, PRE_COPY):
+	case I40E_VF_ARC(RUNNING_P2P, PRE_COPY_P2P):
 		return i40e_vf_begin_precopy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_RUNNING) {
-		i40e_vf_end_session(mig);
-		return NULL;
-	}
+	case I40E_VF_ARC(STOP, STOP_COPY):
+		return i40e_vf_begin_stop_copy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return i40e_vf_begin_precopy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		i40e_vf_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return ERR_PTR(i40e_vf_device_stop(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
-		i40e_vf_device_start(xdev);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_STOP_COPY) {
+	case I40E_VF_ARC(PRE_COPY_P2P, STOP_COPY):
 		i40e_vf_finish_stream(xdev);
 		return NULL;
-	}
 
-	/* vfio_mig_get_next_state() gives no other arc. */
-	return ERR_PTR(-EINVAL);
+	case I40E_VF_ARC(PRE_COPY, RUNNING):
+	case I40E_VF_ARC(PRE_COPY_P2P, RUNNING_P2P):
+	case I40E_VF_ARC(STOP_COPY, STOP):
+		i40e_vf_end_session(mig);
+		return NULL;
+
+	case I40E_VF_ARC(STOP, RESUMING):
+		return i40e_vf_begin_resuming(xdev);
+
+	case I40E_VF_ARC(RESUMING, STOP):
+		return ERR_PTR(i40e_vf_load(xdev));
+
+	default:
+		/* vfio_mig_get_next_state() gives no other arc. */
+		return ERR_PTR(-EINVAL);
+	}
 }
 
 /* Takes the whole path; the lock of the registers and that of the migration are held. */
@@ -210,9 +195,7 @@ static struct file *i40e_vf_walk(struct i40e_vf_device *xdev, struct vfio_device
 	ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
 	if (ret)
 		return ERR_PTR(ret);
-	if (target == mig->state)
-		return NULL;
-	if (!i40e_vf_registers_enabled(xdev))
+	if (target != mig->state && !i40e_vf_registers_enabled(xdev))
 		return ERR_PTR(-EIO);
 	if (i40e_vf_is_saving(target) && !i40e_vf_is_saving(mig->state)) {
 		ret = i40e_vf_ledger_begin_saving(&xdev->ledger);
@@ -221,19 +204,13 @@ static struct file *i40e_vf_walk(struct i40e_vf_device *xdev, struct vfio_device
 	}
 
 	while (mig->state != target) {
-		ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
-		if (ret) {
-			filp = ERR_PTR(ret);
-			break;
-		}
 		filp = i40e_vf_step(xdev, next);
 		if (IS_ERR(filp))
 			break;
 		mig->state = next;
+		/* A path that has a first step goes on to its end. */
+		vfio_mig_get_next_state(vdev, mig->state, target, &next);
 	}
-
-	if (!i40e_vf_is_saving(mig->state))
-		i40e_vf_ledger_end_saving(&xdev->ledger);
 	return filp;
 }
 
@@ -250,7 +227,6 @@ static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, struct vfio_device 
 	struct i40e_vf_migration *mig = &xdev->migration;
 	enum vfio_device_mig_state state, next;
 	bool entering = false, saving;
-	int ret;
 
 	mutex_lock(&mig->lock);
 	state = mig->state;
@@ -262,13 +238,7 @@ static int i40e_vf_follow_rings(struct i40e_vf_device *xdev, struct vfio_device 
 
 	if (target == VFIO_DEVICE_STATE_STOP_COPY && saving && i40e_vf_rings_untrusted(xdev))
 		return -EIO;
-	if (!entering)
-		return 0;
-
-	ret = i40e_vf_rings_begin(xdev);
-	if (ret && !saving)
-		i40e_vf_ledger_end_saving(&xdev->ledger);
-	return ret;
+	return entering ? i40e_vf_rings_begin(xdev) : 0;
 }
 
 static struct file *i40e_vf_set_state(struct vfio_device *vdev, enum vfio_device_mig_state target)
@@ -281,23 +251,17 @@ static struct file *i40e_vf_set_state(struct vfio_device *vdev, enum vfio_device
 	mutex_lock(&xdev->rings.lock);
 	i40e_vf_rings_log(xdev);
 	ret = i40e_vf_follow_rings(xdev, vdev, target);
-	if (ret) {
-		filp = ERR_PTR(ret);
-		goto out_unlock;
-	}
 
 	i40e_vf_lock_registers(xdev);
 	mutex_lock(&xdev->migration.lock);
-	filp = i40e_vf_walk(xdev, vdev, target);
+	filp = ret ? ERR_PTR(ret) : i40e_vf_walk(xdev, vdev, target);
 	saving = i40e_vf_is_saving(xdev->migration.state);
-	if (IS_ERR(filp) && !saving)
+	if (!saving)
 		i40e_vf_ledger_end_saving(&xdev->ledger);
 	mutex_unlock(&xdev->migration.lock);
 	i40e_vf_unlock_registers(xdev);
 	if (!saving)
 		i40e_vf_rings_end(xdev);
-
-out_unlock:
 	mutex_unlock(&xdev->rings.lock);
 	return filp;
 }
@@ -312,16 +276,10 @@ static int i40e_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_stat
 	return 0;
 }
 
-/* What a stream has that would be sent from here; its size is always the same. */
+/* What a stream has at most, whatever of it was read; its size is always the same. */
 static int i40e_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	struct i40e_vf_migration *mig = &i40e_vf_of_vdev(vdev)->migration;
-
-	mutex_lock(&mig->lock);
 	*length = i40e_vf_stream_size;
-	if (i40e_vf_is_saving(mig->state))
-		*length -= i40e_vf_session_consumed(mig->session);
-	mutex_unlock(&mig->lock);
 	return 0;
 }
 
@@ -355,7 +313,6 @@ int i40e_vf_migration_open(struct i40e_vf_device *xdev)
 	mig->values = kvcalloc(I40E_VF_NR_VALUES, sizeof(*mig->values), GFP_KERNEL_ACCOUNT);
 	if (!mig->values)
 		return -ENOMEM;
-	i40e_vf_migration_reset(xdev);
 	return 0;
 }
 
@@ -370,7 +327,6 @@ void i40e_vf_migration_close(struct i40e_vf_device *xdev)
 	mutex_unlock(&mig->lock);
 	i40e_vf_migration_reset(xdev);
 	kvfree(mig->values);
-	mig->values = NULL;
 }
 
 /* The device was reset: it runs, and what was sent or received is void. */

@@ -209,9 +209,8 @@ struct i40e_vf_log {
  * @migration: the migration state, and its session
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
- *               lock of the migration, as the two that follow.
+ *               lock of the migration, as the next one.
  * @bus_master: it is to be on when the device starts
- * @msix_masked: all MSI-X vectors are masked because the device is stopped
  * @memory_off: the user has memory decoding off. Protected by memory_lock, which
  *              is held for writing while it is on nevertheless.
  */
@@ -224,7 +223,6 @@ struct i40e_vf_device {
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
 	bool bus_master;
-	bool msix_masked;
 	bool memory_off;
 };
 
@@ -295,7 +293,6 @@ int i40e_vf_parse_stream(struct i40e_vf_migration *mig);
 struct i40e_vf_session *i40e_vf_session_begin(struct i40e_vf_device *xdev, bool resuming);
 void i40e_vf_session_publish(struct i40e_vf_session *session, size_t length, bool precopy);
 int i40e_vf_session_received(struct i40e_vf_session *session, size_t *length);
-size_t i40e_vf_session_consumed(struct i40e_vf_session *session);
 void i40e_vf_session_end(struct i40e_vf_session *session);
 
 /* fsm.c */

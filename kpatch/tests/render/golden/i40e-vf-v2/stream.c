@@ -114,8 +114,9 @@ void i40e_vf_send_identity(struct i40e_vf_device *xdev)
 	struct i40e_vf_frame *frame = (struct i40e_vf_frame *)xdev->migration.stream;
 	struct i40e_vf_identity *identity = (struct i40e_vf_identity *)(frame + 1);
 
-	identity->layout = cpu_to_le32(I40E_VF_LAYOUT_ID);
-	identity->flags = 0;
+	*identity = (struct i40e_vf_identity) {
+		.layout = cpu_to_le32(I40E_VF_LAYOUT_ID),
+	};
 	i40e_vf_seal_frame(xdev, I40E_VF_FRAME_IDENTITY, sizeof(*identity));
 }
 
@@ -180,8 +181,6 @@ static bool i40e_vf_frame_sound(const struct i40e_vf_frame *frame)
 
 static bool i40e_vf_take_identity(struct i40e_vf_migration *mig)
 {
-	if (mig->identified)
-		return false;
 	mig->identified = true;
 	mig->complete = false;
 	return true;
@@ -196,7 +195,6 @@ static bool i40e_vf_take_state(struct i40e_vf_migration *mig,
 		return false;
 	for (i = 0; i < I40E_VF_NR_VALUES; i++)
 		mig->values[i] = le32_to_cpu(state->values[i]);
-	mig->identified = false;
 	mig->complete = true;
 	return true;
 }
@@ -241,6 +239,7 @@ bool i40e_vf_stream_fits(struct i40e_vf_device *xdev, const u8 *stream, size_t l
 
 /*
  * Takes the values out of the received stream, which i40e_vf_stream_fits() has checked.
+ * Two frames of a kind with a state are longer than a stream, and were not received.
  * Return: 0, or -EINVAL if it is not whole or has a frame where that does not belong.
  */
 int i40e_vf_parse_stream(struct i40e_vf_migration *mig)

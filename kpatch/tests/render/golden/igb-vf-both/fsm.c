@@ -131,6 +131,10 @@ static int igb_vf_load(struct igb_vf_device *xdev)
 	return 0;
 }
 
+/* An arc of the state machine as one number */
+#define IGB_VF_ARC(from, to) \
+	(VFIO_DEVICE_STATE_##from << 4 | VFIO_DEVICE_STATE_##to)
+
 /*
  * Takes one arc of the state machine, see enum vfio_device_mig_state.
  * Return: a file for the user if a session begins, NULL, or an error as a pointer
@@ -139,66 +143,49 @@ static int igb_vf_load(struct igb_vf_device *xdev)
 static struct file *igb_vf_step(struct igb_vf_device *xdev, enum vfio_device_mig_state next)
 {
 	struct igb_vf_migration *mig = &xdev->migration;
-	const enum vfio_device_mig_state cur = mig->state;
 
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_STOP_COPY)
-		return igb_vf_begin_stop_copy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RESUMING)
-		return igb_vf_begin_resuming(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_RESUMING && next == VFIO_DEVICE_STATE_STOP)
-		return ERR_PTR(igb_vf_load(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_STOP_COPY && next == VFIO_DEVICE_STATE_STOP) {
-		igb_vf_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_RUNNING_P2P)
+	switch (mig->state << 4 | next) {
+	case IGB_VF_ARC(RUNNING, RUNNING_P2P):
+	case IGB_VF_ARC(PRE_COPY, PRE_COPY_P2P):
 		return ERR_PTR(igb_vf_device_stop(xdev));
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_RUNNING) {
+	case IGB_VF_ARC(RUNNING_P2P, RUNNING):
+	case IGB_VF_ARC(PRE_COPY_P2P, PRE_COPY):
 		igb_vf_device_start(xdev);
 		return NULL;
-	}
 
 	/* The device is stopped in both. */
-	if ((cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_STOP) ||
-	    (cur == VFIO_DEVICE_STATE_STOP && next == VFIO_DEVICE_STATE_RUNNING_P2P))
+	case IGB_VF_ARC(RUNNING_P2P, STOP):
+	case IGB_VF_ARC(STOP, RUNNING_P2P):
 		return NULL;
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING && next == VFIO_DEVICE_STATE_PRE_COPY)
+	case IGB_VF_ARC(RUNNING, PRE_COPY):
+	case IGB_VF_ARC(RUNNING_P2P, PRE_COPY_P2P):
 		return igb_vf_begin_precopy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_RUNNING) {
-		igb_vf_end_session(mig);
-		return NULL;
-	}
+	case IGB_VF_ARC(STOP, STOP_COPY):
+		return igb_vf_begin_stop_copy(xdev);
 
-	if (cur == VFIO_DEVICE_STATE_RUNNING_P2P && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return igb_vf_begin_precopy(xdev);
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_RUNNING_P2P) {
-		igb_vf_end_session(mig);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY && next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
-		return ERR_PTR(igb_vf_device_stop(xdev));
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_PRE_COPY) {
-		igb_vf_device_start(xdev);
-		return NULL;
-	}
-
-	if (cur == VFIO_DEVICE_STATE_PRE_COPY_P2P && next == VFIO_DEVICE_STATE_STOP_COPY) {
+	case IGB_VF_ARC(PRE_COPY_P2P, STOP_COPY):
 		igb_vf_finish_stream(xdev);
 		return NULL;
-	}
 
-	/* vfio_mig_get_next_state() gives no other arc. */
-	return ERR_PTR(-EINVAL);
+	case IGB_VF_ARC(PRE_COPY, RUNNING):
+	case IGB_VF_ARC(PRE_COPY_P2P, RUNNING_P2P):
+	case IGB_VF_ARC(STOP_COPY, STOP):
+		igb_vf_end_session(mig);
+		return NULL;
+
+	case IGB_VF_ARC(STOP, RESUMING):
+		return igb_vf_begin_resuming(xdev);
+
+	case IGB_VF_ARC(RESUMING, STOP):
+		return ERR_PTR(igb_vf_load(xdev));
+
+	default:
+		/* vfio_mig_get_next_state() gives no other arc. */
+		return ERR_PTR(-EINVAL);
+	}
 }
 
 /* Is the device held by the migration region? Then this is not its state. */
@@ -224,9 +211,7 @@ static struct file *igb_vf_walk(struct igb_vf_device *xdev, struct vfio_device *
 		return ERR_PTR(ret);
 	if (igb_vf_is_held(mig))
 		return ERR_PTR(-EBUSY);
-	if (target == mig->state)
-		return NULL;
-	if (!igb_vf_registers_enabled(xdev))
+	if (target != mig->state && !igb_vf_registers_enabled(xdev))
 		return ERR_PTR(-EIO);
 	if (igb_vf_is_saving(target) && !igb_vf_is_saving(mig->state)) {
 		ret = igb_vf_ledger_begin_saving(&xdev->ledger);
@@ -235,16 +220,13 @@ static struct file *igb_vf_walk(struct igb_vf_device *xdev, struct vfio_device *
 	}
 
 	while (mig->state != target) {
-		ret = vfio_mig_get_next_state(vdev, mig->state, target, &next);
-		if (ret) {
-			filp = ERR_PTR(ret);
-			break;
-		}
 		filp = igb_vf_step(xdev, next);
 		if (IS_ERR(filp))
 			break;
 		mig->state = next;
 		mig->holder = IGB_VF_HELD_BY_FEATURE;
+		/* A path that has a first step goes on to its end. */
+		vfio_mig_get_next_state(vdev, mig->state, target, &next);
 	}
 
 	if (!igb_vf_is_saving(mig->state))
@@ -280,20 +262,16 @@ static int igb_vf_get_state(struct vfio_device *vdev, enum vfio_device_mig_state
 	return ret;
 }
 
-/* What a stream has that would be sent from here; its size is always the same. */
+/* What a stream has at most, whatever of it was read; its size is always the same. */
 static int igb_vf_get_data_size(struct vfio_device *vdev, unsigned long *length)
 {
 	struct igb_vf_migration *mig = &igb_vf_of_vdev(vdev)->migration;
-
-	int ret = 0;
+	int ret;
 
 	mutex_lock(&mig->lock);
-	*length = igb_vf_stream_size;
-	if (igb_vf_is_held(mig))
-		ret = -EBUSY;
-	else if (igb_vf_is_saving(mig->state))
-		*length -= igb_vf_session_consumed(mig->session);
+	ret = igb_vf_is_held(mig) ? -EBUSY : 0;
 	mutex_unlock(&mig->lock);
+	*length = igb_vf_stream_size;
 	return ret;
 }
 

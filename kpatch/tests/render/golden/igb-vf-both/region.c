@@ -98,10 +98,7 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 
 	if (mig->v1_state == IGB_VF_STATE_PRE_COPY && mig->position)
 		after_identity = true;
-	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
-		igb_vf_drop_stream(mig);
-	else
-		igb_vf_forget_stream(mig);
+	igb_vf_forget_stream(mig);
 	if (next == IGB_VF_STATE_STOP_COPY)
 		igb_vf_send_state(xdev, after_identity);
 	else if (next == IGB_VF_STATE_PRE_COPY)
@@ -144,7 +141,7 @@ static int igb_vf_receive(struct igb_vf_device *xdev, u64 size)
 		return -EBUSY;
 	if (mig->v1_state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
-	if (!size || size > IGB_VF_DATA_SIZE)
+	if (size > IGB_VF_DATA_SIZE)
 		return -EINVAL;
 	return igb_vf_receive_stream(xdev, mig->data, size);
 }

@@ -119,8 +119,9 @@ void igb_vf_send_identity(struct igb_vf_device *xdev)
 	struct igb_vf_frame *frame = (struct igb_vf_frame *)xdev->migration.stream;
 	struct igb_vf_identity *identity = (struct igb_vf_identity *)(frame + 1);
 
-	identity->layout = cpu_to_le32(IGB_VF_LAYOUT_ID);
-	identity->flags = 0;
+	*identity = (struct igb_vf_identity) {
+		.layout = cpu_to_le32(IGB_VF_LAYOUT_ID),
+	};
 	igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, sizeof(*identity));
 }
 
@@ -246,6 +247,7 @@ bool igb_vf_stream_fits(struct igb_vf_device *xdev, const u8 *stream, size_t len
 
 /*
  * Takes the values out of the received stream, which igb_vf_stream_fits() has checked.
+ * Two frames of a kind with a state are longer than a stream, and were not received.
  * Return: 0, or -EINVAL if it is not whole or has a frame where that does not belong.
  */
 int igb_vf_parse_stream(struct igb_vf_migration *mig)

@@ -165,9 +165,8 @@ struct igb_vf_rings {
  * @migration: the migration region
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
- *               lock of the migration, as the two that follow.
+ *               lock of the migration, as the next one.
  * @bus_master: it is to be on when the device starts
- * @msix_masked: all MSI-X vectors are masked because the device is stopped
  * @memory_off: the user has memory decoding off. Protected by memory_lock, which
  *              is held for writing while it is on nevertheless.
  */
@@ -179,7 +178,6 @@ struct igb_vf_device {
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
 	bool bus_master;
-	bool msix_masked;
 	bool memory_off;
 };
 

@@ -88,10 +88,7 @@ static int igb_vf_set_state(struct igb_vf_device *xdev, u32 next)
 
 	if (mig->state == IGB_VF_STATE_PRE_COPY && mig->position)
 		after_identity = true;
-	if (next & (VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING))
-		igb_vf_drop_stream(mig);
-	else
-		igb_vf_forget_stream(mig);
+	igb_vf_forget_stream(mig);
 	if (next == IGB_VF_STATE_STOP_COPY)
 		igb_vf_send_state(xdev, after_identity);
 	else if (next == IGB_VF_STATE_PRE_COPY)
@@ -131,7 +128,7 @@ static int igb_vf_receive(struct igb_vf_device *xdev, u64 size)
 
 	if (mig->state != VFIO_DEVICE_STATE_V1_RESUMING)
 		return -EINVAL;
-	if (!size || size > IGB_VF_DATA_SIZE)
+	if (size > IGB_VF_DATA_SIZE)
 		return -EINVAL;
 	return igb_vf_receive_stream(xdev, mig->data, size);
 }
@@ -412,7 +409,6 @@ void igb_vf_migration_reset(struct igb_vf_device *xdev)
 	mutex_lock(&mig->lock);
 	if (mig->data)
 		igb_vf_forget_stream(mig);
-	mig->restored = false;
 	igb_vf_ledger_end_saving(&xdev->ledger);
 	igb_vf_bus_start(xdev);
 	mig->state = VFIO_DEVICE_STATE_V1_RUNNING;

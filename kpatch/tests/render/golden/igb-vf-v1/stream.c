@@ -115,8 +115,9 @@ void igb_vf_send_identity(struct igb_vf_device *xdev)
 	struct igb_vf_frame *frame = (struct igb_vf_frame *)xdev->migration.stream;
 	struct igb_vf_identity *identity = (struct igb_vf_identity *)(frame + 1);
 
-	identity->layout = cpu_to_le32(IGB_VF_LAYOUT_ID);
-	identity->flags = 0;
+	*identity = (struct igb_vf_identity) {
+		.layout = cpu_to_le32(IGB_VF_LAYOUT_ID),
+	};
 	igb_vf_seal_frame(xdev, IGB_VF_FRAME_IDENTITY, sizeof(*identity));
 }
 

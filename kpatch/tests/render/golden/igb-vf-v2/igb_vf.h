@@ -211,9 +211,8 @@ struct igb_vf_log {
  * @migration: the migration state, and its session
  * @bar: the registers
  * @bus_stopped: bus master is off because the device is stopped. Protected by the
- *               lock of the migration, as the two that follow.
+ *               lock of the migration, as the next one.
  * @bus_master: it is to be on when the device starts
- * @msix_masked: all MSI-X vectors are masked because the device is stopped
  * @memory_off: the user has memory decoding off. Protected by memory_lock, which
  *              is held for writing while it is on nevertheless.
  */
@@ -226,7 +225,6 @@ struct igb_vf_device {
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	bool bus_stopped;
 	bool bus_master;
-	bool msix_masked;
 	bool memory_off;
 };
 
@@ -297,7 +295,6 @@ int igb_vf_parse_stream(struct igb_vf_migration *mig);
 struct igb_vf_session *igb_vf_session_begin(struct igb_vf_device *xdev, bool resuming);
 void igb_vf_session_publish(struct igb_vf_session *session, size_t length, bool precopy);
 int igb_vf_session_received(struct igb_vf_session *session, size_t *length);
-size_t igb_vf_session_consumed(struct igb_vf_session *session);
 void igb_vf_session_end(struct igb_vf_session *session);
 
 /* fsm.c */
