@@ -20,6 +20,7 @@ READABLE: Final = select.POLLIN | select.POLLRDNORM
 """What poll says of a file of which a read gives data, or the end."""
 
 PRECOPY_INFO_SIZE: Final = ctypes.sizeof(vfio_precopy_info)
+_UNWRITTEN: Final = 0xA5A5A5A5A5A5A5A5
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,14 @@ class DataFile(Closing):
     def precopy_info(self, argsz: int = PRECOPY_INFO_SIZE, *, flags: int = 0) -> PrecopyInfo:
         """Ask how much there is to read. ``argsz`` and ``flags`` are passed in as they are.
 
+        The two numbers are odd before the call, so that one that was not written shows.
+
         Behind the struct is memory up to ``argsz``, and never less than the struct.
         """
         buffer = ctypes.create_string_buffer(max(argsz, PRECOPY_INFO_SIZE))
-        head = vfio_precopy_info(argsz=argsz, flags=flags)
+        head = vfio_precopy_info(
+            argsz=argsz, flags=flags, initial_bytes=_UNWRITTEN, dirty_bytes=_UNWRITTEN
+        )
         ctypes.memmove(buffer, ctypes.byref(head), PRECOPY_INFO_SIZE)
         with trace.call(self._what(f"PRECOPY_INFO argsz {argsz}")) as done:
             ioctl(self.fd, ioctls.VFIO_MIG_GET_PRECOPY_INFO, buffer)

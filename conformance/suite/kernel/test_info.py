@@ -2,12 +2,17 @@
 """What a device says of itself: its sizes and bounds, and whether it is true."""
 
 import ctypes
+import mmap
+import select
+import threading
 from dataclasses import dataclass
-from errno import EFAULT, EINVAL
+from errno import EFAULT, EINVAL, ENOTTY
 
 import pytest
 
-from conformance.plugin.checks import expect_errno, expect_success
+from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
+from conformance.plugin.devices import Devices
+from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
@@ -16,10 +21,19 @@ from conformance.uapi.structs import vfio_device_info, vfio_irq_info, vfio_regio
 from conformance.vfio.device import Device
 from conformance.vfio.memory import libc
 from conformance.vfio.pci import interrupts
+from conformance.vfio.system import sysfs
 
 ROOM = 4096
 LAST = (1 << 32) - 1
+#: Numbers of ioctls that VFIO does not use.
+UNKNOWN = 0x3B00 + 98
+#: Seconds in which the kernel asks for a device, and has it once it is closed.
+PATIENCE = 10.0
 KINDS = (c.VFIO_PCI_INTX_IRQ_INDEX, c.VFIO_PCI_MSI_IRQ_INDEX, c.VFIO_PCI_MSIX_IRQ_INDEX)
+
+
+#: Fields that every answer has, whatever its flags.
+ANSWERED = ("flags", "num_regions", "num_irqs", "size", "offset", "count")
 
 
 @dataclass(frozen=True)
@@ -31,14 +45,23 @@ class Question:
     struct: type[ctypes.Structure]
     least: int
 
-    def ask(self, device: Device, argsz: int, index: int = 0) -> None:
-        """Ask with room for any answer. Raises :class:`OSError`."""
-        arg = ctypes.create_string_buffer(ROOM)
+    def ask(self, device: Device, argsz: int, index: int = 0, fill: int = 0) -> dict[str, int]:
+        """Ask with room for any answer; return it. Raises :class:`OSError`.
+
+        Args:
+            device: What is asked.
+            argsz: Bytes, as the device is told.
+            index: Of the region or the kind of interrupt.
+            fill: What each byte of the argument's other fields is before the call.
+        """
+        arg = ctypes.create_string_buffer(bytes([fill]) * ROOM, ROOM)
         head = self.struct.from_buffer(arg)
         head.argsz = argsz
         if hasattr(head, "index"):
             head.index = index
         ioctl(device.fd, self.number, arg)
+        fields = [name for name, *_ in self.struct._fields_ if name in ANSWERED]
+        return {name: int(getattr(head, name)) for name in fields}
 
 
 REGION = Question("GET_REGION_INFO", ioctls.VFIO_DEVICE_GET_REGION_INFO, vfio_region_info, 32)
@@ -94,3 +117,81 @@ def test_vectors(device: Device) -> None:
         if count:
             with expect_success(did=f"SET_IRQS of index {index}, {count} eventfds"):
                 interrupts.set_up(device, index, count)
+
+
+@pytest.mark.rule("info.answer")
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_answer(device: Device, question: Question) -> None:
+    """Ask with an argument of zeros and one of ones, of each index: the answers are the same."""
+    numbers = {REGION: device.num_regions, IRQ: device.info.num_irqs}
+    for index in range(numbers.get(question, 1)):
+        try:
+            clear = question.ask(device, ROOM, index)
+        except OSError:
+            continue
+        full = question.ask(device, ROOM, index, fill=0xFF)
+        expect_equal(full, clear, did=f"{question.name} of index {index}, ones and zeros before")
+
+
+@pytest.mark.rule("info.flags")
+def test_flag_of_reset(device: Device) -> None:
+    """Reset the device: GET_INFO has the flag RESET if that succeeds, and only then."""
+    try:
+        device.reset()
+        works = True
+    except OSError:
+        works = False
+    said = bool(device.info.flags & c.VFIO_DEVICE_FLAGS_RESET)
+    expect_equal(said, works, did="VFIO_DEVICE_RESET, GET_INFO, look at the flag RESET")
+
+
+@pytest.mark.rule("info.flags")
+def test_flag_of_pci(device: Device) -> None:
+    """Look for a PCI function: GET_INFO has the flag PCI, and config space is in its place."""
+    said = bool(device.info.flags & c.VFIO_DEVICE_FLAGS_PCI)
+    if not said and not sysfs.is_pci(device.bdf):
+        not_applicable("this is not a PCI function")
+    expect_true(said, did="GET_INFO of a PCI function", expected="the flag PCI", actual="none")
+    config = device.known(c.VFIO_PCI_CONFIG_REGION_INDEX)
+    flags = (config.readable, config.writable, config.mappable)
+    expect_equal(flags, (True, True, False), did="ask for config space: read, write, mmap")
+
+
+@pytest.mark.rule("info.unmappable")
+def test_unmappable(device: Device) -> None:
+    """Map a page of each region that has no flag MMAP: an error."""
+    for index in range(device.num_regions):
+        try:
+            region = device.known(index)
+        except OSError:
+            continue
+        if not region.mappable:
+            with expect_errno(did=f"mmap a page of {region.name}") as call:
+                call.result = region.map(0, mmap.PAGESIZE)
+
+
+@pytest.mark.rule("info.unknown")
+@pytest.mark.parametrize("number", [UNKNOWN, UNKNOWN + 1])
+def test_unknown_ioctl(device: Device, number: int) -> None:
+    """Call the device with an ioctl that VFIO does not have: ENOTTY."""
+    with expect_errno(ENOTTY, did=f"ioctl {number:#x}"):
+        ioctl(device.fd, number, 0)
+
+
+@pytest.mark.alone
+@pytest.mark.rule("info.request")
+def test_request(device: Device, devices: Devices) -> None:
+    """Take a function that is open from its driver: its user is asked, closes it, it is free."""
+    bdf, driver = device.bdf, sysfs.driver(device.bdf)
+    if devices.settings.as_is or not driver or not sysfs.is_pci(bdf):
+        pytest.skip("only a PCI function that may be bound anew is taken from its driver")
+    if _eventfds(device, c.VFIO_PCI_REQ_IRQ_INDEX) != 1:
+        not_applicable("the device has no interrupt by which it is asked for")
+    with interrupts.only_eventfd(device, c.VFIO_PCI_REQ_IRQ_INDEX) as asked:
+        taker = threading.Thread(target=sysfs.unbind, args=(bdf,), daemon=True)
+        taker.start()
+        came = bool(select.select([asked], [], [], PATIENCE)[0])
+        devices.close()
+        taker.join(2 * PATIENCE)
+    sysfs.bind(bdf, driver)
+    expect_true(came, did="unbind the function", expected="the interrupt", actual="none")

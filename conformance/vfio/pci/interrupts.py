@@ -5,6 +5,8 @@ import ctypes
 import os
 import select
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from conformance.closing import Closing
@@ -33,6 +35,21 @@ def set_up(device: Device, index: int, count: int) -> None:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+@contextmanager
+def only_eventfd(device: Device, index: int) -> Iterator[int]:
+    """Provide an eventfd of the one interrupt of a kind.
+
+    It is not taken back: the device may be closed in the meantime. Raises :class:`OSError`.
+    """
+    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        with trace.call(f"VFIO_DEVICE_SET_IRQS index {index} 0+1, an eventfd"):
+            _set(device, index, _EVENTFD, 1, struct.pack("i", fd))
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _set_msix(device: Device, flags: int, count: int, data: bytes = b"") -> None:

@@ -234,6 +234,11 @@ def users(module: str, *, sysfs: Path = SYSFS) -> int | None:
         return None
 
 
+def users_of_all(*, sysfs: Path = SYSFS) -> int:
+    """Return how many users all modules have, each counted by itself."""
+    return sum(users(path.name, sysfs=sysfs) or 0 for path in (sysfs / "module").iterdir())
+
+
 def unbind(bdf: str, *, sysfs: Path = SYSFS) -> None:
     """Take a function from its driver, if it has one."""
     if driver(bdf, sysfs=sysfs) is not None:

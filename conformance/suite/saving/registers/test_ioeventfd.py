@@ -11,7 +11,7 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Scratch
-from conformance.suite.support.life import WHILE
+from conformance.suite.support.life import WHILE, soon
 from conformance.vfio.ioeventfd import IoEventfd
 
 
@@ -57,3 +57,16 @@ def test_asked_for_while_saving(saver: Saver, trapped_place: Scratch) -> None:
         now = trapped_place.read()
     did = f"{saver.words(saver.first)}, have an eventfd write {trapped_place.offset:#x}"
     expect_equal(now, 0, did=f"{did}, signal it, read")
+
+
+@pytest.mark.rule("saving.ioeventfd")
+def test_signalled_while_it_runs(saver: Saver, trapped_place: Scratch) -> None:
+    """Ask for an eventfd that writes a trapped register, signal it: refused, or it is written."""
+    trapped_place.write(0)
+    with eventfd_of(trapped_place) as eventfd:
+        if eventfd:
+            eventfd.signal()
+            soon(lambda: trapped_place.read() == trapped_place.mask)
+        now = trapped_place.read()
+    did = f"in {saver.stage}, have an eventfd write {trapped_place.offset:#x}, signal it"
+    expect_equal(now, trapped_place.mask if eventfd else 0, did=f"{did}, read")

@@ -65,7 +65,7 @@ def _payload_byte(at: int, by: int) -> Forge:
     """Return what makes one byte of the payload more or less: its first one is of a number."""
 
     def forge(frame: _Frame) -> _Frame | None:
-        if not frame.payload:
+        if not -len(frame.payload) <= at < len(frame.payload):
             return None
         payload = bytearray(frame.payload)
         payload[at] = (payload[at] + by) % 256
@@ -102,6 +102,7 @@ FORGED_FIRST: Final[dict[str, Forge]] = {
     "payload-more": _payload_byte(0, 1),
     "payload-end-less": _payload_byte(-1, -1),
     "payload-end-more": _payload_byte(-1, 1),
+    "payload-flag": _payload_byte(4, 1),  # the lowest, which a frame of the other type may have
 }
 
 #: Lengths that a header claims, from its own and from how many bytes follow the header.

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from conformance.migration.stream import joined
+from conformance.migration.stream import cut, joined, total
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import STRUCT_SIZE, MigrationRegion
 from conformance.model.v1.states import State
@@ -95,17 +95,17 @@ def test_nothing_of_a_save_outside(client: Client, path: tuple[int, ...], mapped
 
 @pytest.mark.rule("region.clean")
 @pytest.mark.parametrize("mapped", SEEN)
-@pytest.mark.parametrize("way", ["4->1", "reset"])
+@pytest.mark.parametrize("way", ["4->1", "4->6", "reset"])
 def test_nothing_of_a_resume_outside(
     client: Client, stream: list[bytes], way: str, mapped: bool
 ) -> None:
-    """Resume, or reset on the way: the section has nothing of the stream."""
+    """Resume, or fail to, or reset on the way: the section has nothing of the stream."""
     client.migration.enter(State.RESUMING)
-    client.write_all(stream)
+    client.write_all(stream if way != "4->6" else cut(stream, total(stream) - 1))
     if way == "reset":
         client.migration.device.reset()
     else:
-        client.migration.enter(State.RUNNING)
+        attempt(client.migration, State.RUNNING)
     found = shared_words(joined(stream), read_section(client.migration, mapped=mapped))
     expect_equal(found, 0, did=f"give a stream, {way}, count its words that are left")
 

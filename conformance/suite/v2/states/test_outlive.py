@@ -7,7 +7,7 @@ import pytest
 
 from conformance.migration.v2.client import Client
 from conformance.model.v2.fsm import State
-from conformance.plugin.checks import expect_equal, expect_success
+from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.binding import unbound
@@ -95,3 +95,19 @@ def test_first_set_after_an_open(reach: Reach, client: Client, state: State) -> 
     client.attempt(State.STOP)
     client.device.reset()
     expect_equal(state_of(client), State.RUNNING, did="SET STOP after an open, then reset")
+
+
+@pytest.mark.rule("open2.module")
+@pytest.mark.parametrize("state", SESSIONS)
+def test_file_holds_a_module(reach: Reach, client: Client, state: State) -> None:
+    """Keep a data_fd when its session has ended, then close it: a module has a user until then."""
+    users_of(client.device)
+    before = sysfs.users_of_all()
+    kept = reach(state).session.duplicate()
+    client.set(State.RUNNING)
+    client.close()
+    held = sysfs.users_of_all()
+    kept.close()
+    did = f"leave {state.name}, count the users of all modules"
+    expect_true(held > before, did=did, expected=f"above {before}", actual=str(held))
+    expect_equal(sysfs.users_of_all(), before, did=f"{did}, close its data_fd, count again")

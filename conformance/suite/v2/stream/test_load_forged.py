@@ -115,7 +115,8 @@ def test_part_of_a_live_save(client: Client, live: Stream) -> None:
 
 @pytest.mark.rule("resume2.bound")
 def test_frame_too_many(client: Client, known: Stream, live: Stream) -> None:
-    """Load a stream with a frame of pre-copy behind it, or a live one with two: refused."""
+    """Load a frame of pre-copy behind a stream, two before it, or two streams: refused."""
     head = live[:1]
-    for wrong in ([*known, *head], [*head, *live], [*head, *head, *known]):
-        expect_not_loaded(client, wrong, did="load a frame of pre-copy too many", left=LEFT)
+    many = ([*known, *head], [*head, *live], [*head, *head, *known], [*known, *known])
+    for wrong in many:
+        expect_not_loaded(client, wrong, did="load a frame too many", left=LEFT)
