@@ -3,10 +3,12 @@
 
 import ctypes
 import mmap
+import os
 import select
 import threading
 from dataclasses import dataclass
 from errno import EFAULT, EINVAL, ENOTTY
+from pathlib import Path
 
 import pytest
 
@@ -157,7 +159,7 @@ def test_flag_of_pci(device: Device) -> None:
     expect_equal(flags, (True, True, False), did="ask for config space: read, write, mmap")
 
 
-@pytest.mark.rule("info.unmappable")
+@pytest.mark.rule("info.access")
 def test_unmappable(device: Device) -> None:
     """Map a page of each region that has no flag MMAP: an error."""
     for index in range(device.num_regions):
@@ -168,6 +170,31 @@ def test_unmappable(device: Device) -> None:
         if not region.mappable:
             with expect_errno(did=f"mmap a page of {region.name}") as call:
                 call.result = region.map(0, mmap.PAGESIZE)
+
+
+@pytest.mark.rule("info.access")
+def test_unreadable(device: Device) -> None:
+    """Read each region that has no flag READ: an error."""
+    for index in range(device.num_regions):
+        try:
+            region = device.known(index)
+        except OSError:
+            continue
+        if not region.readable:
+            with expect_errno(did=f"read {region.name}") as call:
+                call.result = region.read(0, 4)
+
+
+@pytest.mark.rule("info.position")
+def test_position(device: Device) -> None:
+    """Read without an offset twice, and once with one: the position is behind the former two."""
+    with device.open_again() as second:
+        for size in (4, 2):
+            os.read(second.fd, size)
+        second.pread(4, 0)
+        info = Path(f"/proc/self/fdinfo/{second.fd}").read_text("ascii")
+    position = info.partition("pos:")[2].split()[0]
+    expect_equal(position, "6", did="read 4 and 2 bytes, 4 at an offset, look for the position")
 
 
 @pytest.mark.rule("info.unknown")
