@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command register of a function that is stopped: a driver may keep bus master from it."""
+"""The command register of a function that is stopped: what a driver changes in it is hidden."""
 
 import mmap
 
@@ -7,8 +7,11 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
+from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import by_stage
+from conformance.suite.support.power import decoding_off
+from conformance.suite.support.steps import set_apart
 from conformance.vfio.device import Device
 from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.pci import resets
@@ -91,3 +94,25 @@ def test_no_reset_sets_it(saver: Saver, space: Config, way: str) -> None:
     resets.WAYS[way](saver.device)
     now = bool(space.command & MASTER)
     expect_equal(now, False, did=f"stop, run, clear bus master, reset by {way}, read it")
+
+
+def _answer(place: Scratch) -> int:
+    """Read a register; return the declared bits, or the errno as a negative number."""
+    try:
+        return place.read()
+    except OSError as error:
+        return -(error.errno or 0)
+
+
+@STANDING
+def test_decoding_stays_off(
+    saver: Saver, space: Config, scratch: list[Scratch], stage: Stage
+) -> None:
+    """Switch memory decoding off, stop the device: registers answer as before, if at all."""
+    set_apart(scratch, 0x0135A79C)
+    with decoding_off(space):
+        before = [_answer(place) for place in scratch]
+        saver.enter(stage)
+        now = [_answer(place) for place in scratch]
+    did = f"switch decoding off, {saver.words(stage)}, read registers before and after"
+    expect_equal(now, before, did=did)
