@@ -12,8 +12,10 @@ from conformance.plugin.declared import Doorbell
 from conformance.suite.conftest import need
 from conformance.suite.support.cases import by_stage
 from conformance.suite.support.life import SOON, soon
+from conformance.suite.support.receiving import UNNAMED, describe_unnamed, expect_reported, fill
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES, LoggedMemory
+from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.system import sysfs
 
 #: Pages that are written in a test.
@@ -120,3 +122,16 @@ def test_other_pages_are_not_reported(
     expect_equal(sorted(memory.dirty()), sorted(pages), did="have pages written, read the bitmap")
     expect_equal(sorted(memory.written()), sorted(pages), did="look at the memory")
     expect_equal(sorted(memory.dirty()), [], did="read the bitmap again")
+
+
+@pytest.mark.rule("dirty.reported")
+@pytest.mark.usefixtures("apart")
+def test_posted_by_a_mapping(receiver: Receiver) -> None:
+    """Set a queue up by write(), post by a mapping in _RUNNING: what is received is reported."""
+    page = receiver.TAIL // PAGE * PAGE
+    describe_unnamed(receiver)
+    with receiver.device.region(0).map(page, PAGE) as mapping:
+        receiver.memory.dirty()
+        mapping.store(receiver.TAIL - page, len(UNNAMED))
+        fill(receiver, len(UNNAMED), "post by a mapping, receive")
+    expect_reported(receiver, set(UNNAMED), "post by a mapping, receive")

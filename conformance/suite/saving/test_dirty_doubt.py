@@ -4,18 +4,31 @@
 import ctypes
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Timer
 
 import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_success
+from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
-from conformance.suite.support.receiving import FAST, UNNAMED, begin, expect_reported, wait_for
+from conformance.suite.support.power import in_d3hot
+from conformance.suite.support.receiving import (
+    FAST,
+    UNNAMED,
+    begin,
+    expect_reported,
+    fill,
+    wait_for,
+)
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
 from conformance.vfio.memory.mapping import Mapping, anonymous
 from conformance.vfio.memory.userfault import Userfault
+from conformance.vfio.pci.config import Config
 from conformance.vfio.receiving.receiver import ENTRIES, Receiver
+from conformance.vfio.system import sysfs
 
 pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
 
@@ -122,11 +135,16 @@ def test_nothing_written_is_clean(
     _stop_and_look(saver, receiver, first)
 
 
-def test_a_new_save_is_as_any(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+@pytest.mark.parametrize(
+    ("page", "posted"), named({"in-use": (max(UNNAMED), 8), "to-nowhere": (3 * PAGES, 0)})
+)
+def test_a_new_save_is_as_any(
+    saver: Saver, receiver: Receiver, rng: random.Random, page: int, posted: int
+) -> None:
     """Have the driver lose a ring, set the device running, set the ring up anew: it is saved."""
-    receiver.refill(rng, 8)
+    receiver.refill(rng, posted)
     begin(saver, receiver)
-    receiver.set_base(max(UNNAMED))
+    receiver.set_base(page)
     did = "move the ring, enter stop-and-copy"
     stage = Stage.STOP_COPY if saver.attempt(Stage.STOP_COPY) is None else Stage.PRE_COPY
     expect_equal(saver.stage, stage, did=f"{did}, look where the device is")
@@ -155,6 +173,32 @@ def test_memory_is_taken(saver: Saver, receiver: Receiver, rng: random.Random) -
         expect_reported(receiver, written, "enter stop-and-copy")
 
 
+def test_memory_lost_before(saver: Saver, receiver: Receiver, behind: Mapping) -> None:
+    """Post a buffer, unmap its memory in the process, begin to save: no written page is clean."""
+    receiver.post([BEHIND])
+    behind.munmap()
+    begin(saver, receiver)
+    first = receiver.traffic.count()
+    fill(receiver, 1, "receive into memory that the process has lost")
+    _stop_and_look(saver, receiver, first)
+
+
+def test_memory_is_another(saver: Saver, receiver: Receiver) -> None:
+    """Unmap a posted buffer in pre-copy, map another page there, receive: it is not clean."""
+    container = receiver.memory.container
+    place = IOVA + BEHIND * PAGE
+    with anonymous(PAGE) as page, anonymous(PAGE) as other:
+        container.map_dma(page.address, place, PAGE)
+        begin(saver, receiver)
+        receiver.post([BEHIND])
+        container.unmap_dma(place, PAGE)
+        container.map_dma(other.address, place, PAGE)
+        first = receiver.traffic.count()
+        fill(receiver, 1, "map another page in the place of a buffer, receive")
+        _stop_and_look(saver, receiver, first)
+        container.unmap_dma(place, PAGE)
+
+
 def test_ring_that_is_missing_for_a_while(
     saver: Saver, receiver: Receiver, behind: Mapping, rng: random.Random
 ) -> None:
@@ -169,3 +213,36 @@ def test_ring_that_is_missing_for_a_while(
         receiver.traffic.set_rate(FAST)
         wait_for(receiver, first + receiver.waiting, "receive by a ring that is missing")
         _stop_and_look(saver, receiver, first)
+
+
+def test_tail_from_memory_that_changes(saver: Saver, receiver: Receiver) -> None:
+    """Write the tail from memory that changes meanwhile: no page that is then written is clean."""
+    few, first = 4, receiver.traffic.count()
+    for index, page in enumerate([*range(1, few + 1), *sorted(UNNAMED)]):
+        receiver.describe(0, index, page)
+    begin(saver, receiver)
+    with anonymous(2 * PAGE) as memory:
+        # Who reads it waits for the second half of the number, whose first half changes then.
+        place, more = memory.address + PAGE - 2, few + len(UNNAMED)
+        ctypes.memmove(place, few.to_bytes(2, "little"), 2)
+        change = Timer(MISSING / 2, ctypes.memmove, (place, more.to_bytes(2, "little"), 2))
+        with Userfault(memory.address + PAGE, bytes(PAGE), MISSING):
+            change.start()
+            receiver.device.region(0).write_from(place, receiver.TAIL, 4)
+            change.join()
+    fill(receiver, more, "write the tail from memory that changes, receive")
+    _stop_and_look(saver, receiver, first)
+
+
+def test_written_while_it_sleeps(saver: Saver, receiver: Receiver) -> None:
+    """Write to a queue in D3hot, receive in D0: what is written is reported, or the save fails."""
+    if not sysfs.is_pci(receiver.device.bdf):
+        not_applicable("this is not a PCI function")
+    begin(saver, receiver)
+    receiver.post(sorted(UNNAMED))
+    with in_d3hot(Config(receiver.device)), suppress(OSError):
+        receiver.set_base(0)
+    receiver.memory.dirty()
+    first = receiver.traffic.count()
+    fill(receiver, len(UNNAMED), "write the address of a ring in D3hot, receive in D0")
+    _stop_and_look(saver, receiver, first)

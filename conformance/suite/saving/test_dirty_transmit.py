@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a device writes while it is saved and sends: it says which descriptors are done."""
 
+import random
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from conformance.migration.saver import Saver, Stage
-from conformance.plugin.checks import expect_equal, expect_true
+from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.suite.support.life import SOON, soon
-from conformance.suite.support.receiving import UNNAMED, begin, expect_reported, need_narrowed
+from conformance.suite.support.receiving import (
+    UNNAMED,
+    begin,
+    expect_reported,
+    fill,
+    need_narrowed,
+)
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
 from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.receiving import i82576
@@ -33,14 +40,31 @@ def transmitter(receiver: Receiver, request: pytest.FixtureRequest) -> Iterator[
     made.stop()
 
 
-def _send_and_look(
-    saver: Saver, receiver: Receiver, transmitter: Transmitter, pages: set[int], did: str
-) -> None:
-    """Send by more than half of the ring, stop; demand that the pages are reported, or no stop."""
+def _send(transmitter: Transmitter, did: str) -> None:
+    """Send by more than half of the ring."""
     __tracebackhide__ = True
     transmitter.send(FRAME, ENTRIES // 2 + 1)
     expected = f"all is sent in {SOON:g} s"
     expect_true(soon(transmitter.is_done), did=did, expected=expected, actual="it is not")
+
+
+def _send_and_look(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, pages: set[int], did: str
+) -> None:
+    """Send by more than half of the ring; demand that the pages are reported, then a stop."""
+    __tracebackhide__ = True
+    _send(transmitter, did)
+    expect_reported(receiver, pages, did)
+    with expect_success(did=f"{did}, enter stop-and-copy"):
+        saver.enter(Stage.STOP_COPY)
+
+
+def _send_and_stop(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, pages: set[int], did: str
+) -> None:
+    """Send by more than half of the ring, stop; demand that the pages are reported, or no stop."""
+    __tracebackhide__ = True
+    _send(transmitter, did)
     if saver.attempt(Stage.STOP_COPY) is None:
         expect_reported(receiver, pages, f"{did}, enter stop-and-copy")
 
@@ -81,6 +105,55 @@ def test_ring_from_before_another(
     _send_and_look(saver, receiver, transmitter, pages, "set the receive queue up anew, send")
 
 
+@pytest.mark.rule("dirty.trapped")
+def test_moved_by_its_base_alone(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter
+) -> None:
+    """Move a ring that is on in pre-copy by one write, send: its pages are reported."""
+    transmitter.start(FIRST * PAGE)
+    begin(saver, receiver)
+    transmitter.move(SECOND * PAGE + HALF)
+    _send_and_look(saver, receiver, transmitter, {SECOND, SECOND + 1}, "move the ring, send")
+
+
+@pytest.mark.rule("dirty.trapped")
+def test_made_longer(saver: Saver, receiver: Receiver, transmitter: Transmitter) -> None:
+    """Make a ring that is on longer in pre-copy, send: its pages are reported."""
+    transmitter.start(SECOND * PAGE + HALF, entries=ENTRIES // 2)
+    begin(saver, receiver)
+    transmitter.resize(ENTRIES)
+    _send_and_look(saver, receiver, transmitter, {SECOND, SECOND + 1}, "make the ring longer, send")
+
+
+@pytest.mark.rule("dirty.trapped")
+@pytest.mark.parametrize("more", [0, 8])
+def test_ring_of_a_page(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, more: int
+) -> None:
+    """Send by the end of a ring of one page, or of a little more: its pages are reported, alone."""
+    begin(saver, receiver)
+    entries = PAGE // SIZE + more
+    transmitter.start(SECOND * PAGE, entries=entries, first=entries - 8)
+    _send(transmitter, did := "send by a long ring in pre-copy")
+    reported = receiver.memory.dirty() & {SECOND, SECOND + 1, SECOND + 2}
+    wanted = {SECOND, SECOND + 1} if more else {SECOND}
+    expect_equal(reported, wanted, did=f"{did}, read the bitmap")
+
+
+@pytest.mark.rule("dirty.trapped")
+def test_receive_as_well(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, rng: random.Random
+) -> None:
+    """Have both queues on before pre-copy, receive: what was posted is reported."""
+    transmitter.start(FIRST * PAGE)
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    first, number = receiver.traffic.count(), receiver.waiting
+    fill(receiver, number, "receive with a transmit queue on")
+    written = receiver.pages(first, first + number)
+    expect_reported(receiver, written, "receive with a transmit queue on")
+
+
 @pytest.mark.rule("dirty.doubt")
 @pytest.mark.parametrize("before", [True, False], ids=["on-before", "off-before"])
 def test_head_is_written(
@@ -93,7 +166,18 @@ def test_head_is_written(
     begin(saver, receiver)
     if not before:
         start()
-    _send_and_look(saver, receiver, transmitter, {THIRD}, "send, with the head written to memory")
+    _send_and_stop(saver, receiver, transmitter, {THIRD}, "send, with the head written to memory")
+
+
+@pytest.mark.rule("dirty.doubt")
+def test_head_is_written_from_then_on(
+    saver: Saver, receiver: Receiver, transmitter: Transmitter
+) -> None:
+    """Have the head written to memory by one more write in pre-copy: as above."""
+    transmitter.start(SECOND * PAGE)
+    begin(saver, receiver)
+    transmitter.write_head(THIRD * PAGE)
+    _send_and_stop(saver, receiver, transmitter, {THIRD}, "have the head written, send")
 
 
 @pytest.mark.rule("dirty.doubt")

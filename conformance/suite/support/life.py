@@ -127,6 +127,25 @@ class Life:
         came = self.vectors.take_all()
         expect_equal(came, [], did=f"{did}, raise interrupts, look which of them come")
 
+    def disable(self) -> bool:
+        """Write 0 to what enables interrupts; return whether all of it then reads as 0."""
+        enabling = [write for one in self.triggers for write in one.place.writes[:-1]]
+        for write in enabling:
+            self.device.known(write.bar).write_int(write.offset, 0)
+        left = [self.device.known(write.bar).read_int(write.offset) for write in enabling]
+        return bool(left) and not any(left)
+
+    def expect_disabled(self, did: str) -> None:
+        """Demand that no interrupt comes when causes are raised that are not enabled."""
+        __tracebackhide__ = True
+        assert self.vectors
+        self.vectors.take_all()
+        for trigger in self.triggers:
+            last = trigger.place.writes[-1]
+            self.device.known(last.bar).write_int(last.offset, last.value)
+        time.sleep(WHILE)
+        expect_equal(self.vectors.take_all(), [], did=f"{did}, raise what is not enabled")
+
     def _expect_movement(self, did: str) -> None:
         before = words_of(self.device, self.moving)
         left = set(self.moving)

@@ -15,7 +15,7 @@ from conformance.suite.support.copier import Copier
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import PAGES
-from conformance.vfio.receiving import choose
+from conformance.vfio.receiving import choose, i82576
 from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.receiving.traffic import Traffic
 
@@ -59,6 +59,32 @@ def wait_for(receiver: Receiver, number: int, did: str) -> None:
     )
 
 
+def need_82576(receiver: Receiver) -> None:
+    """Leave the test of registers of an 82576 virtual function on another device."""
+    if not i82576.is_one(receiver.device):
+        pytest.skip("what other registers of this device's queue do is not known")
+
+
+def fill(receiver: Receiver, number: int, did: str) -> None:
+    """Have frames come until the device has filled so many buffers more."""
+    first = receiver.traffic.count()
+    receiver.traffic.set_rate(FAST)
+    wait_for(receiver, first + number, did)
+    receiver.traffic.set_rate(0)
+
+
+def describe_unnamed(receiver: Receiver, index: int = 0) -> int:
+    """Write descriptors, from one on, for the pages that nothing named before; return how many."""
+    for number, page in enumerate(sorted(UNNAMED), index):
+        receiver.describe(0, number, page)
+    return len(UNNAMED)
+
+
+def written_to(receiver: Receiver) -> set[int]:
+    """Return the pages that no descriptor named before a test did, and that are not zero."""
+    return {page for page in UNNAMED if any(receiver.memory.page(page))}
+
+
 def expect_reported(receiver: Receiver, pages: set[int], did: str) -> None:
     """Demand that the bitmap names these pages."""
     __tracebackhide__ = True
@@ -77,13 +103,15 @@ def receive(receiver: Receiver, rng: random.Random) -> None:
 
 
 def receive_elsewhere(saver: Saver, receiver: Receiver, rng: random.Random) -> set[int]:
-    """Receive in pre-copy; return the pages that are reported although no descriptor named them."""
+    """Receive in pre-copy, stop; return what is reported of pages that no descriptor named."""
     receiver.traffic.set_rate(FAST)
     receiver.refill(rng)
     begin(saver, receiver)
     for _ in range(_TIMES):
         receive(receiver, rng)
-    return receiver.memory.dirty() & UNNAMED
+    stray = receiver.memory.dirty() & UNNAMED
+    saver.enter(Stage.STOP_COPY)
+    return stray | receiver.memory.dirty() & UNNAMED
 
 
 def copy_in_rounds(saver: Saver, receiver: Receiver, rng: random.Random) -> Copier:

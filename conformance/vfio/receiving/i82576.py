@@ -26,6 +26,7 @@ BASE_HIGH: Final = 0x2804
 LENGTH: Final = 0x2808
 CONTROL: Final = 0x280C
 HEAD: Final = 0x2810
+CACHE_HINTS: Final = 0x2814
 TAIL: Final = 0x2818
 ENABLES: Final = 0x2828
 ENABLE: Final = 1 << 25
@@ -93,8 +94,9 @@ class PacketReceiver(Receiver):
             (BASE, IOVA),
             (BASE_HIGH, IOVA >> 32),
             (LENGTH, ENTRIES * self.SIZE),
-            (CONTROL, _control(PAGE)),
+            (CONTROL, control(PAGE)),
             (HEAD, 0),
+            (TAIL, 0),  # one that is left from before counts as soon as the queue is enabled
             (ENABLES, ENABLE),
             (TAIL, 0),
         ):
@@ -110,7 +112,7 @@ class PacketReceiver(Receiver):
         All buffers of a queue have one size: another one than a page is written to its register.
         """
         if size != PAGE:
-            self._bar.write_int(CONTROL, _control(size))
+            self._bar.write_int(CONTROL, control(size))
         self._follow()  # once: descriptors that are posted do not change meanwhile
         super().post(pages, size, offset)
 
@@ -179,8 +181,8 @@ class PacketReceiver(Receiver):
         trace.note(f"packets to {address[:6].hex(':')} reach the device")
 
 
-def _control(size: int) -> int:
-    """Return the value of SRRCTL for buffers of a size, which it has in KiB."""
+def control(size: int) -> int:
+    """Return the value of SRRCTL for buffers of a size in bytes, which it has in KiB."""
     return _ONE_BUFFER | -(-size // 1024)
 
 

@@ -51,35 +51,58 @@ class Transmitter:
         self._memory = memory
         self._at = queue * STRIDE
         self._ring = self._next = 0
+        self._entries = ENTRIES
         self._head: int | None = None
         self._frame = _NOBODY + address_of(device.bdf) + ETHERTYPE + bytes(SMALLEST - 14)
 
-    def start(self, ring: int, head: int | None = None) -> None:
+    def start(
+        self, ring: int, head: int | None = None, entries: int = ENTRIES, first: int = 0
+    ) -> None:
         """Have an empty ring; one that is on is switched off before.
 
         Args:
             ring: Where it is: an offset in the memory, of which 128 is a divisor.
             head: Where the device writes its head instead of marking descriptors.
+            entries: Number of descriptors, a multiple of 8.
+            first: The descriptor that is the next one to be used.
         """
         self.stop()
-        self._ring, self._next, self._head = ring, 0, head
-        place = 0 if head is None else IOVA + head | WRITES_HEAD
+        self._ring, self._entries, self._next = ring, entries, first
         for register, value in (
             (BASE, IOVA + ring),
             (BASE_HIGH, IOVA >> 32),
-            (LENGTH, ENTRIES * SIZE),
-            (WRITE_BACK_HIGH, place >> 32),
-            (WRITE_BACK, place),
-            (HEAD, 0),
-            (TAIL, 0),
-            (ENABLES, ENABLE),
+            (LENGTH, entries * SIZE),
+            (HEAD, first),
+            (TAIL, first),
         ):
-            self._bar.write_int(self._at + register, value & 0xFFFFFFFF)
+            self._write(register, value)
+        self.write_head(head)
+        self._write(ENABLES, ENABLE)
+
+    def write_head(self, head: int | None) -> None:
+        """Have the device write its head to a place in the memory, or mark descriptors."""
+        self._head = head
+        place = 0 if head is None else IOVA + head | WRITES_HEAD
+        self._write(WRITE_BACK_HIGH, place >> 32)
+        self._write(WRITE_BACK, place)
+
+    def move(self, ring: int) -> None:
+        """Go on in another ring, by a write of the low half of its address alone."""
+        self._ring = ring
+        self._write(BASE, IOVA + ring)
+
+    def resize(self, entries: int) -> None:
+        """Give the ring another number of descriptors while it is on."""
+        self._entries = entries
+        self._write(LENGTH, entries * SIZE)
+
+    def _write(self, register: int, value: int) -> None:
+        self._bar.write_int(self._at + register, value & 0xFFFFFFFF)
 
     def stop(self) -> None:
         """Switch it off, and leave no address in its registers."""
         for register in (ENABLES, LENGTH, WRITE_BACK):
-            self._bar.write_int(self._at + register, 0)
+            self._write(register, 0)
 
     def send(self, page: int, count: int = 1) -> None:
         """Send the same frame to nobody some times, from a page of the memory."""
@@ -88,13 +111,13 @@ class Transmitter:
         descriptor = _DESCRIPTOR.pack(IOVA + page * PAGE, kind, SMALLEST << 14)
         for _ in range(count):
             self._memory.write(self._ring + self._next * SIZE, descriptor)
-            self._next = (self._next + 1) % ENTRIES
-        self._bar.write_int(self._at + TAIL, self._next)
+            self._next = (self._next + 1) % self._entries
+        self._write(TAIL, self._next)
 
     def is_done(self) -> bool:
         """Return whether the device has said that it has sent all."""
         if self._head is not None:
             return self._memory.read(self._head, 4) == self._next.to_bytes(4, "little")
-        last = self._ring + (self._next - 1) % ENTRIES * SIZE
+        last = self._ring + (self._next - 1) % self._entries * SIZE
         status: int = _DESCRIPTOR.unpack(self._memory.read(last, SIZE))[2]
         return bool(status & DONE)

@@ -71,6 +71,20 @@ def test_arrive_when_enabled_within_a_resume(life: Life, vectors: Vectors, clien
     expect_all_arrive(life, "resume, interrupts enabled before the write of 1")
 
 
+@pytest.mark.rule("resume.round-trip")
+def test_not_enabled_by_what_was_before(life: Life, vectors: Vectors, client: Client) -> None:
+    """Load a save of disabled interrupts where they are enabled: none comes, until they are."""
+    assert vectors
+    expect_all_arrive(life, "enable them")
+    if not life.disable():
+        pytest.skip("this device does not show as disabled what is written as such")
+    stream = save_and_run(client)
+    raise_all(life)
+    client.resume(stream)
+    life.expect_disabled("enable interrupts, load a save without")
+    expect_all_arrive(life, "load a save without interrupts, enable them")
+
+
 @pytest.mark.rule("irq.kept")
 @pytest.mark.parametrize("state", by_state(STANDING))
 def test_arrive_when_enabled_while_it_stands(

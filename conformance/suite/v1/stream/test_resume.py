@@ -139,6 +139,21 @@ def test_registers_agree(
 
 
 @pytest.mark.rule("resume.round-trip")
+def test_written_after_a_resume(client: Client, scratch: list[Scratch]) -> None:
+    """Resume, write registers, stop, run: they keep their values, and a save has them."""
+    set_apart(scratch, 0x5C6D7E8F)
+    client.resume(save_and_run(client))
+    written = set_apart(scratch, 0x7182939F)
+    client.migration.enter(State.STOPPED, State.RUNNING)
+    expect_equal([place.read() for place in scratch], written, did="resume, write, stop, run, read")
+    stream = save_and_run(client)
+    set_apart(scratch, 0x5C6D7E8F)
+    client.resume(stream)
+    did = "resume, write registers, save, change registers, resume, read"
+    expect_equal([place.read() for place in scratch], written, did=did)
+
+
+@pytest.mark.rule("resume.round-trip")
 def test_last_write_before_the_stop_counts(
     sides: tuple[Side, Side], scratch: list[Scratch], scratch_there: list[Scratch]
 ) -> None:

@@ -20,6 +20,7 @@ from conformance.plugin.declared import Doorbell
 from conformance.plugin.devices import Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
+from conformance.suite.support.life import soon
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.dma.log import LOG, can_report, logging, need_report
@@ -216,6 +217,56 @@ def test_report_of_a_part(
             expect_equal(features.report_log(logger, half), {3}, did=f"REPORT {half}")
         for half in halves:
             expect_equal(features.report_log(logger, half), set(), did=f"REPORT {half} again")
+
+
+@pytest.mark.rule("dma-log.report", "dma-log.report-clears")
+def test_report_of_one_page_of_two(
+    logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory
+) -> None:
+    """Have two pages side by side written, report one after the other: each is there, once."""
+    pages = [Range(IOVA + page * PAGE, PAGE) for page in (4, 5)]
+    with logging(logger):
+        need_report(logger)
+        for page in pages:
+            doorbells[0].ring(page.iova)
+            soon(lambda: any(guest_memory.page(4)))
+        expect_written(guest_memory, {4, 5}, did="ring for two pages, wait, look at the memory")
+        for wanted in ({0}, set[int]()):
+            for page in pages:
+                expect_equal(features.report_log(logger, page), wanted, did=f"REPORT {page}")
+
+
+@pytest.mark.rule("dma-log.report-clears")
+def test_report_of_nothing(
+    logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory
+) -> None:
+    """Report a range without a page: an error or no bits, and the log keeps what it has."""
+    with logging(logger):
+        need_report(logger)
+        doorbells[0].ring(IOVA + 3 * PAGE)
+        expect_written(guest_memory, {3}, did="ring a doorbell, wait, look at the memory")
+        bits = ctypes.create_string_buffer(64)
+        with in_time("REPORT nothing"), contextlib.suppress(OSError):
+            features.report_log_to(logger, Range(IOVA, 0), PAGE, ctypes.addressof(bits))
+        expect_equal(bits.raw, bytes(64), did="REPORT nothing, look at the bitmap")
+        expect_equal(features.report_log(logger, LOG), {3}, did="REPORT nothing, then all")
+
+
+@pytest.mark.rule("dma-log.report", "dma-log.start")
+def test_range_inside_pages(
+    logger: Device, doorbells: list[Doorbell], guest_memory: GuestMemory
+) -> None:
+    """Track from inside a page into another, by pages of a byte: refused, or the page is there."""
+    try:
+        features.start_log(logger, [Range(IOVA + 3 * PAGE + 100, 2 * PAGE)], 1)
+    except OSError:
+        return
+    need_report(logger)
+    doorbells[0].ring(IOVA + 3 * PAGE + 200)
+    expect_written(guest_memory, {3}, did="ring a doorbell, wait, look at the memory")
+    found = features.report_log(logger, LOG)
+    expect_equal(found & {3}, {3}, did="write inside the range, REPORT all")
+    features.stop_log(logger)
 
 
 @pytest.mark.rule("dma-log.report-sets-only")

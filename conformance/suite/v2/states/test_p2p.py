@@ -12,12 +12,21 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell, Scratch
-from conformance.suite.support.receiving import FAST, UNNAMED, begin, expect_reported, wait_for
+from conformance.suite.support.receiving import (
+    FAST,
+    UNNAMED,
+    begin,
+    expect_reported,
+    fill,
+    need_82576,
+    wait_for,
+)
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_written, need_flag, ring_all
 from conformance.vfio.iommu.guest_memory import GuestMemory
+from conformance.vfio.receiving import i82576
 from conformance.vfio.receiving.receiver import Receiver
 
 #: Descriptors that are given new buffers.
@@ -92,6 +101,27 @@ def test_pages_are_followed_from_there(
         wait_for(receiver, first + receiver.waiting, "receive in PRE_COPY")
         written = receiver.pages(first, receiver.traffic.count())
         expect_reported(receiver, written, "go by PRE_COPY_P2P")
+        client.set(State.RUNNING)
+
+
+@pytest.mark.rule("dirty.trapped")
+@pytest.mark.usefixtures("apart")
+def test_enabled_again_there(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Write the enable bit of a queue in PRE_COPY_P2P, receive in PRE_COPY: it is reported."""
+    need_82576(receiver)
+    begin(saver, receiver)
+    saver.enter(Stage.RUNNING)
+    receiver.refill(rng, AGAIN)
+    with closing(Client(receiver.device)) as client:
+        need_flag(client, fsm.P2P_FLAG, "P2P")
+        client.go(State.PRE_COPY, State.PRE_COPY_P2P)
+        receiver.device.region(0).write_int(i82576.ENABLES, i82576.ENABLE)
+        client.set(State.PRE_COPY)
+        receiver.memory.dirty()
+        first, did = receiver.traffic.count(), "write the enable bit in PRE_COPY_P2P, receive"
+        fill(receiver, AGAIN, did)
+        expect_reported(receiver, receiver.pages(first, first + AGAIN), did)
+        expect_taken(client, State.STOP_COPY, did=f"{did}, SET STOP_COPY")
         client.set(State.RUNNING)
 
 

@@ -143,3 +143,21 @@ def test_raised_while_it_stands(
     expect_equal(vectors.take_all(), [], did=did)
     client.set(State.RUNNING)
     expect_equal(arrived(vectors, wanted), wanted, did=f"{did}, SET RUNNING")
+
+
+@pytest.mark.rule("resume2.round-trip")
+@pytest.mark.usefixtures("triggers")
+def test_not_enabled_by_what_was_before(life: Life, vectors: Vectors, client: Client) -> None:
+    """Load a save of disabled interrupts where they are enabled: none comes, until they are."""
+    assert vectors
+    for trigger in life.triggers:
+        life.expect_interrupt(trigger, "enable it")
+    if not life.disable():
+        pytest.skip("this device does not show as disabled what is written as such")
+    stream = client.save()
+    for trigger in life.triggers:
+        trigger.pull()
+    client.load(stream)
+    life.expect_disabled("enable interrupts, load a save without")
+    for trigger in life.triggers:
+        life.expect_interrupt(trigger, "load a save without interrupts, enable it")

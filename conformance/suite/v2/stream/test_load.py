@@ -62,6 +62,31 @@ def test_round_trip(client: Client, stream: Stream) -> None:
 
 
 @pytest.mark.rule("resume2.round-trip")
+def test_round_trip_over_others(client: Client, scratch: list[Scratch]) -> None:
+    """Save registers, change them, load, save before it runs: an equal stream."""
+    set_apart(scratch, 0x4B5C6D7E)
+    stream = client.save()
+    set_apart(scratch, ~0x4B5C6D7E & 0xFFFFFFFF)
+    client.load(stream, then=State.STOP_COPY)
+    again = client.read_all()
+    expect_equal(difference(stream, again), "", did="load over other values, save, compare")
+
+
+@pytest.mark.rule("resume2.round-trip")
+def test_written_after_a_load(client: Client, scratch: list[Scratch]) -> None:
+    """Load, run, write registers, stop, run: they keep their values, and a save has them."""
+    set_apart(scratch, 0x5C6D7E8F)
+    client.load(client.save())
+    written = set_apart(scratch, 0x7182939F)
+    client.go(State.STOP, State.RUNNING)
+    expect_equal([place.read() for place in scratch], written, did="load, write, stop, run, read")
+    stream = client.save()
+    set_apart(scratch, 0x5C6D7E8F)
+    expect_whole(client, stream, did="load, write registers, save, change registers")
+    expect_equal([place.read() for place in scratch], written, did="load that, read the registers")
+
+
+@pytest.mark.rule("resume2.round-trip")
 def test_registers_come_back(client: Client, scratch: list[Scratch]) -> None:
     """Save registers, turn each bit over, load: they have the values that were saved."""
     written = set_apart(scratch, 0x2A3B4C5D)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A queue of an 82576 that is changed while the device uses it: no written page is clean."""
+
+import ctypes
+import random
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_equal
+from conformance.suite.support.cases import named
+from conformance.suite.support.receiving import (
+    UNNAMED,
+    begin,
+    describe_unnamed,
+    fill,
+    need_82576,
+    written_to,
+)
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE
+from conformance.vfio.memory.mapping import Mapping, anonymous
+from conformance.vfio.receiving import i82576
+from conformance.vfio.receiving.receiver import ENTRIES, Receiver
+
+pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart", "on_82576")]
+
+#: How much farther a page is that the ring moves to: one of the high half of an address.
+FAR = 1 << 32
+SMALL = 1024
+#: Header and packet go to buffers of their own, always; the former is of 256 bytes.
+SPLIT = 5 << 25 | 4 << 8 | 4
+
+_PAIR = struct.Struct("<QQ")
+
+
+@pytest.fixture
+def on_82576(receiver: Receiver) -> None:
+    """Skip other devices, whose registers are others."""
+    need_82576(receiver)
+
+
+@pytest.fixture
+def far(receiver: Receiver) -> Iterator[Mapping]:
+    """Provide a page that is far behind that of the ring, by the high half of its address."""
+    container = receiver.memory.container
+    with anonymous(PAGE) as page:
+        container.map_dma(page.address, IOVA + FAR, PAGE)
+        yield page
+        container.unmap_dma(IOVA + FAR, PAGE)
+
+
+def _stop_and_look(saver: Saver, receiver: Receiver, did: str) -> None:
+    """Enter stop-and-copy; where that is taken, demand that each page written is reported."""
+    __tracebackhide__ = True
+    error = saver.attempt(Stage.STOP_COPY)
+    written = written_to(receiver)
+    missing = written - receiver.memory.dirty() if error is None else set()
+    expect_equal(sorted(missing), [], did=f"{did}, enter stop-and-copy, look for missing pages")
+
+
+def _enabled_late(receiver: Receiver) -> int:
+    """Write the tail of a queue that is off, then enable it."""
+    bar = receiver.device.region(0)
+    bar.write_int(i82576.ENABLES, 0)
+    number = describe_unnamed(receiver)
+    receiver.write_tail(number)
+    bar.write_int(i82576.ENABLES, i82576.ENABLE)
+    return number
+
+
+def _split(receiver: Receiver) -> int:
+    """Have headers written to buffers of their own, by the same write of the tail."""
+    for index, page in enumerate(sorted(UNNAMED)):
+        pair = _PAIR.pack(IOVA + (1 + index) * PAGE, IOVA + page * PAGE)
+        receiver.memory.write(index * receiver.SIZE, pair)
+    receiver.device.region(0).write_int(i82576.CONTROL, SPLIT)
+    receiver.write_tail(len(UNNAMED))
+    return len(UNNAMED)
+
+
+def _larger(receiver: Receiver) -> int:
+    """Post small buffers at the ends of pages, and make them larger."""
+    receiver.post(sorted(UNNAMED)[::2] * 6, SMALL, PAGE - SMALL)
+    receiver.device.region(0).write_int(i82576.CONTROL, i82576.control(PAGE))
+    return receiver.waiting
+
+
+@pytest.mark.parametrize(
+    "change", named({"enabled-late": _enabled_late, "larger-buffers": _larger})
+)
+def test_changed_in_use(
+    saver: Saver, receiver: Receiver, change: Callable[[Receiver], int]
+) -> None:
+    """Change the queue in pre-copy: what is then written is reported, or the save fails."""
+    begin(saver, receiver)
+    number = change(receiver)
+    fill(receiver, number, "change the queue in pre-copy, receive")
+    _stop_and_look(saver, receiver, "change the queue in pre-copy, receive")
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "in-pre-copy"])
+def test_headers_apart(saver: Saver, receiver: Receiver, before: bool) -> None:
+    """Have headers written to buffers of their own: they are reported, or the save fails."""
+    if not before:
+        begin(saver, receiver)
+    number = _split(receiver)
+    if before:
+        begin(saver, receiver)
+    fill(receiver, number, "have headers apart, receive")
+    _stop_and_look(saver, receiver, "have headers apart, receive")
+
+
+def test_moved_by_the_high_half(
+    saver: Saver, receiver: Receiver, far: Mapping, rng: random.Random
+) -> None:
+    """Move a ring in use by 4 GiB: what is then written is reported, or the save fails."""
+    ring = receiver.ring(0, sorted(UNNAMED))
+    receiver.refill(rng, 8)
+    ctypes.memmove(far.address, ring, len(ring))
+    begin(saver, receiver)
+    receiver.device.region(0).write_int(i82576.BASE_HIGH, (IOVA + FAR) >> 32)
+    fill(receiver, receiver.waiting, "move the ring by 4 GiB, receive")
+    _stop_and_look(saver, receiver, "move the ring by 4 GiB, receive")
+
+
+def _by_itself(receiver: Receiver, tail: int) -> None:
+    """Write the tail, then enable the queue."""
+    receiver.write_tail(tail)
+    receiver.device.region(0).write_int(i82576.ENABLES, i82576.ENABLE)
+
+
+def _with_the_tail(receiver: Receiver, tail: int) -> None:
+    """Write the tail and enable the queue by one call."""
+    between = i82576.ENABLES - i82576.TAIL - 4
+    data = tail.to_bytes(4, "little") + bytes(between) + i82576.ENABLE.to_bytes(4, "little")
+    receiver.device.region(0).write_exact(i82576.TAIL, data)
+
+
+@pytest.mark.parametrize(
+    "enable", named({"by-itself": _by_itself, "with-the-tail": _with_the_tail})
+)
+def test_enabled_in_another_ring(
+    saver: Saver, receiver: Receiver, enable: Callable[[Receiver, int], None]
+) -> None:
+    """Move a ring while the queue is off, post, enable it: it is reported, or no save."""
+    ring, *buffers = sorted(UNNAMED)
+    receiver.memory.write(ring * PAGE, receiver.ring(ring, buffers))
+    begin(saver, receiver)
+    receiver.device.region(0).write_int(i82576.ENABLES, 0)
+    receiver.set_base(ring)
+    enable(receiver, len(buffers))
+    fill(receiver, len(buffers), "enable a queue with another ring, receive")
+    _stop_and_look(saver, receiver, "enable a queue with another ring, receive")
+
+
+def test_head_beyond_the_ring(saver: Saver, receiver: Receiver) -> None:
+    """Set the head beyond the ring in pre-copy, post: the save succeeds or fails, in time."""
+    begin(saver, receiver)
+    receiver.device.region(0).write_int(i82576.HEAD, ENTRIES + 8)
+    receiver.write_tail(describe_unnamed(receiver))
+    taken = saver.attempt(Stage.STOP_COPY) is None
+    stage = Stage.STOP_COPY if taken else Stage.PRE_COPY
+    expect_equal(saver.stage, stage, did="set the head beyond the ring, enter stop-and-copy")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Queues that are set up anew in pre-copy, or written to as they are: nothing written is lost."""
+
+import random
+
+import pytest
+
+from conformance.migration.saver import Saver, Stage
+from conformance.plugin.checks import expect_equal, expect_true
+from conformance.suite.support.receiving import (
+    UNNAMED,
+    begin,
+    expect_reported,
+    fill,
+    need_82576,
+    written_to,
+)
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, SIZE
+from conformance.vfio.receiving import i82576
+from conformance.vfio.receiving.i82576 import control
+from conformance.vfio.receiving.receiver import ENTRIES, Receiver
+
+pytestmark = [pytest.mark.rule("dirty.trapped"), pytest.mark.usefixtures("apart")]
+
+#: Bytes of a small buffer.
+SMALL = 1024
+#: Buffers that are posted at a time.
+MANY = 8
+#: Registers of a queue but for its head, which says where the device goes on, and its tail.
+SETUP = (
+    i82576.BASE,
+    i82576.BASE_HIGH,
+    i82576.LENGTH,
+    i82576.CONTROL,
+    i82576.CACHE_HINTS,
+    i82576.ENABLES,
+)
+#: Where a device maps nothing.
+NOWHERE = IOVA + 2 * SIZE
+
+
+def _receive_and_look(receiver: Receiver, did: str) -> None:
+    """Receive into pages that nothing named before; demand that they are reported."""
+    __tracebackhide__ = True
+    receiver.post(sorted(UNNAMED))
+    fill(receiver, receiver.waiting, did)
+    expect_equal(written_to(receiver), set(UNNAMED), did=f"{did}, look at the memory")
+    expect_reported(receiver, set(UNNAMED), did)
+
+
+def test_set_up_anew(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Receive in pre-copy, switch the queue off and on, receive: the pages are reported."""
+    begin(saver, receiver)
+    receiver.refill(rng, 8)
+    fill(receiver, receiver.waiting, "receive in pre-copy")
+    receiver.restart()
+    _receive_and_look(receiver, "set the queue up anew, receive")
+
+
+def test_reset_in_between(saver: Saver, receiver: Receiver) -> None:
+    """Reset in pre-copy, set the queue back by a mapping, save anew, receive: it is reported."""
+    need_82576(receiver)
+    begin(saver, receiver)
+    receiver.device.reset()
+    saver.close()
+    receiver.restart()
+    receiver.post([*range(1, MANY + 1)])
+    fill(receiver, MANY, "receive after a reset")
+    pages, place = range(MANY + 1, 2 * MANY + 1), i82576.BASE // PAGE * PAGE
+    for index, page in enumerate(pages):
+        receiver.describe(0, index, page)
+    with receiver.device.region(0).map(place, PAGE) as mapping:
+        mapping.store(i82576.HEAD - place, 0)
+    begin(saver, receiver)
+    fill(receiver, MANY, did := "reset in pre-copy, save anew, receive")
+    expect_reported(receiver, set(pages), did)
+
+
+def test_written_as_it_is(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Write to the registers of a queue in use what they hold, receive: the pages are reported."""
+    need_82576(receiver)
+    receiver.refill(rng, 4)
+    begin(saver, receiver)
+    bar = receiver.device.region(0)
+    for register in SETUP:
+        bar.write_int(register, bar.read_int(register))
+    _receive_and_look(receiver, "write registers as they are, receive")
+
+
+def test_wrong_while_it_is_off(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Write a wrong address to a queue that is off, then set it up, receive: it is reported."""
+    need_82576(receiver)
+    receiver.refill(rng, 4)
+    saver.enter(Stage.STOP_COPY)
+    saver.enter(Stage.RUNNING)
+    begin(saver, receiver)
+    bar = receiver.device.region(0)
+    bar.write_int(i82576.ENABLES, 0)
+    bar.write_int(i82576.BASE, NOWHERE & 0xFFFFFFFF)
+    receiver.restart()
+    _receive_and_look(receiver, "write a wrong address while it is off, set it up, receive")
+
+
+def test_length_comes_last(saver: Saver, receiver: Receiver) -> None:
+    """Enable a queue without descriptors in pre-copy, then give it some: it is reported."""
+    need_82576(receiver)
+    begin(saver, receiver)
+    bar = receiver.device.region(0)
+    for register, value in (
+        (i82576.ENABLES, 0),
+        (i82576.LENGTH, 0),
+        (i82576.ENABLES, i82576.ENABLE),
+        (i82576.LENGTH, ENTRIES * receiver.SIZE),
+    ):
+        bar.write_int(register, value)
+    _receive_and_look(receiver, "enable the queue, write its length, receive")
+
+
+def test_larger_buffers(saver: Saver, receiver: Receiver) -> None:
+    """Have larger buffers from pre-copy on: what is written behind a small one is reported."""
+    need_82576(receiver)
+    bar = receiver.device.region(0)
+    bar.write_int(i82576.CONTROL, control(SMALL))
+    begin(saver, receiver)
+    bar.write_int(i82576.CONTROL, control(PAGE))
+    begins = sorted(UNNAMED)[::2]
+    receiver.post(begins * 6, offset=PAGE - SMALL)
+    did = "make buffers larger, receive"
+    fill(receiver, receiver.waiting, did)
+    written = written_to(receiver)
+    expected = "more than a small one is written"
+    expect_true(len(written) > len(begins), did=did, expected=expected, actual="not so")
+    expect_reported(receiver, written, did)
+
+
+def test_ring_is_made_longer(saver: Saver, receiver: Receiver) -> None:
+    """Double an empty ring in pre-copy, receive by all of it: the pages are reported."""
+    need_82576(receiver)
+    half = ENTRIES // 2
+    receiver.resize(half)
+    begin(saver, receiver)
+    receiver.resize(ENTRIES)
+    for index in range(ENTRIES):
+        page = index + 1 if index < half else sorted(UNNAMED)[index % len(UNNAMED)]
+        receiver.describe(0, index, page)
+    receiver.write_tail(ENTRIES - 1)
+    did = "double the ring, receive"
+    fill(receiver, ENTRIES - 1, did)
+    expect_reported(receiver, {*range(1, half + 1), *written_to(receiver)}, did)
