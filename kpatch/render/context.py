@@ -58,8 +58,10 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     is, `guard` protects its header, `objects` is what it is linked from, `vendor` and `pci_device`
     are expressions for the ids. `emulated` says whether it is a software device, whose moving
     registers are `counter`, `doorbell` and `address`. `rings` are the kinds of rings that the
-    driver follows, `known_rings` those whose place it knows, `ring_count` how many rings these are;
-    `ring_formats`, `ring_descriptor` and `ring_buffer` are the most that one needs of each.
+    driver follows, `known_rings` those whose place it knows, `unknown_rings` whether there are
+    others, `ring_count` how many rings it knows, `ring_unaligned` whether one of them may begin
+    inside a descriptor's size; `ring_formats`, `ring_descriptor` and `ring_buffer` are the most
+    that one needs of each.
     """
     migration = device.migration
     stops = {stop.name: stop.clear for stop in migration.stop}
@@ -189,7 +191,9 @@ def _rings(device: Device, *, followed: bool) -> dict[str, Any]:
     return {
         "rings": rings,
         "known_rings": known,
+        "unknown_rings": len(known) < len(rings),
         "ring_count": sum(ring["count"] for ring in known),
+        "ring_unaligned": any(one["base_mask"] & (one["descriptor_size"] - 1) for one in known),
         "ring_formats": max((len(ring["formats"]) for ring in rings), default=0),
         "ring_descriptor": max((ring["descriptor_size"] for ring in known), default=0),
         "ring_buffer": max((ring["largest"] for ring in known), default=0),
@@ -217,7 +221,7 @@ def _ring(ring: Ring, registers: Mapping[str, Register]) -> dict[str, Any]:
         ],
         "buffer": None,
         "largest": 0,
-        "offsets": sorted(set(offsets.values())),
+        "offsets": sorted(set(offsets.values()) - {tail.offset}),
     }
     if ring.base and ring.head and ring.descriptor_size:
         found |= {key: offsets[key] for key in ("base", "base_high", "length", "head", "enable")}

@@ -53,14 +53,19 @@ static unsigned int page_of(u64 iova)
 	return iova >= IOVA && page < NR_PAGES && mapped[page] ? page : NR_PAGES;
 }
 
+static unsigned long asked; /* calls that pin */
+
 int vfio_pin_pages(struct vfio_device *vdev, u64 iova, int npage, int prot, struct page **pages)
 {
 	int i;
 
 	(void)vdev;
 	(void)prot;
-	if (npage <= 0 || npage > VFIO_PIN_PAGES_MAX_ENTRIES || iova % PAGE_SIZE)
+	if (npage <= 0 || iova % PAGE_SIZE)
 		abort();
+	asked++;
+	if (npage > VFIO_PIN_PAGES_MAX_ENTRIES)
+		return -E2BIG;
 	for (i = 0; i < npage; i++)
 		if (page_of(iova + i * PAGE_SIZE) == NR_PAGES)
 			return -EINVAL;
@@ -307,7 +312,7 @@ int main(int argc, char **argv)
 			if (pins[page])
 				abort();
 	}
-	if ((!blind && !device.rings.buffers) || (!wild && doubts))
+	if ((!blind && !asked) || (!wild && doubts))
 		abort();
 	printf("%d %d %d %lu\n", wrong, unsure, starved, filled);
 	return 0;

@@ -32,7 +32,7 @@ typedef struct { int unused; } wait_queue_head_t;
 #define IOMMU_READ			1
 #define IOMMU_WRITE			2
 #define PCI_STD_NUM_BARS		6
-#define VFIO_PIN_PAGES_MAX_ENTRIES	1 /* so that rings need more than one call */
+#define VFIO_PIN_PAGES_MAX_ENTRIES	512
 #define VFIO_PCI_OFFSET_SHIFT		40
 #define VFIO_PCI_OFFSET_MASK		((1ULL << VFIO_PCI_OFFSET_SHIFT) - 1)
 #define VFIO_PCI_OFFSET_TO_INDEX(pos)	((pos) >> VFIO_PCI_OFFSET_SHIFT)

@@ -65,8 +65,7 @@ static int emulated_log_fill(struct emulated_log *log, struct rb_root_cached *ra
 	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
 		struct emulated_tracked *tracked = &log->tracked[log->nr_tracked];
 
-		if (node->last < node->start)
-			continue; /* it has no length */
+		/* One without a length has no page, since it ends before it starts. */
 		tracked->start = node->start;
 		tracked->last = node->last;
 		tracked->bit = pages;

@@ -36,7 +36,6 @@ static const struct emulated_register emulated_registers[] = {
 		.width = 4,
 		.count = 1,
 		.offset = 0x0,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* MODE */
@@ -63,7 +62,6 @@ static const struct emulated_register emulated_registers[] = {
 		.width = 4,
 		.count = 1,
 		.offset = 0x10,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ADDRESS */

@@ -140,8 +140,7 @@ struct i40e_vf_ring {
  * @unsure: something could not be followed since saving began
  * @narrowed: VFIO reports pinned pages only; once it does it does so for good
  * @doubts: how often something could not be followed
- * @buffers: how many buffers were pinned
- * @debugfs: shows @doubts and @buffers since the driver was bound
+ * @debugfs: shows @doubts since the driver was bound
  * @ring: the rings, in the order of the description
  */
 struct i40e_vf_rings {
@@ -150,7 +149,6 @@ struct i40e_vf_rings {
 	bool unsure;
 	bool narrowed;
 	u64 doubts;
-	u64 buffers;
 	struct dentry *debugfs;
 	struct i40e_vf_ring ring[2];
 };

@@ -70,8 +70,7 @@ static int i40e_vf_log_fill(struct i40e_vf_log *log, struct rb_root_cached *rang
 	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
 		struct i40e_vf_tracked *tracked = &log->tracked[log->nr_tracked];
 
-		if (node->last < node->start)
-			continue; /* it has no length */
+		/* One without a length has no page, since it ends before it starts. */
 		tracked->start = node->start;
 		tracked->last = node->last;
 		tracked->bit = pages;

@@ -9,7 +9,6 @@
 
 #include <linux/highmem.h>
 #include <linux/iommu.h>
-#include <linux/minmax.h>
 #include <linux/slab.h>
 
 #include "rings.h"
@@ -58,33 +57,24 @@ void i40e_vf_ring_log(struct i40e_vf_device *xdev, const struct i40e_vf_ring *ri
 
 static void i40e_vf_unpin(struct i40e_vf_device *xdev, u64 iova, unsigned int nr_pages)
 {
-	unsigned int some;
-
+	if (!nr_pages)
+		return;
 	i40e_vf_log_pages(xdev, iova, nr_pages);
-	for (; nr_pages; nr_pages -= some, iova += some * PAGE_SIZE) {
-		some = min_t(unsigned int, nr_pages, VFIO_PIN_PAGES_MAX_ENTRIES);
-		vfio_unpin_pages(&xdev->core_device.vdev, iova, some);
-	}
+	vfio_unpin_pages(&xdev->core_device.vdev, iova, nr_pages);
 }
 
-/* Pins all pages or none. */
+/*
+ * Pins all pages or none. More than VFIO_PIN_PAGES_MAX_ENTRIES are refused by VFIO, such
+ * a ring cannot be followed.
+ */
 static int i40e_vf_pin(struct i40e_vf_device *xdev, u64 iova, unsigned int nr_pages,
 		       int prot, struct page **pages)
 {
-	unsigned int done, some;
-	int ret;
+	int ret = vfio_pin_pages(&xdev->core_device.vdev, iova, nr_pages, prot, pages);
 
-	for (done = 0; done < nr_pages; done += some) {
-		some = min_t(unsigned int, nr_pages - done, VFIO_PIN_PAGES_MAX_ENTRIES);
-		ret = vfio_pin_pages(&xdev->core_device.vdev, iova + done * PAGE_SIZE, some,
-				     prot, pages + done);
-		if (ret != some) {
-			i40e_vf_unpin(xdev, iova, done);
-			return ret < 0 ? ret : -EFAULT;
-		}
-		/* Also if what follows cannot be pinned: VFIO does not go back. */
-		xdev->rings.narrowed = true;
-	}
+	if (ret < 0)
+		return ret;
+	xdev->rings.narrowed = true;
 	return 0;
 }
 
@@ -162,13 +152,13 @@ static void i40e_vf_read_descriptor(const struct i40e_vf_ring_kind *kind,
 
 static bool i40e_vf_is_done(const struct i40e_vf_ring_kind *kind, const __le32 *descriptor)
 {
-	return le32_to_cpu(descriptor[kind->done / 4]) & kind->done_mask;
+	return le32_to_cpu(descriptor[kind->done]) & kind->done_mask;
 }
 
 static u64 i40e_vf_buffer_of(const struct i40e_vf_ring_kind *kind, const __le32 *descriptor)
 {
-	return (u64)le32_to_cpu(descriptor[kind->high / 4]) << 32 |
-	       le32_to_cpu(descriptor[kind->low / 4]);
+	return (u64)le32_to_cpu(descriptor[kind->high]) << 32 |
+	       le32_to_cpu(descriptor[kind->low]);
 }
 
 /*
@@ -184,7 +174,7 @@ static int i40e_vf_take_buffer(struct i40e_vf_device *xdev,
 	__le32 descriptor[8], again[8];
 	struct page *pages[I40E_VF_BUFFER_PAGES];
 	unsigned int nr_pages;
-	u64 iova, first, end;
+	u64 iova, first;
 	int ret;
 
 	i40e_vf_read_descriptor(kind, ring, index, descriptor);
@@ -193,13 +183,9 @@ static int i40e_vf_take_buffer(struct i40e_vf_device *xdev,
 
 	iova = i40e_vf_buffer_of(kind, descriptor);
 	first = round_down(iova, PAGE_SIZE);
-	end = iova + size;
 	nr_pages = DIV_ROUND_UP(offset_in_page(iova) + size, PAGE_SIZE);
-	if (slot->nr_pages == nr_pages && slot->iova == first)
-		return 0;
 
-	ret = end < iova ? -EOVERFLOW :
-	      i40e_vf_pin(xdev, first, nr_pages, IOMMU_WRITE, pages);
+	ret = i40e_vf_pin(xdev, first, nr_pages, IOMMU_WRITE, pages);
 	if (ret) {
 		i40e_vf_read_descriptor(kind, ring, index, again);
 		if (taken && memcmp(descriptor, again, kind->descriptor_size))
@@ -210,7 +196,6 @@ static int i40e_vf_take_buffer(struct i40e_vf_device *xdev,
 	i40e_vf_drop_slot(xdev, slot);
 	slot->iova = first;
 	slot->nr_pages = nr_pages;
-	xdev->rings.buffers++;
 	return 0;
 }
 
@@ -251,10 +236,9 @@ int i40e_vf_ring_follow(struct i40e_vf_device *xdev, const struct i40e_vf_ring_k
 		return 0;
 	}
 
-	if (ring->pages && (fresh || ring->base != now->base || ring->length != now->length))
+	if (ring->pages && (ring->base != now->base || ring->length != now->length))
 		i40e_vf_ring_drop(xdev, ring);
 	if (!ring->pages) {
-		fresh = true;
 		ret = i40e_vf_take_ring(xdev, kind, ring, now);
 		if (ret)
 			return i40e_vf_rings_doubt(xdev, kind->name, "it cannot be pinned", ret);

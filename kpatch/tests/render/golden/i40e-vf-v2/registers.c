@@ -5,7 +5,6 @@
  * Generated from i40e-vf.toml; edit that file or the templates, not this one.
  */
 
-#include <linux/bits.h>
 #include <linux/iopoll.h>
 
 #include "i40e_vf.h"
@@ -13,7 +12,6 @@
 /**
  * struct i40e_vf_register - one or more alike registers of the device state
  * @bar: BAR that holds them
- * @width: bytes of an access: 1, 2 or 4
  * @count: how many there are
  * @offset: of the first one
  * @stride: bytes from one to the next
@@ -22,7 +20,6 @@
  */
 struct i40e_vf_register {
 	u8 bar;
-	u8 width;
 	u32 count;
 	u32 offset;
 	u32 stride;
@@ -34,7 +31,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFQF_HENA */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0xc400,
 		.stride = 0x4,
@@ -43,7 +39,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFQF_HKEY */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 13,
 		.offset = 0xcc00,
 		.stride = 0x4,
@@ -52,7 +47,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFQF_HLUT */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 16,
 		.offset = 0xd000,
 		.stride = 0x4,
@@ -61,7 +55,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFQF_HREGION */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 8,
 		.offset = 0xd400,
 		.stride = 0x4,
@@ -70,7 +63,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFINT_ITRN1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 48,
 		.offset = 0x2800,
 		.stride = 0x4,
@@ -79,7 +71,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFINT_ITR01 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 3,
 		.offset = 0x4c00,
 		.stride = 0x4,
@@ -88,117 +79,92 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFINT_STAT_CTL01 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x5400,
-		.stride = 0x4,
 		.mask = 0xc,
 	},
 	/* VFINT_ICR0_ENA1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x5000,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ATQBAL1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x7c00,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ATQBAH1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x7800,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ATQH1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x6400,
-		.stride = 0x4,
 		.mask = 0x3ff,
 	},
 	/* ATQT1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x8400,
-		.stride = 0x4,
 		.mask = 0x3ff,
 	},
 	/* ATQLEN1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x6800,
-		.stride = 0x4,
 		.mask = 0xf00003ff,
 		.stop = 0x80000000,
 	},
 	/* ARQBAL1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x6c00,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ARQBAH1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x6000,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* ARQH1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x7400,
-		.stride = 0x4,
 		.mask = 0x3ff,
 	},
 	/* ARQT1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x7000,
-		.stride = 0x4,
 		.mask = 0x3ff,
 	},
 	/* ARQLEN1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x8000,
-		.stride = 0x4,
 		.mask = 0xf00003ff,
 		.stop = 0x80000000,
 	},
 	/* QRX_TAIL1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 16,
 		.offset = 0x2000,
 		.stride = 0x4,
@@ -207,7 +173,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* QTX_TAIL1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 16,
 		.offset = 0x0,
 		.stride = 0x4,
@@ -216,7 +181,6 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFINT_DYN_CTLN1 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 16,
 		.offset = 0x3800,
 		.stride = 0x4,
@@ -225,10 +189,8 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 	/* VFINT_DYN_CTL01 */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x5c00,
-		.stride = 0x4,
 		.mask = 0x1fff9,
 	},
 };
@@ -236,15 +198,14 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 static u32 i40e_vf_get(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 		       u32 i)
 {
-	return i40e_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width);
+	return i40e_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, 4);
 }
 
 static void i40e_vf_put(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 			u32 i, u32 mask, u32 value)
 {
-	if (~mask & GENMASK(reg->width * BITS_PER_BYTE - 1, 0))
-		value = (i40e_vf_get(xdev, reg, i) & ~mask) | (value & mask);
-	i40e_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, value);
+	value = (i40e_vf_get(xdev, reg, i) & ~mask) | (value & mask);
+	i40e_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, 4, value);
 }
 
 /*

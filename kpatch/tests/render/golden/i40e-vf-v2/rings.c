@@ -35,14 +35,9 @@
 
 #include "rings.h"
 
-static const u32 i40e_vf_ring0_offsets[] = {
-	0x2000,
-};
-
 static const u32 i40e_vf_ring1_offsets[] = {
 	0x6000,
 	0x6c00,
-	0x7000,
 	0x7400,
 	0x8000,
 };
@@ -52,14 +47,11 @@ static const u32 i40e_vf_ring2_offsets[] = {
 	0x6800,
 	0x7800,
 	0x7c00,
-	0x8400,
 };
 
 static const struct i40e_vf_ring_kind i40e_vf_ring_kinds[] = {
 	{
 		.name = "data queue",
-		.offsets = i40e_vf_ring0_offsets,
-		.nr_offsets = ARRAY_SIZE(i40e_vf_ring0_offsets),
 		.bar = 0,
 		.count = 16,
 		.stride = 0x4,
@@ -88,8 +80,8 @@ static const struct i40e_vf_ring_kind i40e_vf_ring_kinds[] = {
 		.enable_mask = 0x80000000,
 		.descriptor_size = 32,
 		.buffers = true,
-		.low = 28,
-		.high = 24,
+		.low = 7,
+		.high = 6,
 		.done = 0,
 		.done_mask = 0x1,
 		.size = 4096,
@@ -118,14 +110,27 @@ static const struct i40e_vf_ring_kind i40e_vf_ring_kinds[] = {
 	},
 };
 
+/* Where the register of a ring is that the first one of its kind has at an offset. */
+static u32 i40e_vf_place(const struct i40e_vf_ring_kind *kind, u32 number, u32 offset)
+{
+	return offset + number * kind->stride;
+}
+
+static u32 i40e_vf_ring_register(struct i40e_vf_device *xdev,
+				 const struct i40e_vf_ring_kind *kind, u32 number,
+				 u32 offset)
+{
+	return i40e_vf_read_register(xdev, kind->bar, i40e_vf_place(kind, number, offset), 4);
+}
+
 static u32 i40e_vf_buffer_size(struct i40e_vf_device *xdev,
-			       const struct i40e_vf_ring_kind *kind, u32 at)
+			       const struct i40e_vf_ring_kind *kind, u32 number)
 {
 	u32 field;
 
 	if (!kind->size_mask)
 		return kind->size;
-	field = i40e_vf_read_register(xdev, kind->bar, kind->size_reg + at, 4) & kind->size_mask;
+	field = i40e_vf_ring_register(xdev, kind, number, kind->size_reg) & kind->size_mask;
 	field >>= __ffs(kind->size_mask);
 	return field ? field * kind->size_unit : kind->size;
 }
@@ -135,8 +140,6 @@ static void i40e_vf_read_ring(struct i40e_vf_device *xdev,
 			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      const u32 *tail, struct i40e_vf_ring_now *now)
 {
-	const u32 at = number * kind->stride;
-	const u8 bar = kind->bar;
 	u32 enable;
 
 	memset(now, 0, sizeof(*now));
@@ -146,28 +149,26 @@ static void i40e_vf_read_ring(struct i40e_vf_device *xdev,
 		goto out_unlock;
 	}
 
-	now->tail = tail ? *tail : i40e_vf_read_register(xdev, bar, kind->tail + at, 4);
+	now->tail = tail ? *tail : i40e_vf_ring_register(xdev, kind, number, kind->tail);
 	now->tail &= kind->tail_mask;
 	if (!kind->known) {
 		now->strange = now->tail;
 		goto out_unlock;
 	}
 
-	now->head = i40e_vf_read_register(xdev, bar, kind->head + at, 4) & kind->head_mask;
-	now->length = i40e_vf_read_register(xdev, bar, kind->length + at, 4);
+	now->head = i40e_vf_ring_register(xdev, kind, number, kind->head) & kind->head_mask;
+	now->length = i40e_vf_ring_register(xdev, kind, number, kind->length);
 	now->length = (now->length & kind->length_mask) / kind->length_unit;
-	enable = i40e_vf_read_register(xdev, bar, kind->enable + at, 4) |
-		 i40e_vf_kept(xdev, bar, kind->enable + at);
+	enable = i40e_vf_ring_register(xdev, kind, number, kind->enable) |
+		 i40e_vf_kept(xdev, kind->bar, i40e_vf_place(kind, number, kind->enable));
 	now->enabled = now->length && enable & kind->enable_mask;
 	if (!now->enabled)
 		goto out_unlock;
 
-	now->base = i40e_vf_read_register(xdev, bar, kind->base + at, 4) & kind->base_mask;
-	now->base |= (u64)i40e_vf_read_register(xdev, bar, kind->base_high + at, 4) << 32;
-	now->strange = !IS_ALIGNED(now->base, kind->descriptor_size) ||
-		       now->base + (u64)now->length * kind->descriptor_size < now->base;
-	if (kind->buffers)
-		now->size = i40e_vf_buffer_size(xdev, kind, at);
+	now->base = i40e_vf_ring_register(xdev, kind, number, kind->base) & kind->base_mask;
+	now->base |= (u64)i40e_vf_ring_register(xdev, kind, number, kind->base_high) << 32;
+	now->strange = !IS_ALIGNED(now->base, kind->descriptor_size);
+	now->size = i40e_vf_buffer_size(xdev, kind, number);
 
 out_unlock:
 	i40e_vf_unlock_registers(xdev);
@@ -178,8 +179,6 @@ static int i40e_vf_look(struct i40e_vf_device *xdev, const struct i40e_vf_ring_k
 {
 	struct i40e_vf_ring_now now;
 
-	if (xdev->rings.unsure)
-		return 0;
 	i40e_vf_read_ring(xdev, kind, number, tail, &now);
 	if (!kind->known && !now.strange)
 		return 0;
@@ -221,8 +220,9 @@ static int i40e_vf_end_ring(struct i40e_vf_device *xdev,
 			    const struct i40e_vf_ring_kind *kind, u32 number,
 			    struct i40e_vf_ring *ring, void *arg)
 {
-	if (ring)
-		i40e_vf_ring_drop(xdev, ring);
+	if (!ring)
+		return 0;
+	i40e_vf_ring_drop(xdev, ring);
 	return 0;
 }
 
@@ -240,31 +240,34 @@ struct i40e_vf_access {
 	const char __user *buf;
 };
 
-static bool i40e_vf_touches(const struct i40e_vf_access *access, u64 offset)
+static bool i40e_vf_touches(const struct i40e_vf_access *access,
+			    const struct i40e_vf_ring_kind *kind, u32 number, u32 offset)
 {
-	return offset < access->pos + access->count && access->pos < offset + 4;
+	const u64 place = i40e_vf_place(kind, number, offset);
+
+	return access->bar == kind->bar && place < access->pos + access->count &&
+	       access->pos < place + 4;
 }
 
 /* What a register will be by the write that is about to be done. */
 static int i40e_vf_new_value(struct i40e_vf_device *xdev,
-			     const struct i40e_vf_ring_kind *kind, u64 offset,
+			     const struct i40e_vf_ring_kind *kind, u32 number, u32 offset,
 			     const struct i40e_vf_access *access, u32 *value)
 {
+	const u64 place = i40e_vf_place(kind, number, offset);
 	unsigned int i;
 	u8 byte;
 
 	*value = 0;
-	if (offset < access->pos || offset + 4 > access->pos + access->count) {
-		i40e_vf_lock_registers(xdev);
-		if (i40e_vf_registers_enabled(xdev))
-			*value = i40e_vf_read_register(xdev, kind->bar, offset, 4);
-		i40e_vf_unlock_registers(xdev);
-	}
+	i40e_vf_lock_registers(xdev);
+	if (i40e_vf_registers_enabled(xdev))
+		*value = i40e_vf_ring_register(xdev, kind, number, offset);
+	i40e_vf_unlock_registers(xdev);
 
 	for (i = 0; i < 4; i++) {
-		if (offset + i < access->pos || offset + i >= access->pos + access->count)
+		if (place + i < access->pos || place + i >= access->pos + access->count)
 			continue;
-		if (get_user(byte, (const u8 __user *)access->buf + (offset + i - access->pos)))
+		if (get_user(byte, (const u8 __user *)access->buf + (place + i - access->pos)))
 			return -EFAULT;
 		*value &= ~(0xffU << 8 * i);
 		*value |= (u32)byte << 8 * i;
@@ -273,13 +276,12 @@ static int i40e_vf_new_value(struct i40e_vf_device *xdev,
 }
 
 static bool i40e_vf_touches_setup(const struct i40e_vf_access *access,
-				  const struct i40e_vf_ring_kind *kind, u64 at)
+				  const struct i40e_vf_ring_kind *kind, u32 number)
 {
 	unsigned int i;
 
 	for (i = 0; i < kind->nr_offsets; i++)
-		if (kind->offsets[i] != kind->tail &&
-		    i40e_vf_touches(access, kind->offsets[i] + at))
+		if (i40e_vf_touches(access, kind, number, kind->offsets[i]))
 			return true;
 	return false;
 }
@@ -288,47 +290,49 @@ static int i40e_vf_before_ring(struct i40e_vf_device *xdev,
 			       const struct i40e_vf_ring_kind *kind, u32 number,
 			       struct i40e_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct i40e_vf_access *access = arg;
 	struct i40e_vf_ring_now now;
 	u32 value;
 	int ret;
 
-	if (access->bar != kind->bar || xdev->rings.unsure)
+	if (xdev->rings.unsure)
 		return 0;
-	if (ring && i40e_vf_touches_setup(access, kind, at)) {
-		ret = i40e_vf_new_value(xdev, kind, kind->enable + at, access, &value);
+	if (ring && i40e_vf_touches_setup(access, kind, number)) {
+		/* A head of which nothing can be read is not written. */
+		ret = i40e_vf_new_value(xdev, kind, number, kind->head, access, &value);
+		if (!ret)
+			ret = i40e_vf_new_value(xdev, kind, number, kind->enable, access, &value);
 		if (ret)
 			return ret;
 		i40e_vf_read_ring(xdev, kind, number, NULL, &now);
-		value |= i40e_vf_kept(xdev, kind->bar, kind->enable + at);
+		value |= i40e_vf_kept(xdev, kind->bar, i40e_vf_place(kind, number, kind->enable));
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
-			     !(ring->enabled && i40e_vf_touches(access, kind->head + at));
+			     !(ring->enabled && i40e_vf_touches(access, kind, number, kind->head));
 	}
-	if (!i40e_vf_touches(access, kind->tail + at))
+	if (!i40e_vf_touches(access, kind, number, kind->tail))
 		return 0;
-	ret = i40e_vf_new_value(xdev, kind, kind->tail + at, access, &value);
+	ret = i40e_vf_new_value(xdev, kind, number, kind->tail, access, &value);
 	if (ret)
 		return ret;
 	/* A lack of memory leaves the driver unsure; it does not fail the write. */
-	if (ring && ring->pages)
-		i40e_vf_ring_post(xdev, kind, ring, value & kind->tail_mask, false);
-	else
+	if (!ring)
 		i40e_vf_look(xdev, kind, number, ring, &value, false);
+	else if (ring->pages)
+		i40e_vf_ring_post(xdev, kind, ring, value & kind->tail_mask, false);
 	return 0;
 }
 
 /* Is the tail what the driver has read before the write? */
 static int i40e_vf_check_tail(struct i40e_vf_device *xdev,
-			      const struct i40e_vf_ring_kind *kind, u64 at,
+			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      const struct i40e_vf_ring *ring)
 {
 	u32 tail = ring->next;
 
 	i40e_vf_lock_registers(xdev);
 	if (i40e_vf_registers_enabled(xdev))
-		tail = i40e_vf_read_register(xdev, kind->bar, kind->tail + at, 4) & kind->tail_mask;
+		tail = i40e_vf_ring_register(xdev, kind, number, kind->tail) & kind->tail_mask;
 	i40e_vf_unlock_registers(xdev);
 	if (!kind->buffers || tail == ring->next)
 		return 0;
@@ -336,14 +340,14 @@ static int i40e_vf_check_tail(struct i40e_vf_device *xdev,
 }
 
 /* Is a ring another one than before a write, or does it go on elsewhere? */
-static bool i40e_vf_is_other(const struct i40e_vf_ring_kind *kind, u64 at,
+static bool i40e_vf_is_other(const struct i40e_vf_ring_kind *kind, u32 number,
 			     const struct i40e_vf_ring *ring,
 			     const struct i40e_vf_access *access,
 			     const struct i40e_vf_ring_now *now)
 {
 	return !ring->pages || ring->base != now->base || ring->length != now->length ||
 	       ring->size != now->size ||
-	       i40e_vf_touches(access, kind->head + at);
+	       i40e_vf_touches(access, kind, number, kind->head);
 }
 
 /*
@@ -355,26 +359,25 @@ static int i40e_vf_after_ring(struct i40e_vf_device *xdev,
 			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      struct i40e_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct i40e_vf_access *access = arg;
 	struct i40e_vf_ring_now now;
 	bool setup, tail;
 
-	if (access->bar != kind->bar || xdev->rings.unsure)
+	if (xdev->rings.unsure)
 		return 0;
-	setup = i40e_vf_touches_setup(access, kind, at);
-	tail = i40e_vf_touches(access, kind->tail + at);
+	setup = i40e_vf_touches_setup(access, kind, number);
+	tail = i40e_vf_touches(access, kind, number, kind->tail);
 	if (!ring) {
 		if (tail)
 			i40e_vf_look(xdev, kind, number, ring, NULL, false);
 		return 0;
 	}
 	if (!setup)
-		return tail && ring->pages ? i40e_vf_check_tail(xdev, kind, at, ring) : 0;
+		return tail && ring->pages ? i40e_vf_check_tail(xdev, kind, number, ring) : 0;
 
 	i40e_vf_read_ring(xdev, kind, number, NULL, &now);
-	if (ring->enabled && !now.strange && kind->buffers && (tail || !ring->idle) &&
-	    i40e_vf_is_other(kind, at, ring, access, &now))
+	if (ring->enabled && kind->buffers && (tail || !ring->idle) &&
+	    i40e_vf_is_other(kind, number, ring, access, &now))
 		return i40e_vf_rings_doubt(xdev, kind->name, "it was changed in use", -EBUSY);
 	i40e_vf_ring_follow(xdev, kind, ring, &now, false);
 	return 0;
@@ -384,16 +387,10 @@ static int i40e_vf_is_watched(struct i40e_vf_device *xdev,
 			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      struct i40e_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct i40e_vf_access *access = arg;
 
-	return access->bar == kind->bar && (i40e_vf_touches(access, kind->tail + at) ||
-					    i40e_vf_touches_setup(access, kind, at));
-}
-
-static bool i40e_vf_is_bar(u64 offset)
-{
-	return VFIO_PCI_OFFSET_TO_INDEX(offset) <= VFIO_PCI_BAR5_REGION_INDEX;
+	return i40e_vf_touches(access, kind, number, kind->tail) ||
+	       i40e_vf_touches_setup(access, kind, number);
 }
 
 /* Does an access to the device file include a register of a ring? */
@@ -405,7 +402,7 @@ bool i40e_vf_rings_watch(struct i40e_vf_device *xdev, u64 offset, size_t count)
 		.count = count,
 	};
 
-	return i40e_vf_is_bar(offset) && i40e_vf_each_ring(xdev, i40e_vf_is_watched, &access);
+	return i40e_vf_each_ring(xdev, i40e_vf_is_watched, &access);
 }
 
 /**
@@ -434,10 +431,14 @@ ssize_t i40e_vf_rings_write(struct i40e_vf_device *xdev, const char __user *buf,
 	mutex_lock(&rings->lock);
 	if (rings->following)
 		ret = i40e_vf_each_ring(xdev, i40e_vf_before_ring, &access);
-	if (!ret)
-		ret = vfio_pci_core_write(&xdev->core_device.vdev, buf, count, ppos);
+	if (ret)
+		goto out_unlock;
+
+	ret = vfio_pci_core_write(&xdev->core_device.vdev, buf, count, ppos);
 	if (rings->following)
 		i40e_vf_each_ring(xdev, i40e_vf_after_ring, &access);
+
+out_unlock:
 	mutex_unlock(&rings->lock);
 	return ret;
 }
@@ -498,8 +499,9 @@ static int i40e_vf_log_ring(struct i40e_vf_device *xdev,
 			    const struct i40e_vf_ring_kind *kind, u32 number,
 			    struct i40e_vf_ring *ring, void *arg)
 {
-	if (ring)
-		i40e_vf_ring_log(xdev, ring);
+	if (!ring)
+		return 0;
+	i40e_vf_ring_log(xdev, ring);
 	return 0;
 }
 
@@ -541,8 +543,9 @@ static int i40e_vf_unmap_ring(struct i40e_vf_device *xdev,
 			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      struct i40e_vf_ring *ring, void *arg)
 {
-	if (ring)
-		i40e_vf_ring_unmap(xdev, kind, ring, arg);
+	if (!ring)
+		return 0;
+	i40e_vf_ring_unmap(xdev, kind, ring, arg);
 	return 0;
 }
 
@@ -566,7 +569,6 @@ void i40e_vf_rings_init(struct i40e_vf_device *xdev)
 	snprintf(name, sizeof(name), KBUILD_MODNAME "-%s", dev_name(xdev->core_device.vdev.dev));
 	rings->debugfs = debugfs_create_dir(name, NULL);
 	debugfs_create_u64("doubts", 0444, rings->debugfs, &rings->doubts);
-	debugfs_create_u64("buffers", 0444, rings->debugfs, &rings->buffers);
 }
 
 void i40e_vf_rings_destroy(struct i40e_vf_device *xdev)

@@ -12,7 +12,7 @@
 /**
  * struct i40e_vf_ring_kind - one or more alike rings
  * @name: what they are
- * @offsets: all registers of the first one
+ * @offsets: registers of the first one, but for its tail
  * @nr_offsets: number of @offsets
  * @bar: BAR that holds the registers
  * @count: how many there are
@@ -32,9 +32,9 @@
  * @enable_mask: its bits
  * @descriptor_size: bytes, a power of two
  * @buffers: descriptors have a buffer, and the members below are valid
- * @low: where in a descriptor the low half of its address is
- * @high: where the high half is
- * @done: where the word is that says that a descriptor is done
+ * @low: the 32-bit word of a descriptor that has the low half of its address
+ * @high: the one with the high half
+ * @done: the one that says that a descriptor is done
  * @done_mask: its bits
  * @size: bytes of a buffer, if no register says more
  * @size_reg: offset of the register with the size

@@ -5,14 +5,11 @@
  * Generated from igb-vf.toml; edit that file or the templates, not this one.
  */
 
-#include <linux/bits.h>
-
 #include "igb_vf.h"
 
 /**
  * struct igb_vf_register - one or more alike registers of the device state
  * @bar: BAR that holds them
- * @width: bytes of an access: 1, 2 or 4
  * @count: how many there are
  * @offset: of the first one
  * @stride: bytes from one to the next
@@ -25,7 +22,6 @@
  */
 struct igb_vf_register {
 	u8 bar;
-	u8 width;
 	u32 count;
 	u32 offset;
 	u32 stride;
@@ -40,25 +36,20 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* VTIVAR */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x1700,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* VTIVAR_MISC */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x1740,
-		.stride = 0x4,
 		.mask = 0xffffffff,
 	},
 	/* VTEITR */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 3,
 		.offset = 0x1680,
 		.stride = 0x4,
@@ -67,7 +58,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RDBAL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2800,
 		.stride = 0x100,
@@ -76,7 +66,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RDBAH */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2804,
 		.stride = 0x100,
@@ -85,7 +74,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RDLEN */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2808,
 		.stride = 0x100,
@@ -94,7 +82,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* SRRCTL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x280c,
 		.stride = 0x100,
@@ -103,7 +90,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RDH */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2810,
 		.stride = 0x100,
@@ -112,7 +98,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RDT */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2818,
 		.stride = 0x100,
@@ -122,7 +107,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* RXDCTL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x2828,
 		.stride = 0x100,
@@ -132,7 +116,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDBAL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3800,
 		.stride = 0x100,
@@ -141,7 +124,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDBAH */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3804,
 		.stride = 0x100,
@@ -150,7 +132,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDLEN */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3808,
 		.stride = 0x100,
@@ -159,7 +140,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* DCA_TXCTRL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3814,
 		.stride = 0x100,
@@ -168,7 +148,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDWBAL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3838,
 		.stride = 0x100,
@@ -177,7 +156,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDWBAH */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x383c,
 		.stride = 0x100,
@@ -186,7 +164,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDH */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3810,
 		.stride = 0x100,
@@ -195,7 +172,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TDT */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3818,
 		.stride = 0x100,
@@ -205,7 +181,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* TXDCTL */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 2,
 		.offset = 0x3828,
 		.stride = 0x100,
@@ -215,7 +190,6 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* VMBMEM */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 16,
 		.offset = 0x800,
 		.stride = 0x4,
@@ -224,28 +198,22 @@ static const struct igb_vf_register igb_vf_registers[] = {
 	/* VTEIAC */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x152c,
-		.stride = 0x4,
 		.mask = 0x7,
 	},
 	/* VTEIAM */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x1530,
-		.stride = 0x4,
 		.mask = 0x7,
 	},
 	/* VTEIMS */
 	{
 		.bar = 0,
-		.width = 4,
 		.count = 1,
 		.offset = 0x1524,
-		.stride = 0x4,
 		.mask = 0x7,
 		.clear = 0x7,
 		.clear_offset = 0x1528,
@@ -255,15 +223,14 @@ static const struct igb_vf_register igb_vf_registers[] = {
 static u32 igb_vf_get(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 		      u32 i)
 {
-	return igb_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width);
+	return igb_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, 4);
 }
 
 static void igb_vf_put(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 		       u32 i, u32 mask, u32 value)
 {
-	if (~mask & GENMASK(reg->width * BITS_PER_BYTE - 1, 0))
-		value = (igb_vf_get(xdev, reg, i) & ~mask) | (value & mask);
-	igb_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, value);
+	value = (igb_vf_get(xdev, reg, i) & ~mask) | (value & mask);
+	igb_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, 4, value);
 }
 
 /*
@@ -330,7 +297,7 @@ static void igb_vf_restore(struct igb_vf_device *xdev, const struct igb_vf_regis
 	if (reg->after_start)
 		return;
 	if (reg->clear)
-		igb_vf_write_register(xdev, reg->bar, reg->clear_offset, reg->width,
+		igb_vf_write_register(xdev, reg->bar, reg->clear_offset, 4,
 				      reg->clear);
 	igb_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }

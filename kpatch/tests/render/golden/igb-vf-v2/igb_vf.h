@@ -160,8 +160,7 @@ struct igb_vf_ring {
  * @unsure: something could not be followed since saving began
  * @narrowed: VFIO reports pinned pages only; once it does it does so for good
  * @doubts: how often something could not be followed
- * @buffers: how many buffers were pinned
- * @debugfs: shows @doubts and @buffers since the driver was bound
+ * @debugfs: shows @doubts since the driver was bound
  * @ring: the rings, in the order of the description
  */
 struct igb_vf_rings {
@@ -170,7 +169,6 @@ struct igb_vf_rings {
 	bool unsure;
 	bool narrowed;
 	u64 doubts;
-	u64 buffers;
 	struct dentry *debugfs;
 	struct igb_vf_ring ring[4];
 };

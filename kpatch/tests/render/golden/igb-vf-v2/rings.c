@@ -27,7 +27,6 @@
  * begun to save, as any user does that copies all of it first.
  */
 
-#include <linux/align.h>
 #include <linux/bitops.h>
 #include <linux/debugfs.h>
 #include <linux/device.h>
@@ -41,7 +40,6 @@ static const u32 igb_vf_ring0_offsets[] = {
 	0x2808,
 	0x280c,
 	0x2810,
-	0x2818,
 	0x2828,
 };
 
@@ -64,7 +62,6 @@ static const u32 igb_vf_ring1_offsets[] = {
 	0x3804,
 	0x3808,
 	0x3810,
-	0x3818,
 	0x3828,
 	0x3838,
 };
@@ -92,7 +89,6 @@ static const struct igb_vf_ring_kind igb_vf_ring_kinds[] = {
 		.stride = 0x100,
 		.tail = 0x2818,
 		.tail_mask = 0xffff,
-		.known = true,
 		.base = 0x2800,
 		.base_mask = 0xffffffe0,
 		.base_high = 0x2804,
@@ -108,8 +104,8 @@ static const struct igb_vf_ring_kind igb_vf_ring_kinds[] = {
 		.nr_formats = ARRAY_SIZE(igb_vf_ring0_formats),
 		.buffers = true,
 		.low = 0,
-		.high = 4,
-		.done = 8,
+		.high = 1,
+		.done = 2,
 		.done_mask = 0x1,
 		.size = 2048,
 		.size_reg = 0x280c,
@@ -125,7 +121,6 @@ static const struct igb_vf_ring_kind igb_vf_ring_kinds[] = {
 		.stride = 0x100,
 		.tail = 0x3818,
 		.tail_mask = 0xffff,
-		.known = true,
 		.base = 0x3800,
 		.base_mask = 0xffffffe0,
 		.base_high = 0x3804,
@@ -142,14 +137,27 @@ static const struct igb_vf_ring_kind igb_vf_ring_kinds[] = {
 	},
 };
 
+/* Where the register of a ring is that the first one of its kind has at an offset. */
+static u32 igb_vf_place(const struct igb_vf_ring_kind *kind, u32 number, u32 offset)
+{
+	return offset + number * kind->stride;
+}
+
+static u32 igb_vf_ring_register(struct igb_vf_device *xdev,
+				const struct igb_vf_ring_kind *kind, u32 number,
+				u32 offset)
+{
+	return igb_vf_read_register(xdev, kind->bar, igb_vf_place(kind, number, offset), 4);
+}
+
 static bool igb_vf_format_known(struct igb_vf_device *xdev,
-				const struct igb_vf_ring_kind *kind, u32 at)
+				const struct igb_vf_ring_kind *kind, u32 number)
 {
 	unsigned int i, j;
 
 	for (i = 0; i < kind->nr_formats; i++) {
 		const struct igb_vf_ring_format *format = &kind->formats[i];
-		u32 value = igb_vf_read_register(xdev, kind->bar, format->offset + at, 4);
+		u32 value = igb_vf_ring_register(xdev, kind, number, format->offset);
 
 		for (j = 0; j < format->nr_values; j++)
 			if ((value & format->mask) == format->values[j])
@@ -161,24 +169,22 @@ static bool igb_vf_format_known(struct igb_vf_device *xdev,
 }
 
 static u32 igb_vf_buffer_size(struct igb_vf_device *xdev,
-			      const struct igb_vf_ring_kind *kind, u32 at)
+			      const struct igb_vf_ring_kind *kind, u32 number)
 {
 	u32 field;
 
 	if (!kind->size_mask)
 		return kind->size;
-	field = igb_vf_read_register(xdev, kind->bar, kind->size_reg + at, 4) & kind->size_mask;
+	field = igb_vf_ring_register(xdev, kind, number, kind->size_reg) & kind->size_mask;
 	field >>= __ffs(kind->size_mask);
 	return field ? field * kind->size_unit : kind->size;
 }
 
-/* Reads the registers of a ring; the user's tail is @tail if that is not NULL. */
+/* Reads the registers of a ring. */
 static void igb_vf_read_ring(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
-			     const u32 *tail, struct igb_vf_ring_now *now)
+			     struct igb_vf_ring_now *now)
 {
-	const u32 at = number * kind->stride;
-	const u8 bar = kind->bar;
 	u32 enable;
 
 	memset(now, 0, sizeof(*now));
@@ -188,49 +194,27 @@ static void igb_vf_read_ring(struct igb_vf_device *xdev,
 		goto out_unlock;
 	}
 
-	now->tail = tail ? *tail : igb_vf_read_register(xdev, bar, kind->tail + at, 4);
-	now->tail &= kind->tail_mask;
-	if (!kind->known) {
-		now->strange = now->tail;
-		goto out_unlock;
-	}
-
-	now->head = igb_vf_read_register(xdev, bar, kind->head + at, 4) & kind->head_mask;
-	now->length = igb_vf_read_register(xdev, bar, kind->length + at, 4);
+	now->tail = igb_vf_ring_register(xdev, kind, number, kind->tail) & kind->tail_mask;
+	now->head = igb_vf_ring_register(xdev, kind, number, kind->head) & kind->head_mask;
+	now->length = igb_vf_ring_register(xdev, kind, number, kind->length);
 	now->length = (now->length & kind->length_mask) / kind->length_unit;
-	enable = igb_vf_read_register(xdev, bar, kind->enable + at, 4) |
-		 igb_vf_kept(xdev, bar, kind->enable + at);
+	enable = igb_vf_ring_register(xdev, kind, number, kind->enable) |
+		 igb_vf_kept(xdev, kind->bar, igb_vf_place(kind, number, kind->enable));
 	now->enabled = now->length && enable & kind->enable_mask;
 	if (!now->enabled)
 		goto out_unlock;
 
-	now->base = igb_vf_read_register(xdev, bar, kind->base + at, 4) & kind->base_mask;
-	now->base |= (u64)igb_vf_read_register(xdev, bar, kind->base_high + at, 4) << 32;
-	now->strange = !IS_ALIGNED(now->base, kind->descriptor_size) ||
-		       now->base + (u64)now->length * kind->descriptor_size < now->base;
-	if (!igb_vf_format_known(xdev, kind, at))
+	now->base = igb_vf_ring_register(xdev, kind, number, kind->base) & kind->base_mask;
+	now->base |= (u64)igb_vf_ring_register(xdev, kind, number, kind->base_high) << 32;
+	if (!igb_vf_format_known(xdev, kind, number))
 		now->strange = true;
-	if (kind->buffers)
-		now->size = igb_vf_buffer_size(xdev, kind, at);
+	now->size = igb_vf_buffer_size(xdev, kind, number);
 
 out_unlock:
 	igb_vf_unlock_registers(xdev);
 }
 
-static int igb_vf_look(struct igb_vf_device *xdev, const struct igb_vf_ring_kind *kind,
-		       u32 number, struct igb_vf_ring *ring, const u32 *tail, bool fresh)
-{
-	struct igb_vf_ring_now now;
-
-	if (xdev->rings.unsure)
-		return 0;
-	igb_vf_read_ring(xdev, kind, number, tail, &now);
-	if (!kind->known && !now.strange)
-		return 0;
-	return igb_vf_ring_follow(xdev, kind, ring, &now, fresh);
-}
-
-/* What to do with a ring; @ring is NULL if the driver does not know where it is. */
+/* What to do with a ring. */
 typedef int (*igb_vf_ring_fn)(struct igb_vf_device *xdev,
 			      const struct igb_vf_ring_kind *kind, u32 number,
 			      struct igb_vf_ring *ring, void *arg);
@@ -246,7 +230,7 @@ static int igb_vf_each_ring(struct igb_vf_device *xdev, igb_vf_ring_fn fn, void 
 		const struct igb_vf_ring_kind *kind = &igb_vf_ring_kinds[k];
 
 		for (i = 0; i < kind->count; i++) {
-			ret = fn(xdev, kind, i, kind->known ? ring++ : NULL, arg);
+			ret = fn(xdev, kind, i, ring++, arg);
 			if (ret)
 				return ret;
 		}
@@ -258,15 +242,17 @@ static int igb_vf_begin_ring(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
 			     struct igb_vf_ring *ring, void *arg)
 {
-	return igb_vf_look(xdev, kind, number, ring, NULL, true);
+	struct igb_vf_ring_now now;
+
+	igb_vf_read_ring(xdev, kind, number, &now);
+	return igb_vf_ring_follow(xdev, kind, ring, &now, true);
 }
 
 static int igb_vf_end_ring(struct igb_vf_device *xdev,
 			   const struct igb_vf_ring_kind *kind, u32 number,
 			   struct igb_vf_ring *ring, void *arg)
 {
-	if (ring)
-		igb_vf_ring_drop(xdev, ring);
+	igb_vf_ring_drop(xdev, ring);
 	return 0;
 }
 
@@ -284,31 +270,34 @@ struct igb_vf_access {
 	const char __user *buf;
 };
 
-static bool igb_vf_touches(const struct igb_vf_access *access, u64 offset)
+static bool igb_vf_touches(const struct igb_vf_access *access,
+			   const struct igb_vf_ring_kind *kind, u32 number, u32 offset)
 {
-	return offset < access->pos + access->count && access->pos < offset + 4;
+	const u64 place = igb_vf_place(kind, number, offset);
+
+	return access->bar == kind->bar && place < access->pos + access->count &&
+	       access->pos < place + 4;
 }
 
 /* What a register will be by the write that is about to be done. */
 static int igb_vf_new_value(struct igb_vf_device *xdev,
-			    const struct igb_vf_ring_kind *kind, u64 offset,
+			    const struct igb_vf_ring_kind *kind, u32 number, u32 offset,
 			    const struct igb_vf_access *access, u32 *value)
 {
+	const u64 place = igb_vf_place(kind, number, offset);
 	unsigned int i;
 	u8 byte;
 
 	*value = 0;
-	if (offset < access->pos || offset + 4 > access->pos + access->count) {
-		igb_vf_lock_registers(xdev);
-		if (igb_vf_registers_enabled(xdev))
-			*value = igb_vf_read_register(xdev, kind->bar, offset, 4);
-		igb_vf_unlock_registers(xdev);
-	}
+	igb_vf_lock_registers(xdev);
+	if (igb_vf_registers_enabled(xdev))
+		*value = igb_vf_ring_register(xdev, kind, number, offset);
+	igb_vf_unlock_registers(xdev);
 
 	for (i = 0; i < 4; i++) {
-		if (offset + i < access->pos || offset + i >= access->pos + access->count)
+		if (place + i < access->pos || place + i >= access->pos + access->count)
 			continue;
-		if (get_user(byte, (const u8 __user *)access->buf + (offset + i - access->pos)))
+		if (get_user(byte, (const u8 __user *)access->buf + (place + i - access->pos)))
 			return -EFAULT;
 		*value &= ~(0xffU << 8 * i);
 		*value |= (u32)byte << 8 * i;
@@ -317,13 +306,12 @@ static int igb_vf_new_value(struct igb_vf_device *xdev,
 }
 
 static bool igb_vf_touches_setup(const struct igb_vf_access *access,
-				 const struct igb_vf_ring_kind *kind, u64 at)
+				 const struct igb_vf_ring_kind *kind, u32 number)
 {
 	unsigned int i;
 
 	for (i = 0; i < kind->nr_offsets; i++)
-		if (kind->offsets[i] != kind->tail &&
-		    igb_vf_touches(access, kind->offsets[i] + at))
+		if (igb_vf_touches(access, kind, number, kind->offsets[i]))
 			return true;
 	return false;
 }
@@ -332,47 +320,47 @@ static int igb_vf_before_ring(struct igb_vf_device *xdev,
 			      const struct igb_vf_ring_kind *kind, u32 number,
 			      struct igb_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct igb_vf_access *access = arg;
 	struct igb_vf_ring_now now;
 	u32 value;
 	int ret;
 
-	if (access->bar != kind->bar || xdev->rings.unsure)
+	if (xdev->rings.unsure)
 		return 0;
-	if (ring && igb_vf_touches_setup(access, kind, at)) {
-		ret = igb_vf_new_value(xdev, kind, kind->enable + at, access, &value);
+	if (igb_vf_touches_setup(access, kind, number)) {
+		/* A head of which nothing can be read is not written. */
+		ret = igb_vf_new_value(xdev, kind, number, kind->head, access, &value);
+		if (!ret)
+			ret = igb_vf_new_value(xdev, kind, number, kind->enable, access, &value);
 		if (ret)
 			return ret;
-		igb_vf_read_ring(xdev, kind, number, NULL, &now);
-		value |= igb_vf_kept(xdev, kind->bar, kind->enable + at);
+		igb_vf_read_ring(xdev, kind, number, &now);
+		value |= igb_vf_kept(xdev, kind->bar, igb_vf_place(kind, number, kind->enable));
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
-			     !(ring->enabled && igb_vf_touches(access, kind->head + at));
+			     !(ring->enabled && igb_vf_touches(access, kind, number, kind->head));
 	}
-	if (!igb_vf_touches(access, kind->tail + at))
+	if (!igb_vf_touches(access, kind, number, kind->tail))
 		return 0;
-	ret = igb_vf_new_value(xdev, kind, kind->tail + at, access, &value);
+	ret = igb_vf_new_value(xdev, kind, number, kind->tail, access, &value);
 	if (ret)
 		return ret;
 	/* A lack of memory leaves the driver unsure; it does not fail the write. */
-	if (ring && ring->pages)
+	if (ring->pages)
 		igb_vf_ring_post(xdev, kind, ring, value & kind->tail_mask, false);
-	else
-		igb_vf_look(xdev, kind, number, ring, &value, false);
 	return 0;
 }
 
 /* Is the tail what the driver has read before the write? */
 static int igb_vf_check_tail(struct igb_vf_device *xdev,
-			     const struct igb_vf_ring_kind *kind, u64 at,
+			     const struct igb_vf_ring_kind *kind, u32 number,
 			     const struct igb_vf_ring *ring)
 {
 	u32 tail = ring->next;
 
 	igb_vf_lock_registers(xdev);
 	if (igb_vf_registers_enabled(xdev))
-		tail = igb_vf_read_register(xdev, kind->bar, kind->tail + at, 4) & kind->tail_mask;
+		tail = igb_vf_ring_register(xdev, kind, number, kind->tail) & kind->tail_mask;
 	igb_vf_unlock_registers(xdev);
 	if (!kind->buffers || tail == ring->next)
 		return 0;
@@ -380,14 +368,14 @@ static int igb_vf_check_tail(struct igb_vf_device *xdev,
 }
 
 /* Is a ring another one than before a write, or does it go on elsewhere? */
-static bool igb_vf_is_other(const struct igb_vf_ring_kind *kind, u64 at,
+static bool igb_vf_is_other(const struct igb_vf_ring_kind *kind, u32 number,
 			    const struct igb_vf_ring *ring,
 			    const struct igb_vf_access *access,
 			    const struct igb_vf_ring_now *now)
 {
 	return !ring->pages || ring->base != now->base || ring->length != now->length ||
 	       ring->size != now->size ||
-	       igb_vf_touches(access, kind->head + at);
+	       igb_vf_touches(access, kind, number, kind->head);
 }
 
 /*
@@ -399,26 +387,20 @@ static int igb_vf_after_ring(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
 			     struct igb_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct igb_vf_access *access = arg;
 	struct igb_vf_ring_now now;
 	bool setup, tail;
 
-	if (access->bar != kind->bar || xdev->rings.unsure)
+	if (xdev->rings.unsure)
 		return 0;
-	setup = igb_vf_touches_setup(access, kind, at);
-	tail = igb_vf_touches(access, kind->tail + at);
-	if (!ring) {
-		if (tail)
-			igb_vf_look(xdev, kind, number, ring, NULL, false);
-		return 0;
-	}
+	setup = igb_vf_touches_setup(access, kind, number);
+	tail = igb_vf_touches(access, kind, number, kind->tail);
 	if (!setup)
-		return tail && ring->pages ? igb_vf_check_tail(xdev, kind, at, ring) : 0;
+		return tail && ring->pages ? igb_vf_check_tail(xdev, kind, number, ring) : 0;
 
-	igb_vf_read_ring(xdev, kind, number, NULL, &now);
-	if (ring->enabled && !now.strange && kind->buffers && (tail || !ring->idle) &&
-	    igb_vf_is_other(kind, at, ring, access, &now))
+	igb_vf_read_ring(xdev, kind, number, &now);
+	if (ring->enabled && kind->buffers && (tail || !ring->idle) &&
+	    igb_vf_is_other(kind, number, ring, access, &now))
 		return igb_vf_rings_doubt(xdev, kind->name, "it was changed in use", -EBUSY);
 	igb_vf_ring_follow(xdev, kind, ring, &now, false);
 	return 0;
@@ -428,16 +410,10 @@ static int igb_vf_is_watched(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
 			     struct igb_vf_ring *ring, void *arg)
 {
-	const u64 at = (u64)number * kind->stride;
 	struct igb_vf_access *access = arg;
 
-	return access->bar == kind->bar && (igb_vf_touches(access, kind->tail + at) ||
-					    igb_vf_touches_setup(access, kind, at));
-}
-
-static bool igb_vf_is_bar(u64 offset)
-{
-	return VFIO_PCI_OFFSET_TO_INDEX(offset) <= VFIO_PCI_BAR5_REGION_INDEX;
+	return igb_vf_touches(access, kind, number, kind->tail) ||
+	       igb_vf_touches_setup(access, kind, number);
 }
 
 /* Does an access to the device file include a register of a ring? */
@@ -449,7 +425,7 @@ bool igb_vf_rings_watch(struct igb_vf_device *xdev, u64 offset, size_t count)
 		.count = count,
 	};
 
-	return igb_vf_is_bar(offset) && igb_vf_each_ring(xdev, igb_vf_is_watched, &access);
+	return igb_vf_each_ring(xdev, igb_vf_is_watched, &access);
 }
 
 /**
@@ -478,10 +454,14 @@ ssize_t igb_vf_rings_write(struct igb_vf_device *xdev, const char __user *buf, s
 	mutex_lock(&rings->lock);
 	if (rings->following)
 		ret = igb_vf_each_ring(xdev, igb_vf_before_ring, &access);
-	if (!ret)
-		ret = vfio_pci_core_write(&xdev->core_device.vdev, buf, count, ppos);
+	if (ret)
+		goto out_unlock;
+
+	ret = vfio_pci_core_write(&xdev->core_device.vdev, buf, count, ppos);
 	if (rings->following)
 		igb_vf_each_ring(xdev, igb_vf_after_ring, &access);
+
+out_unlock:
 	mutex_unlock(&rings->lock);
 	return ret;
 }
@@ -542,8 +522,7 @@ static int igb_vf_log_ring(struct igb_vf_device *xdev,
 			   const struct igb_vf_ring_kind *kind, u32 number,
 			   struct igb_vf_ring *ring, void *arg)
 {
-	if (ring)
-		igb_vf_ring_log(xdev, ring);
+	igb_vf_ring_log(xdev, ring);
 	return 0;
 }
 
@@ -585,8 +564,7 @@ static int igb_vf_unmap_ring(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
 			     struct igb_vf_ring *ring, void *arg)
 {
-	if (ring)
-		igb_vf_ring_unmap(xdev, kind, ring, arg);
+	igb_vf_ring_unmap(xdev, kind, ring, arg);
 	return 0;
 }
 
@@ -610,7 +588,6 @@ void igb_vf_rings_init(struct igb_vf_device *xdev)
 	snprintf(name, sizeof(name), KBUILD_MODNAME "-%s", dev_name(xdev->core_device.vdev.dev));
 	rings->debugfs = debugfs_create_dir(name, NULL);
 	debugfs_create_u64("doubts", 0444, rings->debugfs, &rings->doubts);
-	debugfs_create_u64("buffers", 0444, rings->debugfs, &rings->buffers);
 }
 
 void igb_vf_rings_destroy(struct igb_vf_device *xdev)

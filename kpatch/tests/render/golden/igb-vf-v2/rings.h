@@ -26,14 +26,13 @@ struct igb_vf_ring_format {
 /**
  * struct igb_vf_ring_kind - one or more alike rings
  * @name: what they are
- * @offsets: all registers of the first one
+ * @offsets: registers of the first one, but for its tail
  * @nr_offsets: number of @offsets
  * @bar: BAR that holds the registers
  * @count: how many there are
  * @stride: bytes from the registers of one to those of the next
  * @tail: offset of the register that is written to post descriptors
  * @tail_mask: its bits
- * @known: the driver knows where the ring is, and the members below are valid
  * @base: offset of the register with the low half of the address
  * @base_mask: its bits
  * @base_high: offset of the register with the high half
@@ -48,9 +47,9 @@ struct igb_vf_ring_format {
  * @formats: what else must hold
  * @nr_formats: number of @formats
  * @buffers: descriptors have a buffer, and the members below are valid
- * @low: where in a descriptor the low half of its address is
- * @high: where the high half is
- * @done: where the word is that says that a descriptor is done
+ * @low: the 32-bit word of a descriptor that has the low half of its address
+ * @high: the one with the high half
+ * @done: the one that says that a descriptor is done
  * @done_mask: its bits
  * @size: bytes of a buffer, if no register says more
  * @size_reg: offset of the register with the size
@@ -66,7 +65,6 @@ struct igb_vf_ring_kind {
 	u32 stride;
 	u32 tail;
 	u32 tail_mask;
-	bool known;
 	u32 base;
 	u32 base_mask;
 	u32 base_high;
