@@ -165,6 +165,9 @@ static int i40e_vf_take_buffer(struct i40e_vf_device *xdev,
 	iova = i40e_vf_buffer_of(kind, descriptor);
 	first = round_down(iova, PAGE_SIZE);
 	nr_pages = DIV_ROUND_UP(offset_in_page(iova) + size, PAGE_SIZE);
+	/* Most buffers are posted again and again, and a tail is often written. */
+	if (slot->nr_pages == nr_pages && slot->iova == first)
+		return 0;
 
 	ret = i40e_vf_pin(xdev, first, nr_pages, IOMMU_WRITE, pages);
 	if (ret) {
