@@ -254,6 +254,10 @@ def signs_of_life(device: Device, devices: Devices, known: Movements) -> Iterato
         if life.triggers:
             count = 1 + max(trigger.vector for trigger in life.triggers)
             life.vectors = stack.enter_context(Vectors(device, count))
+        with trace.quiet():
+            # Rings of other tests that are nowhere: a queue that is enabled would be in doubt.
+            for place in devices.scratch_of(device):
+                place.write(0)
         life.arm()
         yield life
 
