@@ -296,7 +296,7 @@ def test_a_second_descriptor_is_unbound(own_file: OwnFile, state: State) -> None
 
 @pytest.mark.rule("iommu.independent")
 @pytest.mark.usefixtures("apart")
-def test_unmapped_after_a_close(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+def test_container_after_a_close(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
     """Close a device in PRE_COPY whose queue has buffers, unmap them: all were mapped, in time."""
     begin(saver, receiver)
     receiver.refill(rng, 8)
