@@ -10,6 +10,7 @@ from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import by_stage
+from conformance.suite.support.msix import hidden_bytes
 from conformance.suite.support.power import decoding_off
 from conformance.suite.support.steps import set_apart
 from conformance.vfio.device import Device
@@ -79,7 +80,7 @@ def test_registers_are_not_config(
     saver.enter(Stage.STOPPED)
     for region in conflicting_regions:
         with region.map(0, mmap.PAGESIZE) as mapping:
-            for at in (0, WIDTH):
+            for at in {0, WIDTH} - set(hidden_bytes(saver.device, region)):
                 wanted = mapping.load(at)
                 now = region.read_int(at)
                 expect_equal(now, wanted, did=f"stop, read {region.name}+{at:#x}, and by a mapping")

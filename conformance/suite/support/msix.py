@@ -7,6 +7,7 @@ Offsets are those of the PCI specification.
 from conformance.uapi import constants as c
 from conformance.vfio.device import Device
 from conformance.vfio.memory.areas import Area
+from conformance.vfio.region import Region
 
 _STATUS, _CAPABILITIES = 0x06, 0x34
 _HAS_CAPABILITIES = 0x10
@@ -36,3 +37,9 @@ def table(config: bytes) -> tuple[int, Area] | None:
 def table_of(device: Device) -> tuple[int, Area] | None:
     """Return the BAR and the place of a device's MSI-X table. Raises :class:`OSError`."""
     return table(device.region(c.VFIO_PCI_CONFIG_REGION_INDEX).read(0, _SIZE))
+
+
+def hidden_bytes(device: Device, region: Region) -> range:
+    """Return the bytes of a region that VFIO itself hides: the MSI-X table."""
+    bar, area = table_of(device) or (-1, Area(0, 0))
+    return range(area.offset, area.end) if bar == region.index else range(0)

@@ -13,13 +13,12 @@ from conformance.plugin.checks import expect_equal, expect_errno, expect_success
 from conformance.plugin.declared import Scratch
 from conformance.suite.conftest import Find
 from conformance.suite.support.cases import ALL_STAGES, SAVING_STAGES, by_stage
-from conformance.suite.support.msix import table_of
+from conformance.suite.support.msix import hidden_bytes
 from conformance.suite.support.windows import layout_of
 from conformance.uapi import mman
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.memory import libc
-from conformance.vfio.memory.areas import Area
 from conformance.vfio.region import Region
 
 NOT_SAVING = by_stage(stage for stage in Stage if not stage.saving)
@@ -129,7 +128,7 @@ def test_trapped_read_agrees_with_a_mapping(
     """Read the trapped ranges by read() and through a mapping: the same registers."""
     saver.reach(stage)
     for region, (offset, size) in _trapped(conflicting_regions):
-        hidden = _hidden(device, region)
+        hidden = hidden_bytes(device, region)
         with region.map(offset, size) as mapping:
             before = region.read_exact(offset, size)
             seen = [mapping.load(at) for at in range(0, size, 4)]
@@ -141,12 +140,6 @@ def test_trapped_read_agrees_with_a_mapping(
             and offset + at not in hidden
         ]
         expect_equal(moved, [], did=f"read {region.name} both ways in {stage.value}")
-
-
-def _hidden(device: Device, region: Region) -> range:
-    """Return the bytes of a region that VFIO itself hides: the MSI-X table."""
-    bar, area = table_of(device) or (-1, Area(0, 0))
-    return range(area.offset, area.end) if bar == region.index else range(0)
 
 
 @pytest.mark.rule("saving.trapped-access")
