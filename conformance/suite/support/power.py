@@ -15,10 +15,12 @@ from conformance.vfio.pci.config import Config
 def decoding_off(space: Config) -> Iterator[None]:
     """Switch memory decoding off for a block."""
     space.set_command(on=config.MASTER, off=config.MEMORY)
-    yield
-    bits = space.command & (config.MASTER | config.MEMORY)
-    expect_equal(bits, config.MASTER, did="switch decoding off, write states, read COMMAND")
-    space.set_command(on=config.MEMORY)
+    try:
+        yield
+        bits = space.command & (config.MASTER | config.MEMORY)
+        expect_equal(bits, config.MASTER, did="switch decoding off, write states, read COMMAND")
+    finally:  # the next test begins with this device, also where this one cannot be judged
+        space.set_command(on=config.MEMORY)
 
 
 @contextmanager
@@ -31,5 +33,7 @@ def in_d3hot(space: Config) -> Iterator[None]:
     if space.power_state != config.D3HOT:
         space.set_power_state(config.D0)
         pytest.skip("the function does not enter D3hot")
-    yield
-    space.set_power_state(config.D0)
+    try:
+        yield
+    finally:
+        space.set_power_state(config.D0)
