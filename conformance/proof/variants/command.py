@@ -52,7 +52,9 @@ def execute(arguments: argparse.Namespace, out: TextIO, say: Callable[[str], Non
         say(f"== {one.name}, {protocol}: {one.why}")
         request = replace(asked, device=one.device, options=replace(options, protocol=protocol))
         if one.scratch:
-            machine = request.machine.model_copy(update={"scratch": one.scratch})
+            # Nor is what makes it raise interrupts, or receive: no stream brings that back.
+            fewer = {"scratch": one.scratch, "triggers": (), "network": None}
+            machine = request.machine.model_copy(update=fewer)
             request = replace(request, machine=machine)
         results = paths.new_results(arguments.results, one.device.name, arguments.image)
         name = f"{one.name}, {protocol}"

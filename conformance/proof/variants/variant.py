@@ -31,7 +31,8 @@ class Variant:
         why: What is special about it.
         device: Its description.
         protocols: The versions of the protocol by which it is judged, a driver for each.
-        scratch: Registers that the suite may write, where not all of the machine's are state.
+        scratch: Registers that the suite may write, where not all of the machine's are state. The
+            device then neither raises interrupts nor receives: those registers are no state.
     """
 
     name: str
