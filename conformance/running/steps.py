@@ -47,7 +47,9 @@ class Steps:
     def follow(self, log: Path, prefix: str) -> Iterator[None]:
         """Within the block, print each new line of a log that begins with `prefix`."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(log, prefix, stop), daemon=True)
+        # Here, not in the thread: that may begin when the program has already written.
+        begin = log.stat().st_size if log.exists() else 0
+        thread = threading.Thread(target=self._watch, args=(log, prefix, begin, stop), daemon=True)
         thread.start()
         try:
             yield
@@ -55,8 +57,7 @@ class Steps:
             stop.set()
             thread.join()
 
-    def _watch(self, log: Path, prefix: str, stop: threading.Event) -> None:
-        offset = log.stat().st_size if log.exists() else 0
+    def _watch(self, log: Path, prefix: str, offset: int, stop: threading.Event) -> None:
         last = False
         while not last:
             last = stop.wait(_TICK)
