@@ -259,10 +259,13 @@ static int i40e_vf_new_value(struct i40e_vf_device *xdev,
 	u8 byte;
 
 	*value = 0;
-	i40e_vf_lock_registers(xdev);
-	if (i40e_vf_registers_enabled(xdev))
-		*value = i40e_vf_ring_register(xdev, kind, number, offset);
-	i40e_vf_unlock_registers(xdev);
+	/* A tail is mostly written as a whole, and often: the device is not asked then. */
+	if (place < access->pos || place + 4 > access->pos + access->count) {
+		i40e_vf_lock_registers(xdev);
+		if (i40e_vf_registers_enabled(xdev))
+			*value = i40e_vf_ring_register(xdev, kind, number, offset);
+		i40e_vf_unlock_registers(xdev);
+	}
 
 	for (i = 0; i < 4; i++) {
 		if (place + i < access->pos || place + i >= access->pos + access->count)

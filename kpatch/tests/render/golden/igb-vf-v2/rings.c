@@ -289,10 +289,13 @@ static int igb_vf_new_value(struct igb_vf_device *xdev,
 	u8 byte;
 
 	*value = 0;
-	igb_vf_lock_registers(xdev);
-	if (igb_vf_registers_enabled(xdev))
-		*value = igb_vf_ring_register(xdev, kind, number, offset);
-	igb_vf_unlock_registers(xdev);
+	/* A tail is mostly written as a whole, and often: the device is not asked then. */
+	if (place < access->pos || place + 4 > access->pos + access->count) {
+		igb_vf_lock_registers(xdev);
+		if (igb_vf_registers_enabled(xdev))
+			*value = igb_vf_ring_register(xdev, kind, number, offset);
+		igb_vf_unlock_registers(xdev);
+	}
 
 	for (i = 0; i < 4; i++) {
 		if (place + i < access->pos || place + i >= access->pos + access->count)
