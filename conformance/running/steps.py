@@ -48,7 +48,7 @@ class Steps:
         """Within the block, print each new line of a log that begins with `prefix`."""
         stop = threading.Event()
         # Here, not in the thread: that may begin when the program has already written.
-        begin = log.stat().st_size if log.exists() else 0
+        begin = _size(log)
         thread = threading.Thread(target=self._watch, args=(log, prefix, begin, stop), daemon=True)
         thread.start()
         try:
@@ -75,7 +75,7 @@ class Steps:
     @contextlib.contextmanager
     def compiling(self, log: Path) -> Iterator[None]:
         """Within the block, say now and then how many files make has compiled, by its log."""
-        begin = log.stat().st_size if log.exists() else 0
+        begin = _size(log)
         stop = threading.Event()
 
         def watch() -> None:
@@ -107,3 +107,8 @@ class Steps:
         longest = sorted(self.times.items(), key=lambda item: -item[1])
         parts = [f"{name} {seconds:.1f} s" for name, seconds in longest if seconds >= 0.05]
         return f"time: {', '.join(parts)}" if parts else ""
+
+
+def _size(log: Path) -> int:
+    """Return the bytes of a log, 0 if there is none yet."""
+    return log.stat().st_size if log.exists() else 0

@@ -21,10 +21,12 @@ from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
 from conformance.vfio.pci import resets
+from conformance.vfio.pci.config import Config
 from conformance.vfio.pci.interrupts import Vectors
 from conformance.vfio.receiving.choose import receiver_of
 from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.region import Region
+from conformance.vfio.system import sysfs
 
 Find = Callable[..., Window]
 
@@ -154,6 +156,14 @@ def way(request: pytest.FixtureRequest, device: Device) -> str:
     if lacking := resets.lacking(device, name):
         pytest.skip(lacking)
     return name
+
+
+@pytest.fixture
+def space(device: Device) -> Config:
+    """Return the config space of a PCI function."""
+    if not sysfs.is_pci(device.bdf):
+        not_applicable("this is not a PCI function")
+    return Config(device)
 
 
 @pytest.fixture

@@ -8,17 +8,14 @@ import pytest
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Scratch
-from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import by_stage
 from conformance.suite.support.msix import hidden_bytes
 from conformance.suite.support.power import decoding_off
 from conformance.suite.support.steps import set_apart
-from conformance.vfio.device import Device
 from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.pci import resets
 from conformance.vfio.pci.config import COMMAND, MASTER, MEMORY, SIZE, Config
 from conformance.vfio.region import Region
-from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.rule("info.command")
 
@@ -32,14 +29,6 @@ WIDTH = 4
 STANDING = pytest.mark.parametrize(
     "stage", by_stage((Stage.STOPPED, Stage.STOP_COPY)), indirect=True
 )
-
-
-@pytest.fixture
-def space(device: Device) -> Config:
-    """Return the config space of a PCI function."""
-    if not sysfs.is_pci(device.bdf):
-        not_applicable("this is not a PCI function")
-    return Config(device)
 
 
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])

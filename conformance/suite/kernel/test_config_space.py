@@ -9,6 +9,7 @@ from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.protocols import not_applicable
 from conformance.uapi import constants as c
 from conformance.vfio.device import Device
+from conformance.vfio.pci.config import COMMAND, MASTER, MEMORY
 from conformance.vfio.region import Region
 from conformance.vfio.system import sysfs
 
@@ -20,10 +21,9 @@ HEADER = 64
 WHOLE = (256, 4096)
 #: Sizes of accesses: of every width, and such that have to be taken apart.
 SIZES = (1, 2, 3, 4, 7, 8, 16)
-COMMAND, HEADER_TYPE, BARS, INTERRUPT_LINE = 0x04, 0x0E, 0x10, 0x3C
+HEADER_TYPE, BARS, INTERRUPT_LINE = 0x0E, 0x10, 0x3C
 #: Ids, revision and class.
 CONSTANT = ((0x00, 4), (0x08, 4))
-MEMORY, MASTER = 2, 4
 #: Bits of a BAR: space of I/O ports, and a second half in the next BAR.
 PORTS, WIDE = 1, 4
 

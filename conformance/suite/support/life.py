@@ -262,6 +262,13 @@ def signs_of_life(device: Device, devices: Devices, known: Movements) -> Iterato
         yield life
 
 
+def expect_all_arrive(life: Life, did: str) -> None:
+    """Demand that each interrupt arrives when it is raised."""
+    __tracebackhide__ = True
+    for trigger in life.triggers:
+        life.expect_interrupt(trigger, did)
+
+
 def raise_all(life: Life) -> list[int]:
     """Raise each interrupt and return the vectors."""
     for trigger in life.triggers:

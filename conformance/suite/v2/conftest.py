@@ -11,15 +11,12 @@ from conformance.migration.v2.client import Client
 from conformance.migration.v2.vmm import Vmm
 from conformance.model.v2.fsm import State
 from conformance.plugin.devices import Devices
-from conformance.plugin.protocols import not_applicable
 from conformance.suite.v2.steps import SPARED
 from conformance.suite.v2.steps import reach as go_to
 from conformance.suite.v2.walks.walker import Walker
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import GuestMemory
-from conformance.vfio.pci.config import Config
-from conformance.vfio.system import sysfs
 
 Reach = Callable[[State], Client]
 
@@ -70,14 +67,6 @@ def vmm(device: Device) -> Iterator[Vmm]:
     vmm = Vmm(device)
     yield vmm
     vmm.close()
-
-
-@pytest.fixture
-def space(device: Device) -> Config:
-    """Return the config space of a PCI function."""
-    if not sysfs.is_pci(device.bdf):
-        not_applicable("this is not a PCI function")
-    return Config(device)
 
 
 @pytest.fixture

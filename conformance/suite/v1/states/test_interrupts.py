@@ -10,7 +10,7 @@ from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.cases import named
-from conformance.suite.support.life import WHILE, Life, arrived, raise_all
+from conformance.suite.support.life import WHILE, Life, arrived, expect_all_arrive, raise_all
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.steps import save_and_run
 from conformance.vfio.pci import config
@@ -31,13 +31,6 @@ BACK = named(
         "all-twice": ((0, 1, 2, 1, 3, 1, 0, 1, 2, 1, 3, 1),),
     }
 )
-
-
-def expect_all_arrive(life: Life, did: str) -> None:
-    """Demand that each interrupt arrives when it is raised."""
-    __tracebackhide__ = True
-    for trigger in life.triggers:
-        life.expect_interrupt(trigger, did)
 
 
 @pytest.mark.rule("irq.kept")

@@ -10,7 +10,7 @@ from conformance.migration.v2.client import Client
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Scratch
-from conformance.suite.support.life import WHILE, Life, arrived, raise_all
+from conformance.suite.support.life import WHILE, Life, arrived, expect_all_arrive, raise_all
 from conformance.suite.support.power import decoding_off, in_d3hot
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import AWAY, STANDING, by_state
@@ -150,14 +150,11 @@ def test_raised_while_it_stands(
 def test_not_enabled_by_what_was_before(life: Life, vectors: Vectors, client: Client) -> None:
     """Load a save of disabled interrupts where they are enabled: none comes, until they are."""
     assert vectors
-    for trigger in life.triggers:
-        life.expect_interrupt(trigger, "enable it")
+    expect_all_arrive(life, "enable them")
     if not life.disable():
         pytest.skip("this device does not show as disabled what is written as such")
     stream = client.save()
-    for trigger in life.triggers:
-        trigger.pull()
+    raise_all(life)
     client.load(stream)
     life.expect_disabled("enable interrupts, load a save without")
-    for trigger in life.triggers:
-        life.expect_interrupt(trigger, "load a save without interrupts, enable it")
+    expect_all_arrive(life, "load a save without interrupts, enable them")

@@ -149,14 +149,3 @@ def test_reset_behind_a_load(client: Client, scratch: list[Scratch], stream: Str
     expect_whole(client, saved, did="load, reset in STOP, save")
     now = [place.read() for place in scratch]
     expect_equal(now, written, did="write registers, save, write others, load, read them")
-
-
-@pytest.mark.rule("resume2.round-trip")
-def test_stop_and_run_behind_a_load(client: Client, scratch: list[Scratch]) -> None:
-    """Load, run, write registers, stop and run: they keep what was written last."""
-    set_apart(scratch, 0x21324354)
-    client.load(client.save())
-    written = set_apart(scratch, 0x6A5B4C3D)
-    client.go(State.STOP, State.RUNNING)
-    now = [place.read() for place in scratch]
-    expect_equal(now, written, did="load, write registers, stop, run, read them")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An image whose kernel is built: its definition, its key, its commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,27 @@ from conformance.lab.image import definitions, image, kernelconfig
 from conformance.lab.image.kernelbuild import KernelBuild
 from conformance.running import paths
 
+BY_FRAGMENT = 'source = "linux-source-6.12"\nconfig = "own.config"\n'
 BUILT = 'schema = 1\nsuite = "trixie"\nsummary = "s"\npackages = ["gcc"]\n'
 
 
 def load(folder: Path, lines: str) -> definitions.ImageDefinition:
     (folder / "mine.toml").write_text(BUILT + lines)
     return definitions.image("mine", folder)
+
+
+def keys(
+    definition: definitions.ImageDefinition, data: Path, name: str, texts: Sequence[str]
+) -> set[str]:
+    """Return the keys of an image for different texts of one of its files."""
+    for folder in ("images", "kmod"):
+        (data / folder).mkdir()
+    (data / "images/own.config").write_text("")
+    found = set()
+    for text in texts:
+        (data / "images" / name).write_text(text)
+        found.add(image.key(definition))
+    return found
 
 
 def test_the_debug_image_is_whole() -> None:
@@ -40,29 +56,15 @@ def test_the_source_is_installed_and_no_kernel(tmp_path: Path) -> None:
 
 
 def test_the_fragment_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    definition = load(tmp_path, 'source = "linux-source-6.12"\nconfig = "own.config"\n')
-    for name in ("images", "kmod"):
-        (tmp_path / name).mkdir()
+    definition = load(tmp_path, BY_FRAGMENT)
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    keys = set()
-    for text in ("CONFIG_A=y", "CONFIG_A=n"):
-        (tmp_path / "images/own.config").write_text(text)
-        keys.add(image.key(definition))
-    assert len(keys) == 2
+    assert len(keys(definition, tmp_path, "own.config", ("CONFIG_A=y", "CONFIG_A=n"))) == 2
 
 
 def test_a_patch_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = 'source = "linux-source-6.12"\nconfig = "own.config"\npatches = ["a.patch"]\n'
-    definition = load(tmp_path, lines)
-    for name in ("images", "kmod"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "images/own.config").write_text("")
+    definition = load(tmp_path, BY_FRAGMENT + 'patches = ["a.patch"]\n')
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    keys = set()
-    for text in ("--- a/x", "--- a/y"):
-        (tmp_path / "images/a.patch").write_text(text)
-        keys.add(image.key(definition))
-    assert len(keys) == 2
+    assert len(keys(definition, tmp_path, "a.patch", ("--- a/x", "--- a/y"))) == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
