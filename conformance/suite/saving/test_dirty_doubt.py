@@ -21,6 +21,7 @@ from conformance.suite.support.receiving import (
     expect_reported,
     fill,
     wait_for,
+    written_to,
 )
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
@@ -196,6 +197,23 @@ def test_memory_is_another(saver: Saver, receiver: Receiver) -> None:
         first = receiver.traffic.count()
         fill(receiver, 1, "map another page in the place of a buffer, receive")
         _stop_and_look(saver, receiver, first)
+        container.unmap_dma(place, PAGE)
+
+
+def test_ring_that_is_only_read(saver: Saver, receiver: Receiver) -> None:
+    """Go on in a ring that is mapped only to be read, receive: it is not clean, and all live."""
+    container = receiver.memory.container
+    place = IOVA + BEHIND * PAGE
+    with anonymous(PAGE) as page:
+        ring = receiver.ring(BEHIND, sorted(UNNAMED))
+        ctypes.memmove(page.address, ring, len(ring))
+        container.map_dma(page.address, place, PAGE, write=False)
+        begin(saver, receiver)
+        receiver.set_base(BEHIND)
+        receiver.write_tail(len(UNNAMED))
+        fill(receiver, 1, did := "receive by a ring that is only read")
+        if saver.attempt(Stage.STOP_COPY) is None:
+            expect_reported(receiver, written_to(receiver), f"{did}, enter stop-and-copy")
         container.unmap_dma(place, PAGE)
 
 

@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the IOMMU has to do with migration: nothing, under a container and under an iommufd."""
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from conformance.migration.saver import Saver
 from conformance.migration.v2.client import Client
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import errno_words, expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
-from conformance.suite.support.receiving import begin
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.steps import (
     expect_taken,
     expect_whole,
     expect_written,
-    in_time,
     reach,
     ring_all,
     state_of,
@@ -32,7 +28,6 @@ from conformance.vfio.device import Device
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import SIZE, GuestMemory, Maps
 from conformance.vfio.iommu.iommufd import AddressSpace, Iommufd
-from conformance.vfio.receiving.receiver import Receiver
 
 #: Numbers of features: all that there are, the next ones, and the last.
 NUMBERS = (*range(16), c.VFIO_DEVICE_FEATURE_MASK)
@@ -292,16 +287,3 @@ def test_a_second_descriptor_is_unbound(own_file: OwnFile, state: State) -> None
             expect_unbound(second, did="open the file of a device in use")
         expect_equal(state_of(user.client), state, did="GET by the first descriptor")
         expect_taken(user.client, State.RUNNING)
-
-
-@pytest.mark.rule("iommu.independent")
-@pytest.mark.usefixtures("apart")
-def test_container_after_a_close(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
-    """Close a device in PRE_COPY whose queue has buffers, unmap them: all were mapped, in time."""
-    begin(saver, receiver)
-    receiver.refill(rng, 8)
-    saver.close()
-    receiver.device.close()
-    with in_time("unmap what a device had that was closed in PRE_COPY"):
-        expect_equal(receiver.memory.unmap(), SIZE, did="close, unmap: how many bytes were mapped?")
-    receiver.device.reopen()
