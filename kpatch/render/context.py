@@ -43,8 +43,9 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     device as C numbers; `all_bars`, `used_bars` (with state) and `bars` (with traps) are BARs;
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another, `after_start` and `clear` say whether any register has
-    such a key; `drained` is what to wait for, `elsewhere` has the lines of each
-    entry of what is not in the stream;
+    such a key, `stops` whether bits of one stop the device or may be asked for, `partial` whether
+    one has bits that are no state, or that are treated apart; `drained` is what to wait for,
+    `elsewhere` has the lines of each entry of what is not in the stream;
     `arcs` lists for each state those that may follow;
     `padding` is that of the description, as are `data_size`, `data_mmap`, `data_mmap_size` and
     `chunk_size` of its region; `region_precopy` and `precopy` say whether version 1 and 2 have
@@ -65,6 +66,7 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     """
     migration = device.migration
     stops = {stop.name: stop.clear for stop in migration.stop}
+    stopped_by_bits = bool(stops or migration.ring)
     used = {register.bar for register in migration.state}
     bars = sorted(device.bars, key=lambda bar: bar.index)
     return {
@@ -86,6 +88,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         ],
         "after_start": any(register.after_start for register in migration.state),
         "clear": any(register.clear for register in migration.state),
+        "stops": stopped_by_bits,
+        "partial": stopped_by_bits or any(one.mask != _whole(one) for one in migration.state),
         "drained": [_drained(one, migration.state) for one in migration.drained],
         "elsewhere": [_elsewhere(one) for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),
@@ -97,6 +101,11 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "guard": f"{device.module.upper()}_H",
         **_protocol(device, features, form),
     }
+
+
+def _whole(register: Register) -> int:
+    """Return the mask of all bits of a register."""
+    return (1 << 8 * register.width) - 1
 
 
 _OBJECTS_WIDTH = 78  # columns that are left in Kbuild for what is linked

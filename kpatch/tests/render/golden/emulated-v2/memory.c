@@ -28,7 +28,7 @@ int emulated_memory_alloc(struct emulated_device *xdev)
 	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
 		if (!emulated_bar_sizes[i])
 			continue;
-		xdev->bar[i] = __vmalloc(emulated_bar_sizes[i], GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		xdev->bar[i] = __vmalloc(emulated_bar_sizes[i], GFP_KERNEL_ACCOUNT);
 		if (!xdev->bar[i]) {
 			emulated_memory_free(xdev);
 			return -ENOMEM;

@@ -5,8 +5,6 @@
  * Generated from emulated.toml; edit that file or the templates, not this one.
  */
 
-#include <linux/bits.h>
-
 #include "emulated.h"
 
 /**
@@ -16,8 +14,6 @@
  * @count: how many there are
  * @offset: of the first one
  * @stride: bytes from one to the next
- * @mask: bits that are saved and restored
- * @stop: bits that are cleared to stop the device, 0 for most registers
  */
 struct emulated_register {
 	u8 bar;
@@ -25,8 +21,6 @@ struct emulated_register {
 	u32 count;
 	u32 offset;
 	u32 stride;
-	u32 mask;
-	u32 stop;
 };
 
 static const struct emulated_register emulated_registers[] = {
@@ -36,7 +30,6 @@ static const struct emulated_register emulated_registers[] = {
 		.width = 4,
 		.count = 1,
 		.offset = 0x0,
-		.mask = 0xffffffff,
 	},
 	/* MODE */
 	{
@@ -45,7 +38,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 2,
 		.offset = 0x8,
 		.stride = 0x2,
-		.mask = 0xffff,
 	},
 	/* PRIORITY */
 	{
@@ -54,7 +46,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 4,
 		.offset = 0xc,
 		.stride = 0x1,
-		.mask = 0xff,
 	},
 	/* COUNTER */
 	{
@@ -62,7 +53,6 @@ static const struct emulated_register emulated_registers[] = {
 		.width = 4,
 		.count = 1,
 		.offset = 0x10,
-		.mask = 0xffffffff,
 	},
 	/* ADDRESS */
 	{
@@ -71,7 +61,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 8,
 		.offset = 0x2000,
 		.stride = 0x4,
-		.mask = 0xffffffff,
 	},
 	/* SCRATCH */
 	{
@@ -80,7 +69,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 2,
 		.offset = 0x1100,
 		.stride = 0x4,
-		.mask = 0xffffffff,
 	},
 	/* FILTER */
 	{
@@ -89,7 +77,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 1024,
 		.offset = 0x0,
 		.stride = 0x4,
-		.mask = 0xffffffff,
 	},
 	/* WINDOW */
 	{
@@ -98,7 +85,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 3,
 		.offset = 0x4000,
 		.stride = 0x1000,
-		.mask = 0xffffffff,
 	},
 	/* DOORBELL */
 	{
@@ -107,7 +93,6 @@ static const struct emulated_register emulated_registers[] = {
 		.count = 4,
 		.offset = 0x1000,
 		.stride = 0x4,
-		.mask = 0xffffffff,
 	},
 };
 
@@ -115,14 +100,6 @@ static u32 emulated_get(struct emulated_device *xdev, const struct emulated_regi
 			u32 i)
 {
 	return emulated_read_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width);
-}
-
-static void emulated_put(struct emulated_device *xdev, const struct emulated_register *reg,
-			 u32 i, u32 mask, u32 value)
-{
-	if (~mask & GENMASK(reg->width * BITS_PER_BYTE - 1, 0))
-		value = (emulated_get(xdev, reg, i) & ~mask) | (value & mask);
-	emulated_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, value);
 }
 
 /*
@@ -143,47 +120,16 @@ static void emulated_for_each(struct emulated_device *xdev,
 			fn(xdev, &emulated_registers[r], i, value++);
 }
 
-/* Keeps what the register holds and clears the bits that keep the device going. */
-static void emulated_stop(struct emulated_device *xdev, const struct emulated_register *reg,
-			  u32 i, u32 *value)
-{
-	if (!reg->stop)
-		return;
-	*value = emulated_get(xdev, reg, i) & reg->mask;
-	emulated_put(xdev, reg, i, reg->stop, 0);
-}
-
-/*
- * Reading a register back makes sure that the device has seen what was written to
- * it: the bus may keep a write, and delivers it before it answers a read.
- */
-static void emulated_flush(struct emulated_device *xdev, const struct emulated_register *reg,
-			   u32 i, u32 *value)
-{
-	if (reg->stop)
-		emulated_get(xdev, reg, i);
-}
-
-/* A bit that the user has set since the device was stopped remains set. */
-static void emulated_start(struct emulated_device *xdev, const struct emulated_register *reg,
-			   u32 i, u32 *value)
-{
-	if (reg->stop)
-		emulated_put(xdev, reg, i, reg->stop, *value | emulated_get(xdev, reg, i));
-}
-
-/* Of a register that stops the device the bits count that emulated_stop() kept. */
 static void emulated_save(struct emulated_device *xdev, const struct emulated_register *reg,
 			  u32 i, u32 *value)
 {
-	*value = (emulated_get(xdev, reg, i) & reg->mask) | (*value & reg->stop);
+	*value = emulated_get(xdev, reg, i);
 }
 
-/* The device stays stopped until emulated_start(). */
 static void emulated_restore(struct emulated_device *xdev, const struct emulated_register *reg,
 			     u32 i, u32 *value)
 {
-	emulated_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
+	emulated_write_register(xdev, reg->bar, reg->offset + i * reg->stride, reg->width, *value);
 }
 
 /**
@@ -198,14 +144,11 @@ static void emulated_restore(struct emulated_device *xdev, const struct emulated
 int emulated_device_stop(struct emulated_device *xdev)
 {
 	emulated_engine_stop(xdev);
-	emulated_for_each(xdev, emulated_stop);
-	emulated_for_each(xdev, emulated_flush);
 	return 0;
 }
 
 void emulated_device_start(struct emulated_device *xdev)
 {
-	emulated_for_each(xdev, emulated_start);
 	emulated_engine_start(xdev);
 }
 
