@@ -21,6 +21,7 @@ HEADER = 64
 WHOLE = (256, 4096)
 #: Sizes of accesses: of every width, and such that have to be taken apart.
 SIZES = (1, 2, 3, 4, 7, 8, 16)
+CACHE_LINE = 0x0C
 HEADER_TYPE, BARS, INTERRUPT_LINE = 0x0E, 0x10, 0x3C
 #: Ids, revision and class.
 CONSTANT = ((0x00, 4), (0x08, 4))
@@ -82,6 +83,18 @@ def test_constants(space: Region) -> None:
         expect_equal(now, before, did="write ids, revision and class, read them")
 
 
+def test_memory_can_be_switched(device: Device, space: Region) -> None:
+    """Set and clear memory decoding of a device with a BAR of memory: it reads as written."""
+    sized = (BARS + 4 * number for number in range(6) if device.known(number).size)
+    if all(space.read_int(at) & PORTS for at in sized):
+        not_applicable("the device has no BAR of memory")
+    kept = space.read_int(COMMAND, 2) & ~MEMORY
+    for bit in (MEMORY, 0, MEMORY):
+        space.write_int(COMMAND, kept | bit, 2)
+        now = space.read_int(COMMAND, 2) & MEMORY
+        expect_equal(now, bit, did=f"write {bit} to memory decoding, read it")
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_command(space: Region, size: int) -> None:
     """Set and clear memory and bus master: those that can be written read as written."""
@@ -101,6 +114,18 @@ def test_interrupt_line(space: Region) -> None:
         space.write(INTERRUPT_LINE, bytes([value]))
         now = space.read(INTERRUPT_LINE, 1)[0]
         expect_equal(now, value, did=f"write {value:#x} to the interrupt line, read it")
+
+
+def test_cache_line(space: Region) -> None:
+    """Write the size of a cache line, which only software reads: as written, or it is fixed."""
+    before, seen = space.read(CACHE_LINE, 1)[0], []
+    values = [0x5A, 0xA5, 0xFF, 0]
+    for value in values:
+        space.write(CACHE_LINE, bytes([value]))
+        seen.append(space.read(CACHE_LINE, 1)[0])
+    space.write(CACHE_LINE, bytes([before]))
+    if seen != [before] * len(values):
+        expect_equal(seen, values, did="write sizes of a cache line, read them")
 
 
 def _size_of_bar(space: Region, number: int) -> tuple[int, int]:

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
+from conformance.plugin.declared import Scratch
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
+from conformance.suite.support.memory import read_only
+from conformance.suite.support.steps import set_apart
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
@@ -51,7 +54,7 @@ class Question:
     least: int
 
     def ask(self, device: Device, argsz: int, index: int = 0, fill: int = 0) -> dict[str, int]:
-        """Ask with room for any answer; return it. Raises :class:`OSError`.
+        """Ask with room for any answer; return it and the result. Raises :class:`OSError`.
 
         Args:
             device: What is asked.
@@ -64,9 +67,9 @@ class Question:
         head.argsz = argsz
         if hasattr(head, "index"):
             head.index = index
-        ioctl(device.fd, self.number, arg)
+        answer = {"result": ioctl(device.fd, self.number, arg)}
         fields = [name for name, *_ in self.struct._fields_ if name in ANSWERED]
-        return {name: int(getattr(head, name)) for name in fields}
+        return answer | {name: int(getattr(head, name)) for name in fields}
 
 
 REGION = Question("GET_REGION_INFO", ioctls.VFIO_DEVICE_GET_REGION_INFO, vfio_region_info, 32)
@@ -78,13 +81,14 @@ QUESTIONS = named({one.name: one for one in (INFO, REGION, IRQ)})
 @pytest.mark.rule("info.argsz")
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_argsz(device: Device, question: Question) -> None:
-    """Ask with too little room, with just enough, and with more: EINVAL, then success."""
+    """Ask with too little room, with just enough, and with more: EINVAL, then 0."""
     for argsz in (0, 4, question.least - 1):
         with expect_errno(EINVAL, did=f"{question.name}, argsz {argsz}"):
             question.ask(device, argsz)
     for argsz in (question.least, ROOM):
         with expect_success(did=f"{question.name}, argsz {argsz}"):
-            question.ask(device, argsz)
+            answer = question.ask(device, argsz)
+        expect_equal(answer["result"], 0, did=f"{question.name}, argsz {argsz}, what it returns")
 
 
 @pytest.mark.rule("info.argsz")
@@ -93,6 +97,21 @@ def test_bad_pointer(device: Device, question: Question) -> None:
     """Ask with an argument that is not there: EFAULT."""
     with expect_errno(EFAULT, did=f"{question.name}, no argument"):
         ioctl(device.fd, question.number, libc.NOWHERE)
+
+
+@pytest.mark.rule("info.argsz")
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_argument_that_cannot_be_written(device: Device, question: Question) -> None:
+    """Ask with an argument that can only be read: EFAULT."""
+    for index in range(device.num_regions if question is REGION else 1):
+        with suppress(OSError):
+            question.ask(device, ROOM, index)  # an index that is not there is EINVAL in any case
+            argument = question.struct(argsz=question.least)
+            if index:
+                argument.index = index
+            did = f"{question.name} of index {index}, an argument that can only be read"
+            with read_only(bytes(argument)) as address, expect_errno(EFAULT, did=did):
+                libc.ioctl_at(device.fd, question.number, address)
 
 
 @pytest.mark.rule("info.bounds")
@@ -171,11 +190,34 @@ def _answered(device: Device) -> Iterator[Region]:
 
 @pytest.mark.rule("info.access")
 def test_unmappable(device: Device) -> None:
-    """Map a page of each region that has no flag MMAP: an error."""
+    """Map the first, second and last page of each region that has no flag MMAP: an error."""
     for region in _answered(device):
-        if not region.mappable:
-            with expect_errno(did=f"mmap a page of {region.name}") as call:
-                call.result = region.map(0, mmap.PAGESIZE)
+        last = region.size // mmap.PAGESIZE * mmap.PAGESIZE - mmap.PAGESIZE
+        for at in {0, mmap.PAGESIZE, max(last, 0)} if not region.mappable else set():
+            with expect_errno(did=f"mmap the page at {at:#x} of {region.name}") as call:
+                call.result = region.map(at, mmap.PAGESIZE)
+
+
+@pytest.mark.rule("info.access")
+def test_mappable(device: Device) -> None:
+    """Map a page of each region that has the flag MMAP: it is taken."""
+    for region in _answered(device):
+        if region.mappable:
+            at = next((area.offset for area in region.runtime_areas), 0)
+            with expect_success(did=f"mmap a page of {region.name}, of {region.size:#x} bytes"):
+                region.map(at, mmap.PAGESIZE).close()
+
+
+@pytest.mark.rule("info.access")
+def test_reachable(device: Device) -> None:
+    """Look at each region with a size: it has a flag; where it is READ, a register is read."""
+    for region in device.regions:
+        ways = region.readable or region.writable or region.mappable
+        did = f"look at the flags of {region.name}, of {region.size:#x} bytes"
+        expect_true(ways, did=did, expected="READ, WRITE or MMAP", actual="none")
+        if region.readable and region.size >= 4:
+            with expect_success(did=f"read the first register of {region.name}"):
+                region.read_int(0)
 
 
 @pytest.mark.rule("info.access")
@@ -185,6 +227,19 @@ def test_unreadable(device: Device) -> None:
         if not region.readable:
             with expect_errno(did=f"read {region.name}") as call:
                 call.result = region.read(0, 4)
+
+
+@pytest.mark.rule("info.reset")
+def test_reset_is_like_a_new_open(device: Device, scratch: list[Scratch]) -> None:
+    """Write registers and reset, write them and open anew: they read the same, and it returns 0."""
+    set_apart(scratch, 0x2F4B6D81)
+    expect_equal(ioctl(device.fd, ioctls.VFIO_DEVICE_RESET, 0), 0, did="VFIO_DEVICE_RESET, result")
+    after_reset = [place.read() for place in scratch]
+    set_apart(scratch, 0x2F4B6D81)
+    device.reopen()
+    after_open = [place.read() for place in scratch]
+    did = "write registers, reset, and write them, open anew: read them"
+    expect_equal(after_reset, after_open, did=did)
 
 
 @pytest.mark.rule("info.position")

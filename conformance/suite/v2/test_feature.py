@@ -18,9 +18,9 @@ from conformance.plugin.checks import (
 )
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
+from conformance.suite.support.memory import read_only
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import (
     expect_goes_on,
     expect_refused,

@@ -19,6 +19,7 @@ from conformance.uapi import mman
 from conformance.vfio.children.children import Child
 from conformance.vfio.device import Device
 from conformance.vfio.memory import libc
+from conformance.vfio.memory.mapping import anonymous
 from conformance.vfio.region import Region
 
 NOT_SAVING = by_stage(stage for stage in Stage if not stage.saving)
@@ -170,6 +171,24 @@ def test_trapped_access_without_a_buffer(
         now, before, did=f"access trapped registers in {stage.value}, no buffer, read them"
     )
     expect_equal(saver.stage, stage, did="read the state after that")
+
+
+@pytest.mark.rule("saving.bad-buffer")
+@ALL_STAGES
+def test_half_a_buffer(saver: Saver, trapped_places: list[Scratch], stage: Stage) -> None:
+    """Access trapped registers with two bytes of a buffer in each stage: EFAULT, none changes."""
+    saver.reach(stage)
+    before = [place.read() for place in trapped_places]
+    with anonymous(2 * PAGE) as memory:
+        memory.write(PAGE - 2, b"\x96\x3c")
+        memory.mprotect(PAGE, PAGE, mman.PROT_NONE)
+        for place in trapped_places:
+            for access in (place.region.write_from, place.region.read_to):
+                did = f"access {place.offset:#x} in {stage.value}, half a buffer"
+                with expect_errno(EFAULT, did=did) as call:
+                    call.result = access(memory.address + PAGE - 2, place.offset, 4)
+    now = [place.read() for place in trapped_places]
+    expect_equal(now, before, did=f"access registers in {stage.value}, half a buffer, read them")
 
 
 @pytest.mark.rule("saving.trapped-access")

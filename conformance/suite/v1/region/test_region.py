@@ -32,6 +32,8 @@ def test_type(device: Device) -> None:
     expect_equal(len(found), 1, did="count the regions of type (3, 1)")
     flags = found[0].info.flags & (c.VFIO_REGION_INFO_FLAG_READ | c.VFIO_REGION_INFO_FLAG_WRITE)
     expect_equal(flags, 3, did="read the READ and WRITE flags of the migration region")
+    kinds = [cap for cap in found[0].info.capabilities if cap.id == c.VFIO_REGION_INFO_CAP_TYPE]
+    expect_equal([cap.version for cap in kinds], [1], did="read the version of that capability")
 
 
 @pytest.mark.rule("region.type")

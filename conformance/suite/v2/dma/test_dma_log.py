@@ -21,10 +21,10 @@ from conformance.plugin.devices import Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import soon
+from conformance.suite.support.memory import read_only
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.dma.log import LOG, can_report, logging, need_report
-from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import expect_written, in_time, state_of
 from conformance.uapi import constants as c
 from conformance.uapi import structs

@@ -16,9 +16,9 @@ from conformance.model.layout import PAGE
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_true
+from conformance.suite.support.memory import read_only
 from conformance.suite.v2.cases import by_name, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import (
     SPARED,
     expect_taken,

@@ -26,10 +26,10 @@ from conformance.plugin.declared import Scratch
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.support.life import Life
+from conformance.suite.support.memory import read_only
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.memory import read_only
 from conformance.suite.v2.steps import (
     PATIENCE,
     expect_dead,
