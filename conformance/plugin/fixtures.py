@@ -79,7 +79,8 @@ def migration(device: Device, devices: Devices) -> MigrationRegion:
     return devices.migration_of(device)
 
 
-def _saver_of(devices: Devices, device: Device) -> Saver:
+def saver_of(devices: Devices, device: Device) -> Saver:
+    """Return what saves and resumes a device, by the protocol that the session judges."""
     if devices.protocol == 1:
         return RegionSaver(devices.migration_of(device))
     return FeatureSaver(device)
@@ -88,14 +89,14 @@ def _saver_of(devices: Devices, device: Device) -> Saver:
 @pytest.fixture
 def saver(device: Device, devices: Devices) -> Iterator[Saver]:
     """Provide what saves and resumes the device, by the protocol that the session judges."""
-    with closing(_saver_of(devices, device)) as made:
+    with closing(saver_of(devices, device)) as made:
         yield made
 
 
 @pytest.fixture
 def peer_saver(peer: Device, devices: Devices) -> Iterator[Saver]:
     """Provide what saves and resumes the second function."""
-    with closing(_saver_of(devices, peer)) as made:
+    with closing(saver_of(devices, peer)) as made:
         yield made
 
 

@@ -15,17 +15,19 @@ from pathlib import Path
 import pytest
 
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true
-from conformance.plugin.declared import Scratch
+from conformance.plugin.declared import Doorbell, Scratch
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
 from conformance.suite.support.memory import read_only
 from conformance.suite.support.steps import set_apart
+from conformance.suite.support.underway import expect_ended, write_under_way
 from conformance.uapi import constants as c
 from conformance.uapi import ioctls
 from conformance.uapi.ioctls import ioctl
 from conformance.uapi.structs import vfio_device_info, vfio_irq_info, vfio_region_info
 from conformance.vfio.device import Device
+from conformance.vfio.iommu.container import Container
 from conformance.vfio.memory import libc
 from conformance.vfio.pci import interrupts
 from conformance.vfio.region import Region
@@ -240,6 +242,16 @@ def test_reset_is_like_a_new_open(device: Device, scratch: list[Scratch]) -> Non
     after_open = [place.read() for place in scratch]
     did = "write registers, reset, and write them, open anew: read them"
     expect_equal(after_reset, after_open, did=did)
+
+
+@pytest.mark.rule("info.reset")
+def test_reset_ends_what_is_under_way(
+    device: Device, container: Container, doorbells: list[Doorbell]
+) -> None:
+    """Reset the device while it writes to memory that is late: when that returns, it has."""
+    with write_under_way(device, container, doorbells[0]) as late:
+        device.reset()
+        expect_ended(late, did="VFIO_DEVICE_RESET")
 
 
 @pytest.mark.rule("info.position")

@@ -48,6 +48,7 @@ class Userfault(Closing):
 
     Attributes:
         faults: How often one was missed.
+        provided: How often one was provided.
 
     Raises:
         OSError: The kernel has no userfaultfd (ENOSYS), or the user may not use it (EPERM).
@@ -58,6 +59,7 @@ class Userfault(Closing):
         self._source = ctypes.create_string_buffer(content, len(content))
         self._delay = delay
         self.faults = 0
+        self.provided = 0
         with trace.call("userfaultfd"):
             self._fd = libc.syscall(_SYSCALL, os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -97,4 +99,5 @@ class Userfault(Closing):
         at = missed // mmap.PAGESIZE * mmap.PAGESIZE
         source = ctypes.addressof(self._source) + at - self._address
         asked = _COPY.pack(at, source, mmap.PAGESIZE, 0, 0)
+        self.provided += 1  # before whoever waits goes on
         fcntl.ioctl(self._fd, _request(0x03, _COPY.size), asked)

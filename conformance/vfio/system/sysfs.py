@@ -158,6 +158,11 @@ def driver_override(bdf: str, *, sysfs: Path = SYSFS) -> str:
     return "" if text == "(null)" else text
 
 
+def may_be_bound(bdf: str, *, sysfs: Path = SYSFS) -> bool:
+    """Return whether the bus of a device lets a user say to which driver it is bound."""
+    return (directory(bdf, sysfs=sysfs) / "driver_override").exists()
+
+
 def modalias(bdf: str, *, sysfs: Path = SYSFS) -> str:
     """Return what the aliases of modules are matched with, ``pci:v00008086d...``."""
     return _text(directory(bdf, sysfs=sysfs) / "modalias")

@@ -4,10 +4,13 @@
 import pytest
 
 from conformance.model.layout import PAGE
+from conformance.plugin.protocols import not_applicable
 from conformance.suite.conftest import Find
 from conformance.suite.support.mappings import Mappings
 from conformance.uapi import mman
 
+#: Of a process on amd64 with tables of four levels.
+LAST_PAGE = (1 << 47) - 2 * PAGE
 FIXED = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED
 
 
@@ -32,6 +35,19 @@ def test_move(mappings: Mappings, window: Find, pattern: str) -> None:
     mappings.judge(f"{pattern} was moved")
     mappings.munmap(moved)
     mappings.judge("it was unmapped at its new place")
+
+
+@pytest.mark.rule("saving.exact.mremap-move")
+def test_move_to_the_top(mappings: Mappings, window: Find) -> None:
+    """Move a mapping above all others, to the last page that a process has: it counts once."""
+    held = mappings.map(window("C"))
+    try:
+        held = mappings.mremap(held, 0, PAGE, PAGE, flags=FIXED, target=LAST_PAGE)
+    except OSError:
+        not_applicable("the last page of the address space cannot be mapped here")
+    mappings.judge("it was moved to the last page of the address space")
+    mappings.munmap(held)
+    mappings.judge("it was unmapped there")
 
 
 @pytest.mark.rule("saving.exact.mremap-move")

@@ -7,11 +7,13 @@ from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno
+from conformance.plugin.declared import Doorbell
 from conformance.suite.support.cases import named
-from conformance.suite.support.life import Life
+from conformance.suite.support.life import Life, soon
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_refused, save_and_run
+from conformance.vfio.iommu.guest_memory import IOVA, PAGE, LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING, State.ERROR)
@@ -78,6 +80,24 @@ def test_goes(life: Life, migration: MigrationRegion, path: tuple[int, ...]) -> 
     """Bring the device back to _RUNNING: it works as before."""
     migration.enter(*path)
     life.expect_works(f"write {path}")
+
+
+@pytest.mark.rule("state.goes")
+@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
+def test_work_queued_meanwhile_is_done(
+    migration: MigrationRegion,
+    doorbells: list[Doorbell],
+    memory: LoggedMemory,
+    state: State,
+) -> None:
+    """Ring doorbells of a stopped device, let it run: it writes to memory."""
+    migration.enter(state)
+    for page, doorbell in enumerate(doorbells):
+        doorbell.ring(IOVA + page * PAGE)
+    migration.enter(State.RUNNING)
+    wanted = set(range(len(doorbells)))
+    soon(lambda: memory.written() == wanted)
+    expect_equal(memory.written(), wanted, did=f"ring doorbells in state {state:d}, write 1, look")
 
 
 @pytest.mark.rule("state.goes")

@@ -12,16 +12,18 @@ from conformance.migration.v1.region import DATA_OFFSET, DATA_SIZE, PENDING_BYTE
 from conformance.model.v1 import states
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_true
-from conformance.plugin.declared import Place, Scratch
+from conformance.plugin.declared import Doorbell, Place, Scratch
 from conformance.plugin.fixtures import Side
 from conformance.suite.support.cases import named
 from conformance.suite.support.registers import moving_registers, registers_of
 from conformance.suite.support.steps import set_apart
+from conformance.suite.support.underway import expect_ended, write_under_way
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_whole, save_and_run
 from conformance.vfio.device import Device
 from conformance.vfio.errors import ShortTransfer
+from conformance.vfio.iommu.container import Container
 
 #: Seconds in which a device that still moves would show it.
 WHILE = 0.02
@@ -69,6 +71,17 @@ def test_resumed_at_once(source: Side, scratch: list[Scratch]) -> None:
     source.client().resume(stream)
     now = [place.read() for place in scratch]
     expect_equal(now, saved, did="save, change registers, resume, read them")
+
+
+@pytest.mark.rule("state.synchronous")
+@pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
+def test_write_under_way_ends(
+    migration: MigrationRegion, container: Container, doorbells: list[Doorbell], state: State
+) -> None:
+    """Stop the device while it writes to memory that is late: when write() returns, it has."""
+    with write_under_way(migration.device, container, doorbells[0]) as late:
+        migration.set_state(state)
+        expect_ended(late, did=f"write {state:d}")
 
 
 def _read_all_fields(migration: MigrationRegion) -> None:

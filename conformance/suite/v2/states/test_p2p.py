@@ -22,9 +22,17 @@ from conformance.suite.support.receiving import (
     wait_for,
 )
 from conformance.suite.support.steps import set_apart
+from conformance.suite.support.underway import expect_ended, write_under_way
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.steps import expect_taken, expect_written, need_flag, ring_all
+from conformance.suite.v2.steps import (
+    expect_taken,
+    expect_written,
+    need_flag,
+    need_states,
+    ring_all,
+)
+from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import GuestMemory
 from conformance.vfio.receiving import i82576
 from conformance.vfio.receiving.receiver import Receiver
@@ -46,6 +54,18 @@ def test_no_dma_after_it_returns(
     expect_equal(
         guest_memory.written(), set(), did=f"ring doorbells, SET {state.name}, clear, look"
     )
+
+
+@pytest.mark.rule("p2p.drained")
+@pytest.mark.parametrize("state", by_state((State.RUNNING_P2P, State.STOP, State.STOP_COPY)))
+def test_write_under_way_ends(
+    client: Client, container: Container, doorbells: list[Doorbell], state: State
+) -> None:
+    """Enter a quiet state while the device writes to memory that is late: it has, then."""
+    need_states(client, state)
+    with write_under_way(client.device, container, doorbells[0]) as late:
+        client.set(state)
+        expect_ended(late, did=f"SET {state.name}")
 
 
 @pytest.mark.rule("p2p.keeps-running")

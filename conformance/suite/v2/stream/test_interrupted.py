@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A signal to a user who waits for the data_fd, which another one keeps busy."""
+
+import ctypes
+import mmap
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from conformance.migration.stream import Stream, joined
+from conformance.migration.v2.client import Client
+from conformance.model.v2.fsm import State
+from conformance.plugin.checks import expect_true
+from conformance.suite.support.life import soon
+from conformance.suite.v2.steps import expect_taken, expect_whole
+from conformance.vfio.memory.mapping import anonymous
+from conformance.vfio.memory.userfault import Userfault
+
+pytestmark = pytest.mark.rule("data.interrupted")
+
+PAGE = mmap.PAGESIZE
+#: Bytes of the call that waits.
+SOME = 100
+#: Seconds that the memory of the first call is missing, and after which the second is signalled.
+MISSING, SIGNAL_AFTER = 0.6, 0.2
+
+
+@contextmanager
+def first_at_work(call: Callable[[], int], late: Userfault) -> Iterator[list[int]]:
+    """Make a call whose memory is late in another thread; gives what it returned at the end."""
+    moved: list[int] = []
+    thread = threading.Thread(target=lambda: moved.append(call()), daemon=True)
+    thread.start()
+    begun = soon(lambda: late.faults > 0)
+    did = "move data from or to memory that is missing"
+    expect_true(begun, did=did, expected="the memory is used", actual="it is not")
+    yield moved
+    thread.join()
+
+
+def interrupted(call: Callable[[], int]) -> int:
+    """Make a call that is signalled while it waits; return how many bytes it moved."""
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR1, lambda *_: None)
+    timer = threading.Timer(SIGNAL_AFTER, signal.pthread_kill, (main, signal.SIGUSR1))
+    timer.start()
+    moved = 0
+    try:
+        with suppress(InterruptedError):
+            moved = call()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    return moved
+
+
+def test_read(client: Client) -> None:
+    """Signal a reader that waits for another one: EINTR or true bytes; the stream is whole."""
+    client.set(State.STOP_COPY)
+    with anonymous(2 * PAGE) as memory, Userfault(memory.address, bytes(PAGE), MISSING) as late:
+        first = lambda: client.session.read_to(memory.address, SOME)  # noqa: E731
+        second = memory.address + PAGE
+        with first_at_work(first, late) as moved:
+            more = interrupted(lambda: client.session.read_to(second, SOME))
+        expect_true(more <= SOME, did="signal", expected=f"at most {SOME}", actual=f"{more} bytes")
+        got = ctypes.string_at(memory.address, moved[0]) + ctypes.string_at(second, more)
+    stream = [got, *client.read_all()]
+    client.set(State.RUNNING)
+    expect_whole(client, stream, did="signal a reader that waits for another one, read the rest")
+
+
+def test_write(client: Client, stream: Stream) -> None:
+    """Signal a writer that waits for another one: EINTR or bytes are taken; the load is whole."""
+    data = joined(stream)
+    if len(data) < 2 * SOME:
+        pytest.skip(f"the stream has only {len(data)} bytes")
+    client.set(State.RESUMING)
+    with anonymous(2 * PAGE) as memory:
+        memory.write(PAGE, data[SOME : 2 * SOME])
+        head = data[:SOME].ljust(PAGE, b"\0")
+        with Userfault(memory.address, head, MISSING) as late:
+            first = lambda: client.session.write_from(memory.address, SOME)  # noqa: E731
+            with first_at_work(first, late) as moved:
+                more = interrupted(lambda: client.session.write_from(memory.address + PAGE, SOME))
+    client.write_all([data[moved[0] + more :]])
+    expect_taken(
+        client, State.RUNNING, did="signal a writer that waits, write the rest, SET RUNNING"
+    )
