@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A trapped register that does something: by a mapping it does the same as by write()."""
 
+import time
+
 import pytest
 
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell
-from conformance.suite.support.life import soon
+from conformance.suite.support.life import WHILE, soon
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, LoggedMemory
 from conformance.vfio.region import Region
@@ -20,8 +22,9 @@ def _store(region: Region, offset: int, value: int) -> None:
 
 @pytest.mark.rule("saving.trapped-access")
 def test_rung_by_a_mapping(device: Device, doorbells: list[Doorbell], memory: LoggedMemory) -> None:
-    """Reset, ring doorbells by mappings and write nothing: the device writes to memory."""
+    """Reset, wait, ring doorbells by mappings and write nothing: the device writes to memory."""
     device.reset()
+    time.sleep(WHILE)  # a device may look once after a reset
     for page, bell in enumerate(doorbells):
         iova = IOVA + page * PAGE
         for offset, value in ((0, iova & 0xFFFFFFFF), (4, iova >> 32)):
