@@ -6,7 +6,7 @@ import random
 import pytest
 
 from conformance.migration.saver import Saver, Stage
-from conformance.plugin.checks import expect_equal, expect_true
+from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.suite.support.receiving import (
     UNNAMED,
     begin,
@@ -147,3 +147,23 @@ def test_ring_is_made_longer(saver: Saver, receiver: Receiver) -> None:
     did = "double the ring, receive"
     fill(receiver, ENTRIES - 1, did)
     expect_reported(receiver, {*range(1, half + 1), *written_to(receiver)}, did)
+
+
+def test_ring_is_made_shorter(saver: Saver, receiver: Receiver) -> None:
+    """Halve an empty ring in pre-copy, receive by all of it and on: it is reported, and saved."""
+    need_82576(receiver)
+    begin(saver, receiver)
+    half = ENTRIES // 2
+    receiver.resize(half)
+    first, then = list(range(1, half)), sorted(UNNAMED)
+    for index, page in enumerate(first):
+        receiver.describe(0, index, page)
+    receiver.write_tail(half - 1)
+    fill(receiver, half - 1, "halve the ring, receive")
+    for index, page in enumerate(then, half - 1):
+        receiver.describe(0, index % half, page)
+    receiver.write_tail((half - 1 + len(then)) % half)
+    fill(receiver, len(then), did := "halve the ring, receive by it twice")
+    expect_reported(receiver, {*first, *written_to(receiver)}, did)
+    with expect_success(did=f"{did}, enter stop-and-copy"):
+        saver.enter(Stage.STOP_COPY)
