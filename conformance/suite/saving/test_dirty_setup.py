@@ -149,21 +149,24 @@ def test_ring_is_made_longer(saver: Saver, receiver: Receiver) -> None:
     expect_reported(receiver, {*range(1, half + 1), *written_to(receiver)}, did)
 
 
+def _fill_on(receiver: Receiver, pages: list[int], first: int, entries: int) -> None:
+    """Receive into pages by a ring of so many descriptors, from one of them on."""
+    for index, page in enumerate(pages, first):
+        receiver.describe(0, index % entries, page)
+    receiver.write_tail((first + len(pages)) % entries)
+    fill(receiver, len(pages), f"receive by a ring of {entries} descriptors")
+
+
 def test_ring_is_made_shorter(saver: Saver, receiver: Receiver) -> None:
     """Halve an empty ring in pre-copy, receive by all of it and on: it is reported, and saved."""
     need_82576(receiver)
     begin(saver, receiver)
     half = ENTRIES // 2
     receiver.resize(half)
-    first, then = list(range(1, half)), sorted(UNNAMED)
-    for index, page in enumerate(first):
-        receiver.describe(0, index, page)
-    receiver.write_tail(half - 1)
-    fill(receiver, half - 1, "halve the ring, receive")
-    for index, page in enumerate(then, half - 1):
-        receiver.describe(0, index % half, page)
-    receiver.write_tail((half - 1 + len(then)) % half)
-    fill(receiver, len(then), did := "halve the ring, receive by it twice")
+    first = list(range(1, half))
+    _fill_on(receiver, first, 0, half)
+    _fill_on(receiver, sorted(UNNAMED), half - 1, half)
+    did = "halve the ring, receive by it twice"
     expect_reported(receiver, {*first, *written_to(receiver)}, did)
     with expect_success(did=f"{did}, enter stop-and-copy"):
         saver.enter(Stage.STOP_COPY)

@@ -289,3 +289,15 @@ def test_abort_after_a_failure(client: Client, stream: Stream) -> None:
     migration.device.reset()
     expect_equal(migration.state, State.RUNNING, did="fail to resume, reset")
     expect_whole(client, stream, did="fail to resume, reset")
+
+
+@pytest.mark.rule("resume.round-trip")
+def test_older_save(client: Client, scratch: list[Scratch]) -> None:
+    """Save, change registers, save again, resume from the first: the registers are its own."""
+    written = set_apart(scratch, 0x2A3B4C5D)
+    stream = save_and_run(client)
+    set_apart(scratch, ~0x2A3B4C5D & 0xFFFFFFFF)
+    save_and_run(client)
+    expect_whole(client, stream, did="save, change registers, save again, resume from the first")
+    now = [place.read() for place in scratch]
+    expect_equal(now, written, did="resume from the first stream, read the registers")
