@@ -12,8 +12,10 @@ from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.receiving import (
     FAST,
+    FIRST_UNNAMED,
     begin,
     copy_and_compare,
+    fill,
     receive,
     receive_elsewhere,
     wait_for,
@@ -29,6 +31,8 @@ pytestmark = pytest.mark.usefixtures("apart")
 
 #: Migrations of the test that copies memory by the log, each at a rate of its own.
 MIGRATIONS = 25
+#: Buffers that are posted at a time: more than half of the ring.
+BATCH = 20
 
 
 class ReportedMemory(LoggedMemory):
@@ -78,6 +82,20 @@ def test_posted_before_a_save(saver: Saver, receiver: Receiver, rng: random.Rand
     wait_for(receiver, first + len(posted), "post buffers, enter pre-copy, receive")
     missing = receiver.pages(first, receiver.traffic.count()) - receiver.memory.dirty()
     expect_equal(sorted(missing), [], did="receive what was posted before, REPORT")
+
+
+@pytest.mark.rule("dma-log.report")
+def test_descriptors_used_again(saver: Saver, receiver: Receiver) -> None:
+    """Receive in pre-copy by more buffers than there are descriptors: all are in the log."""
+    begin(saver, receiver)
+    first = receiver.traffic.count()
+    for start in range(1, FIRST_UNNAMED, BATCH):
+        pages = list(range(start, min(start + BATCH, FIRST_UNNAMED)))
+        receiver.post(pages)
+        fill(receiver, len(pages), "receive in pre-copy")
+        receiver.take()
+    missing = receiver.pages(first, receiver.traffic.count()) - receiver.memory.dirty()
+    expect_equal(sorted(missing), [], did="use all descriptors again in pre-copy, REPORT")
 
 
 @pytest.mark.rule("dma-log.report")
