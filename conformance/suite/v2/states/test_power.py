@@ -154,7 +154,7 @@ def test_not_enabled_by_what_was_before(life: Life, vectors: Vectors, client: Cl
     if not life.disable():
         pytest.skip("this device does not show as disabled what is written as such")
     stream = client.save()
-    raise_all(life)
+    arrived(vectors, raise_all(life))  # one that is late would count as raised later
     client.load(stream)
     life.expect_disabled("enable interrupts, load a save without")
     expect_all_arrive(life, "load a save without interrupts, enable them")
