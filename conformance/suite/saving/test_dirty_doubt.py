@@ -3,6 +3,7 @@
 
 import ctypes
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Timer
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.rule("dirty.doubt"), pytest.mark.usefixtures("apart")]
 BEHIND = PAGES
 #: Bytes; most that a descriptor can say.
 HUGE = 0xFFFF
-#: Seconds that a page is missing.
+#: Seconds that a page is missing, or that the device has for what it may not do.
 MISSING = 0.05
 
 
@@ -211,9 +212,11 @@ def test_ring_that_is_only_read(saver: Saver, receiver: Receiver) -> None:
         begin(saver, receiver)
         receiver.set_base(BEHIND)
         receiver.write_tail(len(UNNAMED))
-        fill(receiver, 1, did := "receive by a ring that is only read")
+        receiver.traffic.set_rate(FAST)
+        time.sleep(MISSING)  # some devices write buffers, some stop at such a ring
         if saver.attempt(Stage.STOP_COPY) is None:
-            expect_reported(receiver, written_to(receiver), f"{did}, enter stop-and-copy")
+            did = "receive by a ring that is only read, enter stop-and-copy"
+            expect_reported(receiver, written_to(receiver), did)
         container.unmap_dma(place, PAGE)
 
 
