@@ -32,6 +32,10 @@ FAR = 1 << 32
 SMALL = 1024
 #: Header and packet go to buffers of their own, always; the former is of 256 bytes.
 SPLIT = 5 << 25 | 4 << 8 | 4
+#: Which format descriptors have: 0 is the legacy one.
+FORMAT = 7 << 25
+#: Bytes of a packet; an odd number, as that of many.
+SMALLEST = 61
 
 _PAIR = struct.Struct("<QQ")
 
@@ -109,6 +113,22 @@ def test_headers_apart(saver: Saver, receiver: Receiver, before: bool) -> None:
         begin(saver, receiver)
     fill(receiver, number, "have headers apart, receive")
     _stop_and_look(saver, receiver, "have headers apart, receive")
+
+
+def test_legacy_descriptors(saver: Saver, receiver: Receiver) -> None:
+    """Post descriptors of the other format, save, receive: it is reported, or the save fails.
+
+    They have the length of a packet of before where the usual ones say that they are done.
+    """
+    bar, pages = receiver.device.region(0), sorted(UNNAMED)
+    for index, page in enumerate(pages):
+        receiver.memory.write(index * receiver.SIZE, _PAIR.pack(IOVA + page * PAGE, SMALLEST))
+    bar.write_int(i82576.CONTROL, i82576.control(PAGE) & ~FORMAT)
+    receiver.write_tail(len(pages))
+    saver.enter(Stage.PRE_COPY)
+    receiver.memory.dirty()
+    fill(receiver, len(pages), did := "receive by legacy descriptors in pre-copy")
+    _stop_and_look(saver, receiver, did)
 
 
 def test_moved_by_the_high_half(

@@ -38,7 +38,7 @@ def test_rings_of_igb() -> None:
         ('tail = "RDT"', 'tail = "NONE"', '.tail = "NONE": is not a state register; those are: '),
         ('tail = "RDT"', 'tail = "VTEIMS"', "differs from VTEIMS in BAR, count or stride"),
         ('format = [{ register = "SRRCTL"', 'format = [{ register = "VTEITR"', "differs from RDT"),
-        ("values = [0, 0x02000000]", "values = [1]", "bits that the mask, 0xe000000, does not"),
+        ("values = [0x02000000]", "values = [1]", "bits that the mask, 0xe000000, does not"),
         ("length_mask = 0x000ffff0", "length_mask = 0xfffff0", "the state's mask, 0xffff0, has"),
         ("enable_mask = 0x02000000", "enable_mask = 0x04000000", "the state's mask, 0x21f1f1f"),
         ("descriptor_size = 16", "descriptor_size = 24", "must be a power of two, 8 to 128"),

@@ -44,7 +44,6 @@ static const u32 igb_vf_ring0_offsets[] = {
 };
 
 static const u32 igb_vf_ring0_format0[] = {
-	0x0,
 	0x2000000,
 };
 
