@@ -13,7 +13,17 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kpatch.device.protocols import Protocol, Region, States
 from kpatch.device.ring import Ring
-from kpatch.device.values import PAGE, U16, U32, AsTuple, RegisterName, Table, Text, demand
+from kpatch.device.values import (
+    PAGE,
+    U16,
+    U32,
+    AsTuple,
+    RegisterName,
+    Table,
+    Text,
+    demand,
+    whole_mask,
+)
 
 _BarIndex = Annotated[int, Field(ge=0, le=5)]
 
@@ -142,7 +152,7 @@ class Register(Table):
             return data
         width = data.get("width", 4)
         width = next((valid for valid in (1, 2) if width == valid), 4)
-        return {"stride": width, "mask": (1 << 8 * width) - 1, **data}
+        return {"stride": width, "mask": whole_mask(width), **data}
 
     @property
     def offsets(self) -> range:

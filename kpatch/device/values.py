@@ -19,6 +19,11 @@ from pydantic_core import PydanticCustomError
 PAGE = 4096
 
 
+def whole_mask(width: int) -> int:
+    """Return the mask of all bits of a register of so many bytes."""
+    return (1 << 8 * width) - 1
+
+
 def demand(test: Callable[[Any], bool], words: str) -> AfterValidator:
     """Return a validator whose error says what would be valid."""
 

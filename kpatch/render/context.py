@@ -13,6 +13,7 @@ from typing import Any
 
 from kpatch.device.description import Bar, Device, Drained, Elsewhere, Register
 from kpatch.device.ring import Ring
+from kpatch.device.values import whole_mask
 from kpatch.kernel.features import Features
 from kpatch.render.form import MODULE, Form, follows, keeps_log, restricts, sources
 
@@ -89,7 +90,8 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "after_start": any(register.after_start for register in migration.state),
         "clear": any(register.clear for register in migration.state),
         "stops": stopped_by_bits,
-        "partial": stopped_by_bits or any(one.mask != _whole(one) for one in migration.state),
+        "partial": stopped_by_bits
+        or any(one.mask != whole_mask(one.width) for one in migration.state),
         "drained": [_drained(one, migration.state) for one in migration.drained],
         "elsewhere": [_elsewhere(one) for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),
@@ -101,11 +103,6 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "guard": f"{device.module.upper()}_H",
         **_protocol(device, features, form),
     }
-
-
-def _whole(register: Register) -> int:
-    """Return the mask of all bits of a register."""
-    return (1 << 8 * register.width) - 1
 
 
 _OBJECTS_WIDTH = 78  # columns that are left in Kbuild for what is linked

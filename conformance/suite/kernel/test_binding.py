@@ -9,11 +9,10 @@ from conformance.migration.saver import Stage
 from conformance.plugin.checks import expect_equal, fail
 from conformance.plugin.devices import Devices
 from conformance.plugin.fixtures import saver_of
-from conformance.suite.support.binding import unbound
+from conformance.suite.support.binding import driver_of, unbound
 from conformance.suite.support.steps import expect_whole
 from conformance.vfio.device import Device
 from conformance.vfio.errors import SysfsError
-from conformance.vfio.system import sysfs
 
 TURNS = 3
 
@@ -22,9 +21,8 @@ TURNS = 3
 @pytest.mark.rule("info.rebind")
 def test_bound_again(device: Device, devices: Devices) -> None:
     """Take the device from its driver and give it back, three times: it runs and can be saved."""
-    bdf, driver = device.bdf, sysfs.driver(device.bdf)
-    if devices.settings.as_is or not driver or not sysfs.may_be_bound(bdf):
-        pytest.skip("this device may not be bound anew, or its bus knows no driver_override")
+    bdf = device.bdf
+    driver = driver_of(devices, bdf)
     devices.close()
     for _ in range(TURNS):
         try:

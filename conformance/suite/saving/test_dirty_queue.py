@@ -34,8 +34,8 @@ SMALL = 1024
 SPLIT = 5 << 25 | 4 << 8 | 4
 #: Which format descriptors have: 0 is the legacy one.
 FORMAT = 7 << 25
-#: Bytes of a packet; an odd number, as that of many.
-SMALLEST = 61
+#: Bytes of a packet; odd, as of many.
+LENGTH = 61
 
 _PAIR = struct.Struct("<QQ")
 
@@ -122,7 +122,7 @@ def test_legacy_descriptors(saver: Saver, receiver: Receiver) -> None:
     """
     bar, pages = receiver.device.region(0), sorted(UNNAMED)
     for index, page in enumerate(pages):
-        receiver.memory.write(index * receiver.SIZE, _PAIR.pack(IOVA + page * PAGE, SMALLEST))
+        receiver.memory.write(index * receiver.SIZE, _PAIR.pack(IOVA + page * PAGE, LENGTH))
     bar.write_int(i82576.CONTROL, i82576.control(PAGE) & ~FORMAT)
     receiver.write_tail(len(pages))
     saver.enter(Stage.PRE_COPY)

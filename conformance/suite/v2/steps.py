@@ -2,7 +2,7 @@
 """Steps that tests of version 2 take, and the judgements that belong to them."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENODEV, ENOMSG
 from pathlib import Path
@@ -14,11 +14,8 @@ from conformance.migration.v2.client import Client
 from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_errno, expect_success, expect_true, fail
-from conformance.plugin.declared import Doorbell
 from conformance.plugin.protocols import not_applicable
-from conformance.suite.support.life import soon
 from conformance.vfio.data_file import DataFile
-from conformance.vfio.iommu.guest_memory import IOVA, PAGE, GuestMemory
 
 #: Seconds after which a call that should not block is taken for one that hangs.
 PATIENCE: Final = 10.0
@@ -69,20 +66,6 @@ def lives(file: DataFile) -> bool | None:
         if error.errno == ENOMSG:
             return True
         return None if file.is_writable and error.errno != ENODEV else False
-
-
-def ring_all(doorbells: Sequence[Doorbell]) -> set[int]:
-    """Ring doorbells, each for a page of its own; return the numbers of these pages."""
-    for number, doorbell in enumerate(doorbells):
-        doorbell.ring(IOVA + number * PAGE)
-    return set(range(len(doorbells)))
-
-
-def expect_written(memory: GuestMemory, pages: set[int], *, did: str) -> None:
-    """Demand that the device writes to these pages, soon, and to no other."""
-    __tracebackhide__ = True
-    soon(lambda: memory.written() == pages)
-    expect_equal(memory.written(), pages, did=did)
 
 
 def need_states(client: Client, *states: State) -> None:

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell
-from conformance.suite.support.life import WHILE, soon
+from conformance.suite.support.doorbells import expect_written
+from conformance.suite.support.life import WHILE
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, LoggedMemory
 from conformance.vfio.region import Region
@@ -31,5 +31,4 @@ def test_rung_by_a_mapping(device: Device, doorbells: list[Doorbell], memory: Lo
             _store(bell.region, bell.address + offset, value)
         _store(bell.region, bell.offset, 1)
     wanted = set(range(len(doorbells)))
-    soon(lambda: memory.written() == wanted)
-    expect_equal(memory.written(), wanted, did="reset, ring doorbells by mappings, look at memory")
+    expect_written(memory, wanted, did="reset, ring doorbells by mappings, look at memory")

@@ -9,11 +9,12 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.declared import Doorbell
 from conformance.suite.support.cases import named
-from conformance.suite.support.life import Life, soon
+from conformance.suite.support.doorbells import expect_written, ring_all
+from conformance.suite.support.life import Life
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_refused, save_and_run
-from conformance.vfio.iommu.guest_memory import IOVA, PAGE, LoggedMemory
+from conformance.vfio.iommu.guest_memory import LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING, State.ERROR)
@@ -92,12 +93,9 @@ def test_work_queued_meanwhile_is_done(
 ) -> None:
     """Ring doorbells of a stopped device, let it run: it writes to memory."""
     migration.enter(state)
-    for page, doorbell in enumerate(doorbells):
-        doorbell.ring(IOVA + page * PAGE)
+    wanted = ring_all(doorbells)
     migration.enter(State.RUNNING)
-    wanted = set(range(len(doorbells)))
-    soon(lambda: memory.written() == wanted)
-    expect_equal(memory.written(), wanted, did=f"ring doorbells in state {state:d}, write 1, look")
+    expect_written(memory, wanted, did=f"ring doorbells in state {state:d}, write 1, look")
 
 
 @pytest.mark.rule("state.goes")

@@ -20,12 +20,13 @@ from conformance.plugin.declared import Doorbell
 from conformance.plugin.devices import Observe
 from conformance.plugin.protocols import not_applicable
 from conformance.suite.support.cases import named
+from conformance.suite.support.doorbells import expect_written
 from conformance.suite.support.life import soon
 from conformance.suite.support.memory import read_only
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.dma.log import LOG, can_report, logging, need_report
-from conformance.suite.v2.steps import expect_written, in_time, state_of
+from conformance.suite.v2.steps import in_time, state_of
 from conformance.uapi import constants as c
 from conformance.uapi import structs
 from conformance.vfio import features

@@ -8,9 +8,10 @@ import pytest
 from conformance.kernel import faults
 from conformance.plugin.checks import errno_words, expect_equal, expect_success, expect_true
 from conformance.plugin.declared import Doorbell
+from conformance.suite.support.doorbells import expect_written
 from conformance.suite.support.failing import expect_clean, near
 from conformance.suite.v2.dma.log import LOG, logging, need_report
-from conformance.suite.v2.steps import expect_written, in_time
+from conformance.suite.v2.steps import in_time
 from conformance.uapi import constants as c
 from conformance.vfio import features
 from conformance.vfio.device import Device

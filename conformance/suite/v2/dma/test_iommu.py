@@ -12,15 +12,9 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import errno_words, expect_equal, expect_errno, expect_success
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
+from conformance.suite.support.doorbells import expect_written, ring_all
 from conformance.suite.v2.cases import by_state
-from conformance.suite.v2.steps import (
-    expect_taken,
-    expect_whole,
-    expect_written,
-    reach,
-    ring_all,
-    state_of,
-)
+from conformance.suite.v2.steps import expect_taken, expect_whole, reach, state_of
 from conformance.uapi import constants as c
 from conformance.vfio import cdev, features
 from conformance.vfio.cdev import Cdev

@@ -14,6 +14,7 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
+from conformance.suite.support.binding import driver_of
 from conformance.suite.support.cases import named
 from conformance.suite.support.failing import Sweep, expect_bound, expect_clean, near
 from conformance.suite.v2.cases import by_name
@@ -21,7 +22,6 @@ from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, need_states, state_of
 from conformance.vfio import features
 from conformance.vfio.device import Device
-from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 
@@ -51,9 +51,7 @@ def test_open(client: Client) -> None:
 @pytest.mark.rule("robust.allocation")
 def test_bind(device: Device, devices: Devices) -> None:
     """Bind the function: an error or success each time, and in the end it is bound and runs."""
-    driver = sysfs.driver(device.bdf)
-    if devices.settings.as_is or not driver or not sysfs.may_be_bound(device.bdf):
-        pytest.skip("this device may not be bound anew, or its bus knows no driver_override")
+    driver = driver_of(devices, device.bdf)
     expect_bound(device, devices, driver)
     with Client(devices.ready("device")) as anew:
         expect_whole(anew, anew.save(), did="bind and open undisturbed, save")

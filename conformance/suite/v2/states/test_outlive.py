@@ -10,7 +10,7 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal, expect_success, expect_true
 from conformance.plugin.devices import Devices
 from conformance.plugin.protocols import not_applicable
-from conformance.suite.support.binding import unbound
+from conformance.suite.support.binding import driver_of, unbound
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_dead, expect_whole, open_again, state_of
@@ -55,9 +55,8 @@ def test_file_outlives_the_binding(
     devices: Devices, reach: Reach, client: Client, state: State
 ) -> None:
     """Keep a data_fd, take the function from its driver, give it back: dead, the device whole."""
-    bdf, driver = client.device.bdf, sysfs.driver(client.device.bdf)
-    if devices.settings.as_is or not driver or not sysfs.may_be_bound(bdf):
-        pytest.skip("this device may not be bound anew, or its bus knows no driver_override")
+    bdf = client.device.bdf
+    driver = driver_of(devices, bdf)
     kept = reach(state).session.duplicate()
     client.close()
     devices.close()

@@ -12,6 +12,7 @@ from conformance.model.v2 import fsm
 from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell, Scratch
+from conformance.suite.support.doorbells import expect_written, ring_all
 from conformance.suite.support.receiving import (
     FAST,
     UNNAMED,
@@ -25,13 +26,7 @@ from conformance.suite.support.steps import set_apart
 from conformance.suite.support.underway import expect_ended, write_under_way
 from conformance.suite.v2.cases import by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.steps import (
-    expect_taken,
-    expect_written,
-    need_flag,
-    need_states,
-    ring_all,
-)
+from conformance.suite.v2.steps import expect_taken, need_flag, need_states
 from conformance.vfio.iommu.container import Container
 from conformance.vfio.iommu.guest_memory import GuestMemory
 from conformance.vfio.receiving import i82576

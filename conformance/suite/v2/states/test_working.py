@@ -9,17 +9,12 @@ from conformance.model.v2.fsm import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.declared import Doorbell, Scratch
 from conformance.suite.support.cases import named
+from conformance.suite.support.doorbells import expect_written, ring_all
 from conformance.suite.support.life import Life
 from conformance.suite.support.steps import set_apart
 from conformance.suite.v2.cases import WORKING, by_state
 from conformance.suite.v2.conftest import Reach
-from conformance.suite.v2.steps import (
-    expect_taken,
-    expect_whole,
-    expect_written,
-    need_states,
-    ring_all,
-)
+from conformance.suite.v2.steps import expect_taken, expect_whole, need_states
 from conformance.vfio.iommu.guest_memory import GuestMemory
 from conformance.vfio.pci import resets
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_read(client: Client) -> None:
     """Signal a reader that waits for another one: EINTR or true bytes; the stream is whole."""
     client.set(State.STOP_COPY)
     with anonymous(2 * PAGE) as memory, Userfault(memory.address, bytes(PAGE), MISSING) as late:
-        first = lambda: client.session.read_to(memory.address, SOME)  # noqa: E731
+        first = partial(client.session.read_to, memory.address, SOME)
         second = memory.address + PAGE
         with first_at_work(first, late) as moved:
             more = interrupted(lambda: client.session.read_to(second, SOME))
@@ -90,7 +91,7 @@ def test_write(client: Client, stream: Stream) -> None:
         memory.write(PAGE, data[SOME : 2 * SOME])
         head = data[:SOME].ljust(PAGE, b"\0")
         with Userfault(memory.address, head, MISSING) as late:
-            first = lambda: client.session.write_from(memory.address, SOME)  # noqa: E731
+            first = partial(client.session.write_from, memory.address, SOME)
             with first_at_work(first, late) as moved:
                 more = interrupted(lambda: client.session.write_from(memory.address + PAGE, SOME))
     client.write_all([data[sum(moved) + more :]])

@@ -21,6 +21,7 @@ const resource_size_t emulated_bar_sizes[PCI_STD_NUM_BARS] = {
 	[2] = 0x10000,
 };
 
+/* What is in the memory nobody sees: the reset at open clears it. */
 int emulated_memory_alloc(struct emulated_device *xdev)
 {
 	int i;
