@@ -45,8 +45,9 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
     `registers` is the state, in order, `state_count` the number of its values and `layout_id`
     tells one layout of it from another, `after_start` and `clear` say whether any register has
     such a key, `stops` whether bits of one stop the device or may be asked for, `partial` whether
-    one has bits that are no state, or that are treated apart; `drained` is what to wait for,
-    `elsewhere` has the lines of each entry of what is not in the stream;
+    one has bits that are no state, or that are treated apart; `sized` says whether some accesses
+    to registers are not of 4 bytes; `drained` is what to wait for, `elsewhere` has the lines of
+    each entry of what is not in the stream;
     `arcs` lists for each state those that may follow;
     `padding` is that of the description, as are `data_size`, `data_mmap`, `data_mmap_size` and
     `chunk_size` of its region; `region_precopy` and `precopy` say whether version 1 and 2 have
@@ -92,6 +93,7 @@ def variables(device: Device, features: Features, form: Form = MODULE) -> dict[s
         "stops": stopped_by_bits,
         "partial": stopped_by_bits
         or any(one.mask != whole_mask(one.width) for one in migration.state),
+        "sized": device.emulated or any(one.width != 4 for one in migration.state),
         "drained": [_drained(one, migration.state) for one in migration.drained],
         "elsewhere": [_elsewhere(one) for one in migration.elsewhere],
         "state_count": sum(register.count for register in migration.state),

@@ -192,9 +192,8 @@ ssize_t i40e_vf_write(struct vfio_device *core_vdev, const char __user *buf, siz
 		      loff_t *ppos);
 void i40e_vf_lock_registers(struct i40e_vf_device *xdev);
 void i40e_vf_unlock_registers(struct i40e_vf_device *xdev);
-u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width);
-void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u8 width,
-			    u32 value);
+u32 i40e_vf_read_register(struct i40e_vf_device *xdev, u8 bar, u32 offset);
+void i40e_vf_write_register(struct i40e_vf_device *xdev, u8 bar, u32 offset, u32 value);
 
 /* mappings.c */
 const struct i40e_vf_layout *i40e_vf_find_layout(unsigned int index);

@@ -198,14 +198,14 @@ static const struct i40e_vf_register i40e_vf_registers[] = {
 static u32 i40e_vf_get(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 		       u32 i)
 {
-	return i40e_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, 4);
+	return i40e_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride);
 }
 
 static void i40e_vf_put(struct i40e_vf_device *xdev, const struct i40e_vf_register *reg,
 			u32 i, u32 mask, u32 value)
 {
 	value = (i40e_vf_get(xdev, reg, i) & ~mask) | (value & mask);
-	i40e_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, 4, value);
+	i40e_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, value);
 }
 
 /*

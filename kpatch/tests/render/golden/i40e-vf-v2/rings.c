@@ -120,7 +120,7 @@ static u32 i40e_vf_ring_register(struct i40e_vf_device *xdev,
 				 const struct i40e_vf_ring_kind *kind, u32 number,
 				 u32 offset)
 {
-	return i40e_vf_read_register(xdev, kind->bar, i40e_vf_place(kind, number, offset), 4);
+	return i40e_vf_read_register(xdev, kind->bar, i40e_vf_place(kind, number, offset));
 }
 
 static u32 i40e_vf_buffer_size(struct i40e_vf_device *xdev,

@@ -223,14 +223,14 @@ static const struct igb_vf_register igb_vf_registers[] = {
 static u32 igb_vf_get(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 		      u32 i)
 {
-	return igb_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride, 4);
+	return igb_vf_read_register(xdev, reg->bar, reg->offset + i * reg->stride);
 }
 
 static void igb_vf_put(struct igb_vf_device *xdev, const struct igb_vf_register *reg,
 		       u32 i, u32 mask, u32 value)
 {
 	value = (igb_vf_get(xdev, reg, i) & ~mask) | (value & mask);
-	igb_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, 4, value);
+	igb_vf_write_register(xdev, reg->bar, reg->offset + i * reg->stride, value);
 }
 
 /*
@@ -297,8 +297,7 @@ static void igb_vf_restore(struct igb_vf_device *xdev, const struct igb_vf_regis
 	if (reg->after_start)
 		return;
 	if (reg->clear)
-		igb_vf_write_register(xdev, reg->bar, reg->clear_offset, 4,
-				      reg->clear);
+		igb_vf_write_register(xdev, reg->bar, reg->clear_offset, reg->clear);
 	igb_vf_put(xdev, reg, i, reg->mask, *value & ~reg->stop);
 }
 

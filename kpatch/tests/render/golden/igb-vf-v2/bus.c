@@ -189,34 +189,12 @@ ssize_t igb_vf_write(struct vfio_device *core_vdev, const char __user *buf,
 	return ret;
 }
 
-u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width)
+u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset)
 {
-	void __iomem *addr = xdev->bar[bar] + offset;
-
-	switch (width) {
-	case 1:
-		return ioread8(addr);
-	case 2:
-		return ioread16(addr);
-	default:
-		return ioread32(addr);
-	}
+	return ioread32(xdev->bar[bar] + offset);
 }
 
-void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
-			   u32 value)
+void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u32 value)
 {
-	void __iomem *addr = xdev->bar[bar] + offset;
-
-	switch (width) {
-	case 1:
-		iowrite8(value, addr);
-		break;
-	case 2:
-		iowrite16(value, addr);
-		break;
-	default:
-		iowrite32(value, addr);
-		break;
-	}
+	iowrite32(value, xdev->bar[bar] + offset);
 }

@@ -241,9 +241,8 @@ ssize_t igb_vf_write(struct vfio_device *core_vdev, const char __user *buf, size
 		     loff_t *ppos);
 void igb_vf_lock_registers(struct igb_vf_device *xdev);
 void igb_vf_unlock_registers(struct igb_vf_device *xdev);
-u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width);
-void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u8 width,
-			   u32 value);
+u32 igb_vf_read_register(struct igb_vf_device *xdev, u8 bar, u32 offset);
+void igb_vf_write_register(struct igb_vf_device *xdev, u8 bar, u32 offset, u32 value);
 
 /* mappings.c */
 const struct igb_vf_layout *igb_vf_find_layout(unsigned int index);

@@ -146,7 +146,7 @@ static u32 igb_vf_ring_register(struct igb_vf_device *xdev,
 				const struct igb_vf_ring_kind *kind, u32 number,
 				u32 offset)
 {
-	return igb_vf_read_register(xdev, kind->bar, igb_vf_place(kind, number, offset), 4);
+	return igb_vf_read_register(xdev, kind->bar, igb_vf_place(kind, number, offset));
 }
 
 static bool igb_vf_format_known(struct igb_vf_device *xdev,
