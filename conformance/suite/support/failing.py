@@ -8,16 +8,20 @@ from errno import EFAULT, ENOMEM, errorcode
 from typing import Any, Final
 
 from conformance.kernel import faults
-from conformance.plugin.checks import errno_words, expect_equal, fail
+from conformance.plugin.checks import errno_words, expect_equal, expect_true, fail
 from conformance.plugin.devices import Devices
 from conformance.suite.support.binding import unbound
+from conformance.suite.support.registers import WIDTH
 from conformance.vfio import trace
 from conformance.vfio.device import Device
+from conformance.vfio.region import Region
 from conformance.vfio.system import sysfs
 
 #: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
 #: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
 NEAR: Final = 8
+
+_LAST_BAR: Final = 5
 
 #: With which errno a call has to end when this has failed.
 ERRNO: Final = {faults.ALLOCATION: ENOMEM, faults.USER_COPY: EFAULT}
@@ -77,6 +81,27 @@ def expect_clean(
             expect_equal(now, before, did=f"{where}, then look at the device")
             tried += attempt.hit
     trace.note(f"{did}: {sweep.kind} failed at {tried} points")
+
+
+def bars_that_read(device: Device) -> list[Region]:
+    """Return the BARs whose first register can be read."""
+    bars = (region for region in device.regions if region.index <= _LAST_BAR and region.readable)
+    return [bar for bar in bars if _reads(device.fd, bar)]
+
+
+def expect_bars(fd: int, bars: list[Region]) -> None:
+    """Demand that an open file of the device reads the first register of each of these BARs."""
+    __tracebackhide__ = True
+    for bar in bars:
+        did = f"open the device, with success, and read the first register of {bar.name}"
+        expect_true(_reads(fd, bar), did=did, expected="its bytes", actual="none")
+
+
+def _reads(fd: int, bar: Region) -> bool:
+    try:
+        return bool(os.pread(fd, WIDTH, bar.offset))
+    except OSError:
+        return False
 
 
 def expect_bound(device: Device, devices: Devices, driver: str) -> None:

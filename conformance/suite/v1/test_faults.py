@@ -13,11 +13,19 @@ from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import NEAR, Sweep, expect_bound, expect_clean
+from conformance.suite.support.failing import (
+    NEAR,
+    Sweep,
+    bars_that_read,
+    expect_bars,
+    expect_bound,
+    expect_clean,
+)
 from conformance.suite.v1.cases import MUST_ARCS, arcs_by_name
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import expect_taken
 from conformance.vfio.device import Device
+from conformance.vfio.region import Region
 from conformance.vfio.system import sysfs
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
@@ -26,9 +34,10 @@ COPIES = Sweep(faults.USER_COPY)
 KINDS = named({"allocation": faults.ALLOCATION, "copy": faults.USER_COPY})
 
 
-def _use_and_close(fd: int, at: int) -> None:
-    """Save the device a little by its descriptor, so that its registers are accessed."""
+def _use_and_close(fd: int, at: int, bars: list[Region]) -> None:
+    """Read its BARs and save the device a little by its descriptor, so that it needs them."""
     try:
+        expect_bars(fd, bars)
         for state in (State.STOP_AND_COPY, State.RUNNING):
             os.pwrite(fd, state.to_bytes(4, "little"), at)
     finally:
@@ -46,11 +55,12 @@ def test_open(device: Device, devices: Devices, depth: int) -> None:
     module = sysfs.module(sysfs.driver(device.bdf) or "") if depth else None
     within = faults.module_text(module) if module else None
     state = devices.migration_of(device).region.offset + DEVICE_STATE.offset
+    bars = bars_that_read(device)
     device.close()
     expect_clean(
         lambda: device.group.device_fd(device.bdf),
         did="open the device",
-        undo=lambda fd: _use_and_close(fd, state),
+        undo=lambda fd: _use_and_close(fd, state, bars),
         sweep=Sweep(within=within, depth=depth or 32, errnos=(EBUSY,)),
     )
     device.reopen()

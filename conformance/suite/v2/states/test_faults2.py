@@ -16,12 +16,20 @@ from conformance.plugin.checks import expect_equal
 from conformance.plugin.devices import Devices
 from conformance.suite.support.binding import driver_of
 from conformance.suite.support.cases import named
-from conformance.suite.support.failing import Sweep, expect_bound, expect_clean, near
+from conformance.suite.support.failing import (
+    Sweep,
+    bars_that_read,
+    expect_bars,
+    expect_bound,
+    expect_clean,
+    near,
+)
 from conformance.suite.v2.cases import by_name
 from conformance.suite.v2.conftest import Reach
 from conformance.suite.v2.steps import expect_taken, expect_whole, need_states, state_of
 from conformance.vfio import features
 from conformance.vfio.device import Device
+from conformance.vfio.region import Region
 
 pytestmark = pytest.mark.skipif(bool(faults.missing()), reason=faults.missing() or "no reason")
 
@@ -30,18 +38,26 @@ PIECE = 64
 Ask = Callable[[Client], object]
 
 
+def _read_and_close(fd: int, bars: list[Region]) -> None:
+    try:
+        expect_bars(fd, bars)
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.rule("robust.allocation")
 def test_open(client: Client) -> None:
-    """Open the device: ENOMEM or success each time, and in the end it runs.
+    """Open the device: ENOMEM or success each time, and what could be opened has its registers.
 
     EBUSY is what PCI's core says where it has no memory to note that a BAR is in use.
     """
     device = client.device
+    bars = bars_that_read(device)
     device.close()
     expect_clean(
         lambda: device.group.device_fd(device.bdf),
         did="open the device",
-        undo=os.close,
+        undo=lambda fd: _read_and_close(fd, bars),
         sweep=near(device, EBUSY),
     )
     device.reopen()
