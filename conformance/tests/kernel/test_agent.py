@@ -42,6 +42,18 @@ def test_complaints(agent: Any, record: str, taint: int, words: list[str]) -> No
     assert agent.complaints([record], taint) == words
 
 
+def test_device_that_outlives_its_module(
+    agent: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert agent
+    functions = importlib.import_module("agent.functions")
+    monkeypatch.setattr(functions, "_BUSES", tmp_path)
+    (tmp_path / "platform/devices/soft.1").mkdir(parents=True)
+    functions.expect_gone(["soft.0"])
+    with pytest.raises(functions.Failure, match="left the device .*/soft.1 behind"):
+        functions.expect_gone(["soft.0", "soft.1"])
+
+
 def test_interface_that_cannot_be_set_up(
     agent: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

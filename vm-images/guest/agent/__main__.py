@@ -187,6 +187,8 @@ class Agent:
             functions.unbind(self._functions)
         module.unload(name)
         self._log.check(f"while the module {name} was unloaded")
+        if self._software:
+            functions.expect_gone(self._functions)
 
     def _take_away(self, name: str) -> None:
         self._unload(name)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agent.errors import Failure
 
-_PCI = Path("/sys/bus/pci")
+_BUSES = Path("/sys/bus")
+_PCI = _BUSES / "pci"
 _NET = Path("/sys/class/net")
 _PLUG_TIMEOUT = 20.0
 """Seconds; plugging takes one."""
@@ -111,6 +112,17 @@ def of_module(name: str) -> list[str]:
         if not (link / "iommu_group").exists():
             raise Failure(f"{link.name} of the module {name} was not registered with VFIO")
     return [link.name for link in found]
+
+
+def expect_gone(names: list[str]) -> None:
+    """Look for software devices of a module that was unloaded.
+
+    Raises:
+        Failure: One is still there: the module cannot be loaded again.
+    """
+    for name in names:
+        if left := next(_BUSES.glob(f"*/devices/{name}"), None):
+            raise Failure(f"the module was unloaded and left the device {left} behind")
 
 
 def make_mediated(parent: str, kind: str, count: int) -> list[str]:
