@@ -74,6 +74,19 @@ def test_msix_is_kept(
 
 
 @pytest.mark.rule("state.keeps-config")
+@pytest.mark.parametrize("path", ROUNDS)
+def test_msix_stays_off(migration: MigrationRegion, space: Config, path: tuple[int, ...]) -> None:
+    """Set up no vector, leave _RUNNING, come back: nobody has enabled MSI-X.
+
+    It is not compared with what it was before, as that can be what an earlier change has left.
+    """
+    migration.enter(*path)
+    if space.msix_is_on is None:
+        pytest.skip("the function has no MSI-X")
+    expect_equal(space.msix_is_on, False, did=f"write {path}, read whether MSI-X is on")
+
+
+@pytest.mark.rule("state.keeps-config")
 @pytest.mark.parametrize("state", by_state((State.STOPPED, State.STOP_AND_COPY)))
 def test_config_written_while_it_stands(
     migration: MigrationRegion, space: Config, state: State

@@ -50,7 +50,7 @@ def test_device_that_outlives_its_module(
     monkeypatch.setattr(functions, "_BUSES", tmp_path)
     (tmp_path / "platform/devices/soft.1").mkdir(parents=True)
     functions.expect_gone(["soft.0"])
-    with pytest.raises(functions.Failure, match="left the device .*/soft.1 behind"):
+    with pytest.raises(functions.Failure, match=r"left the device .*/soft\.1 behind"):
         functions.expect_gone(["soft.0", "soft.1"])
 
 

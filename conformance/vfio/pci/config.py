@@ -34,6 +34,8 @@ _DEVCAP: Final = 0x04
 _DEVCAP_FLR: Final = 1 << 28
 _DEVCTL: Final = 0x08
 _DEVCTL_FLR: Final = 1 << 15
+_MSIX_CONTROL: Final = 0x02
+_MSIX_ENABLE: Final = 0x8000
 _PMCSR: Final = 0x04
 _POWER_STATE: Final = 0x3
 
@@ -84,6 +86,14 @@ class Config:
         assert at is not None
         kept = self.region.read_int(at + _PMCSR, 2) & ~_POWER_STATE
         self.region.write_int(at + _PMCSR, kept | state, 2)
+
+    @property
+    def msix_is_on(self) -> bool | None:
+        """Whether MSI-X is on, None if the function has none."""
+        at = self.capability(MSIX)
+        if at is None:
+            return None
+        return bool(self.region.read_int(at + _MSIX_CONTROL, 2) & _MSIX_ENABLE)
 
     @property
     def can_reset(self) -> bool:

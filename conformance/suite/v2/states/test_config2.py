@@ -81,3 +81,16 @@ def test_config_written_while_it_stands(
         client.set(State.RUNNING)
         now = bool(space.command & MASTER)
         expect_equal(now, on, did=f"{did}, SET RUNNING, read bus master")
+
+
+@pytest.mark.rule("config2.kept")
+@pytest.mark.parametrize("state", AWAY)
+def test_msix_stays_off(reach: Reach, space: Config, state: State) -> None:
+    """Set up no vector, go to a state and back: nobody has enabled MSI-X.
+
+    It is not compared with what it was before, as that can be what an earlier change has left.
+    """
+    reach(state).set(State.RUNNING)
+    if space.msix_is_on is None:
+        pytest.skip("the function has no MSI-X")
+    expect_equal(space.msix_is_on, False, did=f"SET {state.name}, SET RUNNING, is MSI-X on?")
