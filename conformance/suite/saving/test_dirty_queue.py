@@ -182,3 +182,14 @@ def test_head_beyond_the_ring(saver: Saver, receiver: Receiver) -> None:
     taken = saver.attempt(Stage.STOP_COPY) is None
     stage = Stage.STOP_COPY if taken else Stage.PRE_COPY
     expect_equal(saver.stage, stage, did="set the head beyond the ring, enter stop-and-copy")
+
+
+def test_head_beyond_the_ring_at_the_start(saver: Saver, receiver: Receiver) -> None:
+    """Set the head beyond the ring, save, post: each step succeeds or fails, in time."""
+    receiver.device.region(0).write_int(i82576.HEAD, ENTRIES + 1)
+    stage = Stage.RUNNING
+    for step in (Stage.PRE_COPY, Stage.STOP_COPY):
+        receiver.write_tail(describe_unnamed(receiver))
+        stage = step if saver.attempt(step) is None else stage
+        did = f"set the head beyond the ring, {saver.words(step)}"
+        expect_equal(saver.stage, stage, did=did)
