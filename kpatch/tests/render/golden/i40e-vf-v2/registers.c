@@ -280,7 +280,7 @@ static int i40e_vf_wait_drained(struct i40e_vf_device *xdev)
 		ret = read_poll_timeout(i40e_vf_read_register, value,
 					(value & 0x80000000) == 0x0,
 					10, 10000, false, xdev, 0,
-					0x6800 + i * 0x4, 4);
+					0x6800 + i * 0x4);
 		if (ret)
 			return ret;
 	}
@@ -289,7 +289,7 @@ static int i40e_vf_wait_drained(struct i40e_vf_device *xdev)
 		ret = read_poll_timeout(i40e_vf_read_register, value,
 					(value & 0x80000000) == 0x0,
 					10, 10000, false, xdev, 0,
-					0x8000 + i * 0x4, 4);
+					0x8000 + i * 0x4);
 		if (ret)
 			return ret;
 	}
