@@ -12,6 +12,7 @@ from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal
 from conformance.suite.support.cases import named
 from conformance.suite.support.receiving import (
+    ENABLING,
     UNNAMED,
     begin,
     describe_unnamed,
@@ -144,22 +145,7 @@ def test_moved_by_the_high_half(
     _stop_and_look(saver, receiver, "move the ring by 4 GiB, receive")
 
 
-def _by_itself(receiver: Receiver, tail: int) -> None:
-    """Write the tail, then enable the queue."""
-    receiver.write_tail(tail)
-    receiver.device.region(0).write_int(i82576.ENABLES, i82576.ENABLE)
-
-
-def _with_the_tail(receiver: Receiver, tail: int) -> None:
-    """Write the tail and enable the queue by one call."""
-    between = i82576.ENABLES - i82576.TAIL - 4
-    data = tail.to_bytes(4, "little") + bytes(between) + i82576.ENABLE.to_bytes(4, "little")
-    receiver.device.region(0).write_exact(i82576.TAIL, data)
-
-
-@pytest.mark.parametrize(
-    "enable", named({"by-itself": _by_itself, "with-the-tail": _with_the_tail})
-)
+@pytest.mark.parametrize("enable", named(ENABLING))
 def test_enabled_in_another_ring(
     saver: Saver, receiver: Receiver, enable: Callable[[Receiver, int], None]
 ) -> None:

@@ -157,15 +157,17 @@ def _fill_on(receiver: Receiver, pages: list[int], first: int, entries: int) -> 
     fill(receiver, len(pages), f"receive by a ring of {entries} descriptors")
 
 
-def test_ring_is_made_shorter(saver: Saver, receiver: Receiver) -> None:
+@pytest.mark.parametrize("head", [0, 1])
+def test_ring_is_made_shorter(saver: Saver, receiver: Receiver, head: int) -> None:
     """Halve an empty ring in pre-copy, receive by all of it and on: it is reported, and saved."""
     need_82576(receiver)
     begin(saver, receiver)
+    _fill_on(receiver, [1] * head, 0, ENTRIES)
     half = ENTRIES // 2
     receiver.resize(half)
     first = list(range(1, half))
-    _fill_on(receiver, first, 0, half)
-    _fill_on(receiver, sorted(UNNAMED), half - 1, half)
+    _fill_on(receiver, first, head, half)
+    _fill_on(receiver, sorted(UNNAMED), head + half - 1, half)
     did = "halve the ring, receive by it twice"
     expect_reported(receiver, {*first, *written_to(receiver)}, did)
     with expect_success(did=f"{did}, enter stop-and-copy"):

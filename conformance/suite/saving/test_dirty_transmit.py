@@ -19,7 +19,7 @@ from conformance.suite.support.receiving import (
 )
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE, PAGES
 from conformance.vfio.memory.mapping import anonymous
-from conformance.vfio.receiving import i82576
+from conformance.vfio.receiving import i82576, i82576_transmit
 from conformance.vfio.receiving.i82576_transmit import ENTRIES, QUEUES, SIZE, Transmitter
 from conformance.vfio.receiving.receiver import Receiver
 
@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.usefixtures("apart")]
 FIRST, FRAME, SECOND, THIRD, *_ = sorted(UNNAMED)
 #: Where a ring begins so that its second half is in the next page.
 HALF = PAGE - ENTRIES * SIZE // 2
+#: How much farther a ring is by the high half of its address.
+FAR = 1 << 32
 
 
 @pytest.fixture
@@ -114,6 +116,21 @@ def test_moved_by_its_base_alone(
     begin(saver, receiver)
     transmitter.move(SECOND * PAGE + HALF)
     _send_and_look(saver, receiver, transmitter, {SECOND, SECOND + 1}, "move the ring, send")
+
+
+@pytest.mark.rule("dirty.trapped")
+def test_moved_by_the_high_half(saver: Saver, receiver: Receiver, transmitter: Transmitter) -> None:
+    """Move a ring that is on by 4 GiB in pre-copy, send: its pages are reported."""
+    container, high = receiver.memory.container, IOVA + FAR >> 32
+    bar, place = receiver.device.region(0), IOVA + FAR + SECOND * PAGE
+    with anonymous(PAGE) as page:
+        container.map_dma(page.address, place, PAGE)
+        transmitter.start(SECOND * PAGE)
+        bar.write_int(i82576_transmit.BASE_HIGH, high)
+        begin(saver, receiver)
+        bar.write_int(i82576_transmit.BASE_HIGH, IOVA >> 32)
+        _send_and_look(saver, receiver, transmitter, {SECOND}, "move the ring by 4 GiB, send")
+        container.unmap_dma(place, PAGE)
 
 
 @pytest.mark.rule("dirty.trapped")

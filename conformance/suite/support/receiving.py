@@ -3,7 +3,7 @@
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import pytest
@@ -141,3 +141,23 @@ def copy_and_compare(
         did = f"migration {number}, {rate} buffers a second: compare the copy"
         expect_equal(copier.different(), [], did=did)
         saver.enter(Stage.RUNNING)
+
+
+def _by_itself(receiver: Receiver, tail: int) -> None:
+    """Write the tail, then enable the queue."""
+    receiver.write_tail(tail)
+    receiver.device.region(0).write_int(i82576.ENABLES, i82576.ENABLE)
+
+
+def _with_the_tail(receiver: Receiver, tail: int) -> None:
+    """Write the tail and enable the queue by one call."""
+    between = i82576.ENABLES - i82576.TAIL - 4
+    data = tail.to_bytes(4, "little") + bytes(between) + i82576.ENABLE.to_bytes(4, "little")
+    receiver.device.region(0).write_exact(i82576.TAIL, data)
+
+
+#: Ways to enable a queue of an 82576 with buffers up to a tail.
+ENABLING: Final[dict[str, Callable[[Receiver, int], None]]] = {
+    "by-itself": _by_itself,
+    "with-the-tail": _with_the_tail,
+}

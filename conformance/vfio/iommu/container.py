@@ -94,15 +94,21 @@ class Container(Closing):
         count = size // PAGESIZE
         bits = bytearray(-(-count // 64) * 8)  # whole words
         view = (ctypes.c_char * len(bits)).from_buffer(bits)
-        get = vfio_iommu_type1_dirty_bitmap_get(iova=iova, size=size)
-        get.bitmap.pgsize, get.bitmap.size = PAGESIZE, len(bits)
-        get.bitmap.data = ctypes.addressof(view)
         with trace.call(f"VFIO_IOMMU_DIRTY_PAGES GET_BITMAP iova {iova:#x}+{size:#x}") as done:
-            self._dirty_pages(c.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(get))
+            self.write_bitmap(iova, size, ctypes.addressof(view), len(bits))
             found = int.from_bytes(bits, "little")
             pages = {number for number in range(count) if found >> number & 1}
             done.result = f"pages {sorted(pages)}"
         return pages
+
+    def write_bitmap(self, iova: int, size: int, address: int, room: int) -> None:
+        """Have the kernel write the bitmap of such a range, of ``room`` bytes, to an address.
+
+        It pins and maps nothing meanwhile.
+        """
+        get = vfio_iommu_type1_dirty_bitmap_get(iova=iova, size=size)
+        get.bitmap.pgsize, get.bitmap.size, get.bitmap.data = PAGESIZE, room, address
+        self._dirty_pages(c.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(get))
 
     def _dirty_pages(self, flags: int, rest: bytes = b"") -> None:
         head = vfio_iommu_type1_dirty_bitmap(flags=flags)

@@ -311,7 +311,7 @@ static int i40e_vf_before_ring(struct i40e_vf_device *xdev,
 		value |= i40e_vf_kept(xdev, kind->bar, i40e_vf_place(kind, number, kind->enable));
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
-			     !(ring->enabled && i40e_vf_touches(access, kind, number, kind->head));
+			     !i40e_vf_touches(access, kind, number, kind->head);
 	}
 	if (!i40e_vf_touches(access, kind, number, kind->tail))
 		return 0;

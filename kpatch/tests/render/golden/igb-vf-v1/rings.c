@@ -340,7 +340,7 @@ static int igb_vf_before_ring(struct igb_vf_device *xdev,
 		value |= igb_vf_kept(xdev, kind->bar, igb_vf_place(kind, number, kind->enable));
 		ring->enabled = value & kind->enable_mask;
 		ring->idle = !now.strange && now.head == now.tail &&
-			     !(ring->enabled && igb_vf_touches(access, kind, number, kind->head));
+			     !igb_vf_touches(access, kind, number, kind->head);
 	}
 	if (!igb_vf_touches(access, kind, number, kind->tail))
 		return 0;
