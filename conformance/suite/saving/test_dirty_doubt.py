@@ -19,6 +19,7 @@ from conformance.suite.support.receiving import (
     FAST,
     UNNAMED,
     begin,
+    describe_unnamed,
     expect_reported,
     fill,
     wait_for,
@@ -267,3 +268,21 @@ def test_written_while_it_sleeps(saver: Saver, receiver: Receiver) -> None:
     first = receiver.traffic.count()
     fill(receiver, len(UNNAMED), "write the address of a ring in D3hot, receive in D0")
     _stop_and_look(saver, receiver, first)
+
+
+def test_posted_while_it_sleeps(saver: Saver, receiver: Receiver) -> None:
+    """Post in D3hot, which fails, then other buffers in D0: reported, or the save fails."""
+    if not sysfs.is_pci(receiver.device.bdf):
+        not_applicable("this is not a PCI function")
+    begin(saver, receiver)
+    for index in range(len(UNNAMED)):
+        receiver.describe(0, index, index + 1)
+    with in_d3hot(Config(receiver.device)), suppress(OSError):
+        receiver.write_tail(len(UNNAMED))
+    number, first = describe_unnamed(receiver), receiver.traffic.count()
+    receiver.memory.dirty()
+    receiver.write_tail(number)
+    fill(receiver, number, did := "post in D3hot, post others in D0, receive")
+    if saver.attempt(Stage.STOP_COPY) is None:
+        written = receiver.pages(first, first + number)
+        expect_reported(receiver, written, f"{did}, enter stop-and-copy")

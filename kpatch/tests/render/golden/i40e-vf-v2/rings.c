@@ -331,7 +331,7 @@ static int i40e_vf_check_tail(struct i40e_vf_device *xdev,
 			      const struct i40e_vf_ring_kind *kind, u32 number,
 			      const struct i40e_vf_ring *ring)
 {
-	u32 tail = ring->next;
+	u32 tail = U32_MAX; /* none, if it cannot be read: then it was not written either */
 
 	i40e_vf_lock_registers(xdev);
 	if (i40e_vf_registers_enabled(xdev))

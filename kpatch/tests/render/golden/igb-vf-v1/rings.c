@@ -358,7 +358,7 @@ static int igb_vf_check_tail(struct igb_vf_device *xdev,
 			     const struct igb_vf_ring_kind *kind, u32 number,
 			     const struct igb_vf_ring *ring)
 {
-	u32 tail = ring->next;
+	u32 tail = U32_MAX; /* none, if it cannot be read: then it was not written either */
 
 	igb_vf_lock_registers(xdev);
 	if (igb_vf_registers_enabled(xdev))
