@@ -20,6 +20,8 @@ from conformance.vfio.system import sysfs
 
 #: Pages that are written in a test.
 SOME = 6
+#: Buffers that are filled in a test.
+MANY = 8
 #: Times that the device is stopped while it writes.
 TURNS = 10
 
@@ -135,3 +137,16 @@ def test_posted_by_a_mapping(receiver: Receiver) -> None:
         mapping.store(receiver.TAIL - page, len(UNNAMED))
         fill(receiver, len(UNNAMED), "post by a mapping, receive")
     expect_reported(receiver, set(UNNAMED), "post by a mapping, receive")
+
+
+@pytest.mark.rule("dirty.reported")
+@pytest.mark.usefixtures("apart")
+def test_received_before_a_stop(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Receive in _RUNNING, enter stop-and-copy without pre-copy: what is received is reported."""
+    receiver.refill(rng, MANY)
+    receiver.memory.dirty()
+    first = receiver.traffic.count()
+    fill(receiver, MANY, "receive in _RUNNING")
+    saver.enter(Stage.STOP_COPY)
+    pages = receiver.pages(first, first + MANY)
+    expect_reported(receiver, pages, "receive in _RUNNING, enter stop-and-copy")

@@ -22,6 +22,7 @@ from conformance.suite.support.receiving import (
     describe_unnamed,
     expect_reported,
     fill,
+    need_narrowed,
     wait_for,
     written_to,
 )
@@ -202,7 +203,18 @@ def test_memory_is_another(saver: Saver, receiver: Receiver) -> None:
         container.unmap_dma(place, PAGE)
 
 
-def test_ring_that_is_only_read(saver: Saver, receiver: Receiver) -> None:
+def _go_on(saver: Saver, receiver: Receiver, before: bool) -> None:
+    """Enter pre-copy, and go on in the ring behind the memory before that or after it."""
+    if before:
+        receiver.set_base(BEHIND)
+    saver.enter(Stage.PRE_COPY)
+    if not before:
+        need_narrowed(receiver)
+        receiver.set_base(BEHIND)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "in-pre-copy"])
+def test_ring_that_is_only_read(saver: Saver, receiver: Receiver, before: bool) -> None:
     """Go on in a ring that is mapped only to be read, receive: it is not clean, and all live."""
     container = receiver.memory.container
     place = IOVA + BEHIND * PAGE
@@ -210,8 +222,7 @@ def test_ring_that_is_only_read(saver: Saver, receiver: Receiver) -> None:
         ring = receiver.ring(BEHIND, sorted(UNNAMED))
         ctypes.memmove(page.address, ring, len(ring))
         container.map_dma(page.address, place, PAGE, write=False)
-        begin(saver, receiver)
-        receiver.set_base(BEHIND)
+        _go_on(saver, receiver, before)
         receiver.write_tail(len(UNNAMED))
         receiver.traffic.set_rate(FAST)
         time.sleep(MISSING)  # some devices write buffers, some stop at such a ring
@@ -219,6 +230,17 @@ def test_ring_that_is_only_read(saver: Saver, receiver: Receiver) -> None:
             did = "receive by a ring that is only read, enter stop-and-copy"
             expect_reported(receiver, written_to(receiver), did)
         container.unmap_dma(place, PAGE)
+
+
+def test_reset_after_a_doubt(saver: Saver, receiver: Receiver, rng: random.Random) -> None:
+    """Have the driver lose a ring in pre-copy, reset, stop for a save: that is taken."""
+    receiver.refill(rng, 8)
+    begin(saver, receiver)
+    receiver.set_base(max(UNNAMED))
+    receiver.device.reset()
+    saver.close()
+    with expect_success(did="move a ring in use in pre-copy, reset, enter stop-and-copy"):
+        saver.enter(Stage.STOP_COPY)
 
 
 def test_ring_that_is_missing_for_a_while(

@@ -160,10 +160,11 @@ def test_enabled_in_another_ring(
     _stop_and_look(saver, receiver, "enable a queue with another ring, receive")
 
 
-def test_head_beyond_the_ring(saver: Saver, receiver: Receiver) -> None:
+@pytest.mark.parametrize("head", [ENTRIES, ENTRIES + 8])
+def test_head_beyond_the_ring(saver: Saver, receiver: Receiver, head: int) -> None:
     """Set the head beyond the ring in pre-copy, post: the save succeeds or fails, in time."""
     begin(saver, receiver)
-    receiver.device.region(0).write_int(i82576.HEAD, ENTRIES + 8)
+    receiver.device.region(0).write_int(i82576.HEAD, head)
     receiver.write_tail(describe_unnamed(receiver))
     taken = saver.attempt(Stage.STOP_COPY) is None
     stage = Stage.STOP_COPY if taken else Stage.PRE_COPY

@@ -7,7 +7,9 @@ import pytest
 
 from conformance.migration.saver import Saver, Stage
 from conformance.plugin.checks import expect_equal, expect_success, expect_true
+from conformance.suite.support.life import soon
 from conformance.suite.support.receiving import (
+    FAST,
     UNNAMED,
     begin,
     expect_reported,
@@ -129,6 +131,32 @@ def test_larger_buffers(saver: Saver, receiver: Receiver) -> None:
     fill(receiver, receiver.waiting, did)
     written = written_to(receiver)
     expected = "more than a small one is written"
+    expect_true(len(written) > len(begins), did=did, expected=expected, actual="not so")
+    expect_reported(receiver, written, did)
+
+
+def _fill_all(receiver: Receiver) -> None:
+    """Have frames come until each buffer is filled, however many of them a frame takes."""
+    receiver.traffic.set_rate(FAST)
+    done = soon(lambda: receiver.take() is not None and not receiver.outstanding())
+    receiver.traffic.set_rate(0)
+    expect_true(done, did="receive", expected="all are done", actual="some are not")
+
+
+def test_larger_by_the_same_descriptors(saver: Saver, receiver: Receiver) -> None:
+    """Fill small buffers by all descriptors, then larger ones that begin there: it is reported."""
+    need_82576(receiver)
+    begin(saver, receiver)
+    begins = sorted(UNNAMED)[::2]
+    for _ in range(2):
+        receiver.post(begins * (ENTRIES // 2 // len(begins)), SMALL, PAGE - SMALL)
+        _fill_all(receiver)
+    receiver.device.region(0).write_int(i82576.CONTROL, control(PAGE))
+    receiver.memory.dirty()
+    receiver.post(begins, offset=PAGE - SMALL)
+    fill(receiver, len(begins), did := "fill small buffers, then larger ones in their place")
+    written = written_to(receiver)
+    expected = "more than the small ones is written"
     expect_true(len(written) > len(begins), did=did, expected=expected, actual="not so")
     expect_reported(receiver, written, did)
 

@@ -25,7 +25,7 @@ from conformance.vfio.receiving.receiver import Receiver
 
 pytestmark = [pytest.mark.usefixtures("apart")]
 
-FIRST, FRAME, SECOND, THIRD, *_ = sorted(UNNAMED)
+FIRST, FRAME, SECOND, THIRD, *_, LAST = sorted(UNNAMED)
 #: Where a ring begins so that its second half is in the next page.
 HALF = PAGE - ENTRIES * SIZE // 2
 #: How much farther a ring is by the high half of its address.
@@ -108,11 +108,12 @@ def test_ring_from_before_another(
 
 
 @pytest.mark.rule("dirty.trapped")
+@pytest.mark.parametrize("page", [FIRST, LAST], ids=["up", "down"])
 def test_moved_by_its_base_alone(
-    saver: Saver, receiver: Receiver, transmitter: Transmitter
+    saver: Saver, receiver: Receiver, transmitter: Transmitter, page: int
 ) -> None:
     """Move a ring that is on in pre-copy by one write, send: its pages are reported."""
-    transmitter.start(FIRST * PAGE)
+    transmitter.start(page * PAGE)
     begin(saver, receiver)
     transmitter.move(SECOND * PAGE + HALF)
     _send_and_look(saver, receiver, transmitter, {SECOND, SECOND + 1}, "move the ring, send")
@@ -209,3 +210,23 @@ def test_ring_is_taken(saver: Saver, receiver: Receiver, transmitter: Transmitte
     expect_equal(gone, PAGE, did="unmap the ring in pre-copy")
     stage = Stage.STOP_COPY if saver.attempt(Stage.STOP_COPY) is None else Stage.PRE_COPY
     expect_equal(saver.stage, stage, did="unmap the ring, enter stop-and-copy, read the state")
+
+
+@pytest.mark.rule("dirty.trapped")
+def test_ring_that_was_left(saver: Saver, receiver: Receiver, transmitter: Transmitter) -> None:
+    """Switch a queue off, unmap its ring and a buffer that is done, receive: all is reported."""
+    container, place = receiver.memory.container, IOVA + PAGES * PAGE
+    did = "unmap the ring of a queue that is off, and a buffer that is done, receive"
+    with anonymous(2 * PAGE) as memory:
+        container.map_dma(memory.address, place, 2 * PAGE)
+        transmitter.start(PAGES * PAGE)
+        begin(saver, receiver)
+        transmitter.stop()
+        receiver.post([PAGES + 1])
+        fill(receiver, 1, "receive in pre-copy")
+        container.unmap_dma(place, 2 * PAGE)
+    receiver.post(sorted(UNNAMED))
+    fill(receiver, len(UNNAMED), did)
+    expect_reported(receiver, set(UNNAMED), did)
+    with expect_success(did=f"{did}, enter stop-and-copy"):
+        saver.enter(Stage.STOP_COPY)

@@ -15,12 +15,15 @@ from conformance.suite.support.copier import Copier
 from conformance.suite.support.life import SOON, soon
 from conformance.vfio.device import Device
 from conformance.vfio.iommu.guest_memory import PAGES
+from conformance.vfio.pci.config import MASTER, Config
 from conformance.vfio.receiving import choose, i82576
 from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.receiving.traffic import Traffic
 
 #: Buffers a second.
 FAST: Final = 2000
+#: Seconds that frames come while none may be written.
+_WHILE: Final = 0.1
 #: Times that buffers are posted and filled.
 _TIMES: Final = 8
 #: No descriptor names the last pages, unless a test does itself.
@@ -71,6 +74,21 @@ def fill(receiver: Receiver, number: int, did: str) -> None:
     receiver.traffic.set_rate(FAST)
     wait_for(receiver, first + number, did)
     receiver.traffic.set_rate(0)
+
+
+def expect_none_received(receiver: Receiver, did: str) -> None:
+    """Set bus master, enable the queue and post, have frames come: demand that none is written."""
+    __tracebackhide__ = True
+    config = Config(receiver.device)
+    config.set_command(off=MASTER)
+    config.set_command(on=MASTER)
+    receiver.device.region(0).write_int(i82576.ENABLES, i82576.ENABLE)
+    receiver.post(sorted(UNNAMED))
+    receiver.traffic.set_rate(FAST)
+    time.sleep(_WHILE)
+    receiver.traffic.set_rate(0)
+    did = f"{did}, set bus master, enable the queue, post, have frames come"
+    expect_equal(sorted(written_to(receiver)), [], did=f"{did}, look at the memory")
 
 
 def describe_unnamed(receiver: Receiver, index: int = 0) -> int:

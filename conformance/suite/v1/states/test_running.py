@@ -3,19 +3,22 @@
 
 import pytest
 
+from conformance.migration.saver import Saver, Stage
 from conformance.migration.v1.client import Client
 from conformance.migration.v1.region import MigrationRegion
 from conformance.model.v1.states import State
 from conformance.plugin.checks import expect_equal, expect_errno
 from conformance.plugin.declared import Doorbell
-from conformance.suite.support.cases import named
+from conformance.suite.support.cases import by_stage, named
 from conformance.suite.support.doorbells import expect_written, ring_all
 from conformance.suite.support.life import Life
+from conformance.suite.support.receiving import expect_none_received, need_82576
 from conformance.suite.v1.cases import by_state
 from conformance.suite.v1.conftest import Reach
 from conformance.suite.v1.steps import attempt, expect_refused, save_and_run
 from conformance.vfio.iommu.guest_memory import LoggedMemory
 from conformance.vfio.memory.mapping import Mapping
+from conformance.vfio.receiving.receiver import Receiver
 
 STANDING = (State.STOPPED, State.STOP_AND_COPY, State.RESUMING, State.ERROR)
 
@@ -62,6 +65,16 @@ def test_stands_after_a_refused_write(life: Life, reach: Reach, state: State) ->
     expect_refused(migration, 5)
     expect_refused(migration, 1 << 31)
     life.expect_stands(f"in state {state:d}, writes of 5 and of 1 << 31 refused")
+
+
+@pytest.mark.rule("state.stands")
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("stage", by_stage((Stage.STOPPED, Stage.STOP_COPY)))
+def test_stands_whatever_is_set_up(saver: Saver, receiver: Receiver, stage: Stage) -> None:
+    """Set a queue and bus master going while the device stands: it writes no memory."""
+    need_82576(receiver)
+    saver.enter(stage)
+    expect_none_received(receiver, f"enter {stage.value}")
 
 
 @pytest.mark.rule("state.stands")

@@ -17,6 +17,7 @@ from conformance.suite.support.receiving import (
     FAST,
     UNNAMED,
     begin,
+    expect_none_received,
     expect_reported,
     fill,
     need_82576,
@@ -61,6 +62,20 @@ def test_write_under_way_ends(
     with write_under_way(client.device, container, doorbells[0]) as late:
         client.set(state)
         expect_ended(late, did=f"SET {state.name}")
+
+
+@pytest.mark.rule("p2p.quiet")
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("state", by_state((State.RUNNING_P2P, State.STOP, State.STOP_COPY)))
+def test_no_dma_whatever_is_set_up(saver: Saver, receiver: Receiver, state: State) -> None:
+    """Set a queue and bus master going in a quiet state: the device writes no memory."""
+    need_82576(receiver)
+    assert saver
+    with closing(Client(receiver.device)) as client:
+        need_states(client, state)
+        client.set(state)
+        expect_none_received(receiver, f"SET {state.name}")
+        client.set(State.RUNNING)
 
 
 @pytest.mark.rule("p2p.keeps-running")
