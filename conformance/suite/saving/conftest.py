@@ -5,7 +5,9 @@ import pytest
 
 from conformance.model.layout import PAGE
 from conformance.plugin.declared import Scratch
+from conformance.suite.support.receiving import need_82576
 from conformance.suite.support.windows import layout_of
+from conformance.vfio.receiving.receiver import Receiver
 from conformance.vfio.region import Region
 
 
@@ -27,3 +29,9 @@ def trapped_places(scratch: list[Scratch], conflicting_regions: list[Region]) ->
 def trapped_place(trapped_places: list[Scratch]) -> Scratch:
     """Choose a register that may be written and lies in a trapped range; skips without one."""
     return trapped_places[0]
+
+
+@pytest.fixture
+def on_82576(receiver: Receiver) -> None:
+    """Skip other devices, whose registers are others."""
+    need_82576(receiver)

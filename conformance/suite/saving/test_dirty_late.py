@@ -23,7 +23,6 @@ from conformance.suite.support.receiving import (
     describe_unnamed,
     expect_reported,
     fill,
-    need_82576,
     wait_for,
     written_to,
 )
@@ -46,12 +45,6 @@ DELAY = 0.2
 FEW = 8
 #: Where the ring is that is moved to page 0, or from there; its buffers are behind it.
 FAR, *BUFFERS = sorted(UNNAMED)
-
-
-@pytest.fixture
-def on_82576(receiver: Receiver) -> None:
-    """Skip other devices, whose registers are others."""
-    need_82576(receiver)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from conformance.suite.support.receiving import (
     describe_unnamed,
     expect_reported,
     fill,
-    need_82576,
     written_to,
 )
 from conformance.vfio.iommu.guest_memory import IOVA, PAGE
@@ -39,12 +38,6 @@ FORMAT = 7 << 25
 LENGTH = 61
 
 _PAIR = struct.Struct("<QQ")
-
-
-@pytest.fixture
-def on_82576(receiver: Receiver) -> None:
-    """Skip other devices, whose registers are others."""
-    need_82576(receiver)
 
 
 @pytest.fixture
