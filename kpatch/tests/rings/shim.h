@@ -31,6 +31,7 @@ typedef struct { int unused; } wait_queue_head_t;
 #define GFP_KERNEL_ACCOUNT		0
 #define IOMMU_READ			1
 #define IOMMU_WRITE			2
+#define U32_MAX				(~(u32)0)
 #define PCI_STD_NUM_BARS		6
 #define VFIO_PIN_PAGES_MAX_ENTRIES	512
 #define VFIO_PCI_OFFSET_SHIFT		40
