@@ -71,7 +71,12 @@ SEEDED = [
         id="unused",
     ),
     pytest.param(
-        Fault(4, f"{_FOLDER}/bus.c", "void __iomem *addr =", "void *addr ="),
+        Fault(
+            4,
+            f"{_FOLDER}/bus.c",
+            "\tiowrite32(value, xdev->bar[bar] + offset);",
+            "\tvoid *addr = xdev->bar[bar] + offset;\n\n\tiowrite32(value, addr);",
+        ),
         "build",
         "different address spaces",
         id="sparse",
