@@ -11,7 +11,7 @@ from conformance.kernel import faults
 from conformance.plugin.checks import errno_words, expect_equal, expect_true, fail
 from conformance.plugin.devices import Devices
 from conformance.suite.support.binding import unbound
-from conformance.suite.support.registers import WIDTH
+from conformance.suite.support.registers import WIDTH, readable_bars
 from conformance.vfio import trace
 from conformance.vfio.device import Device
 from conformance.vfio.region import Region
@@ -20,8 +20,6 @@ from conformance.vfio.system import sysfs
 #: Callers from an allocation up to the driver, if it is the driver's or what VFIO makes for it.
 #: Those farther away are the kernel's own: VFIO 6.12 warns of its own failure to make a group.
 NEAR: Final = 8
-
-_LAST_BAR: Final = 5
 
 #: With which errno a call has to end when this has failed.
 ERRNO: Final = {faults.ALLOCATION: ENOMEM, faults.USER_COPY: EFAULT}
@@ -85,8 +83,7 @@ def expect_clean(
 
 def bars_that_read(device: Device) -> list[Region]:
     """Return the BARs whose first register can be read."""
-    bars = (region for region in device.regions if region.index <= _LAST_BAR and region.readable)
-    return [bar for bar in bars if _reads(device.fd, bar)]
+    return [bar for bar in readable_bars(device) if _reads(device.fd, bar)]
 
 
 def expect_bars(fd: int, bars: list[Region]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from conformance.plugin.declared import Place
 from conformance.vfio.device import Device
-from conformance.vfio.region import region_name
+from conformance.vfio.region import Region, region_name
 
 #: BARs larger than this are memory, or have too many registers to be read for a look.
 MOST = 1 << 20
@@ -28,12 +28,17 @@ class Register:
         return f"{self.bar}+{self.offset:#x}"
 
 
+def readable_bars(device: Device) -> list[Region]:
+    """Return the BARs that can be read."""
+    return [region for region in device.regions if region.index <= 5 and region.readable]
+
+
 def registers_of(device: Device) -> Picture:
     """Read every BAR that is not too large, and return the bytes by the BAR's name."""
     return {
         region_name(region.index): region.read(0, region.size)
-        for region in device.regions
-        if region.index <= 5 and region.readable and region.size <= MOST
+        for region in readable_bars(device)
+        if region.size <= MOST
     }
 
 

@@ -81,9 +81,10 @@ def test_msix_stays_off(migration: MigrationRegion, space: Config, path: tuple[i
     It is not compared with what it was before, as that can be what an earlier change has left.
     """
     migration.enter(*path)
-    if space.msix_is_on is None:
+    on = space.msix_is_on
+    if on is None:
         pytest.skip("the function has no MSI-X")
-    expect_equal(space.msix_is_on, False, did=f"write {path}, read whether MSI-X is on")
+    expect_equal(on, False, did=f"write {path}, read whether MSI-X is on")
 
 
 @pytest.mark.rule("state.keeps-config")

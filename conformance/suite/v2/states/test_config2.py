@@ -91,6 +91,7 @@ def test_msix_stays_off(reach: Reach, space: Config, state: State) -> None:
     It is not compared with what it was before, as that can be what an earlier change has left.
     """
     reach(state).set(State.RUNNING)
-    if space.msix_is_on is None:
+    on = space.msix_is_on
+    if on is None:
         pytest.skip("the function has no MSI-X")
-    expect_equal(space.msix_is_on, False, did=f"SET {state.name}, SET RUNNING, is MSI-X on?")
+    expect_equal(on, False, did=f"SET {state.name}, SET RUNNING, is MSI-X on?")
